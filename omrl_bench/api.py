@@ -1,0 +1,254 @@
+"""The contract between methods, protocols and harness. Nothing here imports the rest of the project.
+
+A method is a subclass of :class:`Algorithm`. The harness constructs it, calls :meth:`Algorithm.fit` once with
+the training tasks' data, and then evaluates :meth:`Algorithm.policy` of each seed. Arrays are NumPy float32.
+The leading axis of everything a policy sees is *lanes*: parallel episodes, each in a task of its own.
+
+A method that trains one seed at a time loops over ``seeds`` in ``fit``; the built-in ones train all of them at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+#: Everything a method may see beyond its training data and the context, and what it means.
+PRIVILEGES: Mapping[str, str] = {
+    "descriptors": "the true task parameters, in training and in every context",
+    "behaviour": "the behaviour policies that made the data",
+}
+
+
+@dataclass(frozen=True)
+class TaskSpace:
+    """What all tasks of a family share.
+
+    Attributes:
+        family: Name of the family.
+        observation_size: Length of an observation.
+        action_size: Length of an action.
+        action_limit: Actions lie in ``[-action_limit, action_limit]``.
+        horizon: Length of an episode that does not terminate.
+        descriptor_size: Number of true task parameters.
+    """
+
+    family: str
+    observation_size: int
+    action_size: int
+    action_limit: float
+    horizon: int
+    descriptor_size: int
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the suite wants a method to be built.
+
+    Attributes:
+        preset: ``quick``, ``standard`` or ``paper``; a method may keep hyper-parameters for each.
+        backbone: Offline-RL learner under the method; a method without one ignores it.
+        settings: Hyper-parameters that override the method's own.
+    """
+
+    preset: str = "quick"
+    backbone: str = "iql"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a method may spend.
+
+    Attributes:
+        updates: Gradient updates of the policy and its critics.
+        encoder_updates: Gradient updates of a representation that is trained on its own, before the policy.
+    """
+
+    updates: int
+    encoder_updates: int
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a method declares it needs; the harness gives it that and no more.
+
+    Attributes:
+        privileges: Names in :data:`PRIVILEGES`.
+        context: Whether the method makes use of a given context.
+    """
+
+    privileges: frozenset[str] = frozenset()
+    context: bool = True
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Transitions of several lanes; a context is one of these.
+
+    Attributes:
+        observations: (lanes, n, observation size).
+        actions: (lanes, n, action size), in the environment's units.
+        rewards: (lanes, n).
+        next_observations: (lanes, n, observation size).
+        terminated: (lanes, n) bool; a truncated episode is not terminated.
+        valid: (lanes, n) bool; False where a shorter lane is padded with zeros.
+        descriptors: (lanes, descriptor size) for a method with the privilege ``descriptors``, else None.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    next_observations: np.ndarray
+    terminated: np.ndarray
+    valid: np.ndarray
+    descriptors: np.ndarray | None = None
+
+
+class Behaviour(Protocol):
+    """The ten behaviour policies of a family, acting in many lanes (privilege ``behaviour``)."""
+
+    def reset(self, behaviours: np.ndarray, rng: np.random.Generator) -> None:
+        """Start an episode in every lane; behaviours (lanes,) in 0..9 say which policy acts there, 9 is the expert."""
+        ...
+
+    def act(
+        self, observations: np.ndarray, descriptors: np.ndarray, rng: np.random.Generator, deterministic: bool = False
+    ) -> np.ndarray:
+        """Return actions (lanes, action size) for observations (lanes, ...) and descriptors (lanes, ...)."""
+        ...
+
+
+class TrainingData(Protocol):
+    """Logged episodes of the training tasks, one block of rows per task, one block per episode within it.
+
+    Attributes:
+        tasks: (T,) ids of the training tasks; methods number them 0..T-1.
+        observations: (N, observation size).
+        actions: (N, action size), in the environment's units.
+        rewards: (N,).
+        next_observations: (N, observation size).
+        terminated: (N,) bool.
+        task_offsets: (T+1,) rows of task k are ``task_offsets[k]:task_offsets[k+1]``.
+        episode_offsets: (E+1,) rows of episode e are ``episode_offsets[e]:episode_offsets[e+1]``.
+        task_episodes: (T+1,) episodes of task k are ``task_episodes[k]:task_episodes[k+1]``.
+    """
+
+    tasks: np.ndarray
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    next_observations: np.ndarray
+    terminated: np.ndarray
+    task_offsets: np.ndarray
+    episode_offsets: np.ndarray
+    task_episodes: np.ndarray
+
+    @property
+    def descriptors(self) -> np.ndarray:
+        """True parameters (T, descriptor size); raises unless the privilege is declared."""
+        ...
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """The behaviour policies; raises unless the privilege is declared."""
+        ...
+
+    def sample_tasks(self, rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
+        """Draw ``count`` different tasks for each seed: (seeds, count)."""
+        ...
+
+    def sample_rows(self, rngs: Sequence[np.random.Generator], tasks: np.ndarray, count: int) -> np.ndarray:
+        """Draw rows of given tasks with replacement: tasks (seeds, k) -> (seeds, k, count)."""
+        ...
+
+    def sample_episodes(self, rngs: Sequence[np.random.Generator], tasks: np.ndarray) -> np.ndarray:
+        """Draw one episode of each given task: tasks (seeds, ...) -> the same shape."""
+        ...
+
+    def sample_within(
+        self, rngs: Sequence[np.random.Generator], episodes: np.ndarray, count: int, consecutive: bool = False
+    ) -> np.ndarray:
+        """Draw rows of given episodes, i.i.d. or as one segment: episodes (seeds, ...) -> (seeds, ..., count)."""
+        ...
+
+
+class Log(Protocol):
+    """How a method reports progress; the harness may evaluate the method's policies during the call."""
+
+    def __call__(self, stage: str, step: int, total: int) -> None:
+        """Report that ``step`` of ``total`` updates of ``stage`` are done.
+
+        Call it after each update. In stage ``"policy"`` the harness may call :meth:`Algorithm.policy`.
+        """
+        ...
+
+
+class MetaPolicy(ABC):
+    """One trained seed, acting in many lanes at once."""
+
+    @abstractmethod
+    def reset(self, lanes: int) -> None:
+        """Forget everything: the prior belief, ``lanes`` parallel episodes."""
+
+    @abstractmethod
+    def condition(self, context: Transitions) -> None:
+        """Take the given context of each lane."""
+
+    @abstractmethod
+    def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
+        """Return actions (lanes, action size) for observations (lanes, observation size).
+
+        Args:
+            observations: One per lane.
+            explore: Whether to act so as to learn about the task, rather than to earn reward.
+        """
+
+    def observe(self, transitions: Transitions) -> None:  # noqa: B027  (methods without a running belief keep it)
+        """Take what just happened (n = 1 per lane) into a running belief."""
+
+    def end_episode(self) -> None:  # noqa: B027
+        """The episode of every lane has ended; the next one is in the same task."""
+
+
+class Algorithm(ABC):
+    """A method. The constructor must not touch any global random state.
+
+    Args:
+        space: What the family's tasks share.
+        setup: How the suite wants the method to be built.
+    """
+
+    requires: ClassVar[Requirements] = Requirements()
+
+    def __init__(self, space: TaskSpace, setup: Setup) -> None:
+        self.space = space
+        self.setup = setup
+
+    @abstractmethod
+    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
+        """Train every seed on the data of the training tasks."""
+
+    @abstractmethod
+    def policy(self, seed: int) -> MetaPolicy:
+        """Return the policy of a seed that ``fit`` trained (in its current state, if ``fit`` is still running)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write all trained seeds to an existing folder: safetensors and JSON, never pickle."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Restore what :meth:`save` wrote; the policies then act as before."""
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the resolved hyper-parameters as JSON-ready values; they are part of the record and its hash."""
+        return dict(self.setup.settings)
+
+    def parameter_count(self) -> int:
+        """Number of trained parameters per seed (0 where there is no such thing)."""
+        return 0

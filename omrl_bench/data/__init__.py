@@ -1,0 +1,1 @@
+"""Behaviour policies, datasets, context sets and what methods get to see of them."""

@@ -1,0 +1,125 @@
+"""MetaDataset: what a method sees of a dataset while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from omrl_bench.api import Behaviour
+from omrl_bench.data.behaviour import make_actor
+from omrl_bench.data.store import Episodes, read_episodes
+from omrl_bench.envs.families import Family, get_family
+
+
+class PrivilegeError(Exception):
+    """A method used something it did not declare."""
+
+
+class MetaDataset:
+    """Contiguous arrays of the training tasks' episodes; see :class:`omrl_bench.api.TrainingData`.
+
+    Sampling is vectorised over (seed, task, batch); each seed draws from its own generator, so what a seed
+    sees does not depend on the seeds beside it.
+
+    Args:
+        family: The family.
+        episodes: A whole dataset, all tasks.
+        privileges: What the method declared.
+        split: Which tasks it holds.
+    """
+
+    def __init__(
+        self, family: Family, episodes: Episodes, privileges: frozenset[str] = frozenset(), split: str = "train"
+    ) -> None:
+        self._family = family
+        self._privileges = privileges
+        table = family.tasks()
+        self.tasks = table.ids(split)
+        kept = np.flatnonzero(np.isin(episodes.tasks, self.tasks))
+        lengths = (episodes.offsets[1:] - episodes.offsets[:-1])[kept]
+        rows = _ranges(episodes.offsets[kept], lengths)
+        self.observations = episodes.observations[rows]
+        self.actions = episodes.actions[rows]
+        self.rewards = episodes.rewards[rows]
+        self.next_observations = episodes.next_observations[rows]
+        self.terminated = episodes.terminated[rows]
+        self.episode_offsets = np.concatenate([[0], np.cumsum(lengths)])
+        self.task_episodes = np.append(np.searchsorted(episodes.tasks[kept], self.tasks), len(kept))
+        self.task_offsets = self.episode_offsets[self.task_episodes]
+
+    @classmethod
+    def load(cls, family: str, quality: str, privileges: frozenset[str] = frozenset()) -> MetaDataset:
+        """Load the training tasks of a local dataset.
+
+        Raises:
+            InputError: if the family does not exist, or the dataset is missing, foreign, damaged or of another version.
+        """
+        definition = get_family(family)
+        return cls(definition, read_episodes(definition, quality)[0], privileges)
+
+    @property
+    def descriptors(self) -> np.ndarray:
+        """True parameters (T, descriptor size).
+
+        Raises:
+            PrivilegeError: unless the method declares the privilege ``descriptors``.
+        """
+        self._demand("descriptors")
+        return self._family.tasks().descriptors[self.tasks]
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """The behaviour policies.
+
+        Raises:
+            PrivilegeError: unless the method declares the privilege ``behaviour``.
+        """
+        self._demand("behaviour")
+        return make_actor(self._family)
+
+    def sample_tasks(self, rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
+        """Draw ``count`` different tasks for each seed: (seeds, count)."""
+        keys = np.stack([rng.random(len(self.tasks)) for rng in rngs])
+        return np.argsort(keys, axis=1)[:, :count]
+
+    def sample_rows(self, rngs: Sequence[np.random.Generator], tasks: np.ndarray, count: int) -> np.ndarray:
+        """Draw rows of given tasks with replacement: tasks (seeds, k) -> (seeds, k, count)."""
+        return _uniform(rngs, self.task_offsets[tasks], self.task_offsets[tasks + 1], count)
+
+    def sample_episodes(self, rngs: Sequence[np.random.Generator], tasks: np.ndarray) -> np.ndarray:
+        """Draw one episode of each given task: tasks (seeds, ...) -> the same shape."""
+        return _uniform(rngs, self.task_episodes[tasks], self.task_episodes[tasks + 1], 1)[..., 0]
+
+    def sample_within(
+        self, rngs: Sequence[np.random.Generator], episodes: np.ndarray, count: int, consecutive: bool = False
+    ) -> np.ndarray:
+        """Draw rows of given episodes: (seeds, ...) -> (seeds, ..., count).
+
+        With ``consecutive`` the rows are one segment; an episode shorter than that repeats its last row.
+        """
+        starts, stops = self.episode_offsets[episodes], self.episode_offsets[episodes + 1]
+        if not consecutive:
+            return _uniform(rngs, starts, stops, count)
+        first = _uniform(rngs, starts, np.maximum(stops - count, starts) + 1, 1)
+        return np.minimum(first + np.arange(count), stops[..., None] - 1)
+
+    def _demand(self, privilege: str) -> None:
+        if privilege not in self._privileges:
+            raise PrivilegeError(
+                f"the method reads {privilege!r} without declaring it; "
+                f"set requires = Requirements(privileges=frozenset({{{privilege!r}}}))"
+            )
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenate ``arange(start, start + length)`` for every pair."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def _uniform(rngs: Sequence[np.random.Generator], low: np.ndarray, high: np.ndarray, count: int) -> np.ndarray:
+    """Integers in [low, high): bounds (seeds, ...) -> (seeds, ..., count), each seed from its own generator."""
+    unit = np.stack([rng.random((*low.shape[1:], count)) for rng in rngs])
+    integers: np.ndarray = low[..., None] + (unit * (high - low)[..., None]).astype(np.int64)
+    return integers

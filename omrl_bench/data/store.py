@@ -1,0 +1,269 @@
+"""Datasets on disk: Minari HDF5 files with a packed copy and a receipt beside them.
+
+``$MINARI_DATASETS_PATH/omrl/<family>/<quality>-v0/`` holds
+
+    data/main_data.hdf5, data/metadata.json   the Minari dataset, what others read
+    packed.safetensors                        the same arrays, contiguous, what we read
+    receipt.json                              hashes of both, and who built them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from omrl_bench.envs.families import Family
+from omrl_bench.errors import InputError
+
+QUALITIES = ("mixed", "expert", "random")
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """All episodes of a dataset, one after the other, ordered by task.
+
+    Attributes:
+        observations: (N, observation size) float32; N transitions.
+        actions: (N, action size) float32.
+        rewards: (N,) float32.
+        next_observations: (N, observation size) float32.
+        terminated: (N,) bool; the last transition of a truncated episode is not terminated.
+        offsets: (E+1,) int64; episode e has rows ``offsets[e]:offsets[e+1]``.
+        tasks: (E,) int64 task ids, ascending.
+        behaviours: (E,) int64; see :mod:`omrl_bench.data.behaviour`.
+        seeds: (E,) int64 environment seeds.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    next_observations: np.ndarray
+    terminated: np.ndarray
+    offsets: np.ndarray
+    tasks: np.ndarray
+    behaviours: np.ndarray
+    seeds: np.ndarray
+
+    def returns(self) -> np.ndarray:
+        """Undiscounted return of each episode, (E,) float64."""
+        sums: np.ndarray = np.add.reduceat(self.rewards.astype(np.float64), self.offsets[:-1])
+        return sums
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name."""
+        return dict(vars(self))
+
+    def content_hash(self) -> str:
+        """sha256 over the name, type, shape and bytes of every array."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays().items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
+
+
+class Receipt(BaseModel):
+    """What the builder says it wrote."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    family: str
+    family_fingerprint: str
+    quality: str
+    built_by: str
+    content: str  # Episodes.content_hash
+    hdf5: str  # sha256 of data/main_data.hdf5
+    packed: str  # sha256 of packed.safetensors
+
+
+def data_root() -> Path:
+    """Minari's root folder: ``$MINARI_DATASETS_PATH`` or ``~/.minari/datasets``."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+
+
+def dataset_id(family: Family, quality: str) -> str:
+    """Minari's id of a dataset, e.g. ``omrl/point-goal/mixed-v0``."""
+    return f"omrl/{family.name}/{quality}-{family.version}"
+
+
+def dataset_folder(family: Family, quality: str) -> Path:
+    """Where a dataset is, or would be."""
+    return data_root() / dataset_id(family, quality)
+
+
+def write_dataset(family: Family, quality: str, episodes: Episodes, reference: tuple[float, float]) -> Receipt:
+    """Write a dataset in place of an older one, if any; nothing half-written is ever visible.
+
+    Args:
+        family: Family of the episodes.
+        quality: Quality of the dataset.
+        episodes: What to write.
+        reference: Mean return over tasks of the random policy and of the expert (Minari's ``ref_min_score``, ...).
+
+    Raises:
+        InputError: if the root folder is not writable.
+    """
+    import minari  # seconds
+
+    from omrl_bench import __version__
+
+    folder = dataset_folder(family, quality)
+    root = data_root()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for namespace in (root / "omrl", folder.parent):
+            if not (namespace / "namespace_metadata.json").exists():
+                (namespace / "namespace_metadata.json").write_text("{}")
+        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
+    except OSError as error:
+        raise InputError(f"cannot write to the data folder {root}: {error.strerror}") from error
+    try:
+        _write_minari(building / "data", family, quality, episodes, reference, minari.__version__)
+        packed = _write_packed(building, episodes)
+        receipt = Receipt(
+            family=family.name,
+            family_fingerprint=family.fingerprint(),
+            quality=quality,
+            built_by=f"omrl-bench {__version__}",
+            content=episodes.content_hash(),
+            hdf5=file_hash(building / "data" / "main_data.hdf5"),
+            packed=packed,
+        )
+        (building / "receipt.json").write_text(receipt.model_dump_json(indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        building.rename(folder)
+    except OSError as error:
+        raise InputError(f"could not write {folder}: {error.strerror}; nothing was kept") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return receipt
+
+
+def read_receipt(family: Family, quality: str) -> Receipt:
+    """Read a dataset's receipt.
+
+    Raises:
+        InputError: if there is no dataset, or it is not one of ours, or it is of another version of the family.
+    """
+    folder = dataset_folder(family, quality)
+    again = f"omrl-bench data build {family.name} --quality {quality} --force"
+    if not folder.exists():
+        raise InputError(f"dataset {dataset_id(family, quality)} is not in {data_root()}; {again.removesuffix(' --force')}")
+    try:
+        receipt = Receipt.model_validate_json((folder / "receipt.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} was not built by omrl-bench (no receipt.json); move it away, then {again}") from error
+    except ValidationError as error:
+        raise InputError(f"{folder / 'receipt.json'} is damaged; {again}") from error
+    if receipt.family_fingerprint != family.fingerprint():
+        raise InputError(
+            f"{folder} was built by {receipt.built_by} from another definition of {family.name} "
+            f"({receipt.family_fingerprint}, now {family.fingerprint()}); {again}"
+        )
+    return receipt
+
+
+def read_episodes(family: Family, quality: str) -> tuple[Episodes, Receipt]:
+    """Read a dataset, after checking the files against the receipt.
+
+    Raises:
+        InputError: if it is missing, foreign, damaged, or of another version.
+    """
+    from safetensors.numpy import load_file
+
+    receipt = read_receipt(family, quality)
+    folder = dataset_folder(family, quality)
+    for file, expected in ((folder / "data" / "main_data.hdf5", receipt.hdf5), (folder / "packed.safetensors", receipt.packed)):
+        if not file.exists() or file_hash(file) != expected:
+            raise InputError(
+                f"{file} is missing, truncated or changed since it was built; "
+                f"omrl-bench data build {family.name} --quality {quality} --force"
+            )
+    return Episodes(**load_file(folder / "packed.safetensors")), receipt
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_packed(folder: Path, episodes: Episodes) -> str:
+    from safetensors.numpy import save_file
+
+    path = folder / "packed.safetensors"
+    save_file({name: np.ascontiguousarray(array) for name, array in episodes.arrays().items()}, path)
+    return file_hash(path)
+
+
+def _write_minari(
+    folder: Path, family: Family, quality: str, episodes: Episodes, reference: tuple[float, float], version: str
+) -> None:
+    import gymnasium
+    from gymnasium import spaces
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+    from minari.dataset.minari_storage import MinariStorage
+
+    from omrl_bench.envs.single import register
+
+    register()
+    limit = family.action_limit
+    storage = MinariStorage.new(
+        folder,
+        observation_space=spaces.Box(-np.inf, np.inf, (family.observation_size,), np.float32),
+        action_space=spaces.Box(-limit, limit, (family.action_size,), np.float32),
+        env_spec=gymnasium.spec(family.env_id),
+        data_format="hdf5",
+        jpeg_encoding=False,
+    )
+    table = family.tasks()
+    returns = episodes.returns()
+    buffers, metadata = [], []
+    for episode, (start, stop) in enumerate(zip(episodes.offsets[:-1], episodes.offsets[1:], strict=True)):
+        rows = slice(start, stop)
+        terminated = episodes.terminated[rows]
+        truncated = np.zeros_like(terminated)
+        truncated[-1] = not terminated[-1]
+        observations = np.concatenate([episodes.observations[rows], episodes.next_observations[stop - 1 : stop]])
+        buffers.append(
+            EpisodeBuffer(
+                id=episode,
+                seed=int(episodes.seeds[episode]),
+                observations=observations,
+                actions=episodes.actions[rows],
+                rewards=episodes.rewards[rows],
+                terminations=terminated,
+                truncations=truncated,
+            )
+        )
+        task = int(episodes.tasks[episode])
+        metadata.append(
+            {
+                "task_id": task,
+                "split": table.splits[task],
+                "behaviour": int(episodes.behaviours[episode]),
+                "return": float(returns[episode]),
+            }
+        )
+    storage.update_metadata(
+        {
+            "dataset_id": dataset_id(family, quality),
+            "minari_version": version,
+            "author": {"The omrl-bench authors"},
+            "algorithm_name": f"omrl-bench behaviour policies, {quality}",
+            "description": f"{family.name}, quality {quality}: all tasks of the frozen task table, see task_id",
+            "ref_min_score": reference[0],
+            "ref_max_score": reference[1],
+            "num_episodes_average_score": len(returns),
+            "task_table": json.dumps([dict(zip(family.descriptor, d, strict=True)) for d in table.descriptors.tolist()]),
+        }
+    )
+    storage.update_episodes(buffers)
+    storage.update_episode_metadata(metadata)

@@ -1,0 +1,201 @@
+"""Training of a family's behaviour policy: one task-conditioned SAC agent on the batched simulator.
+
+Only the maintainers of the datasets need this module (extra ``collect``); its result, a handful of small
+actors, is part of the repository (``data/behaviour``).
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from safetensors.torch import save_file
+from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from omrl_bench.envs.batched import BatchedEnv
+from omrl_bench.envs.families import Family
+
+
+@dataclass(frozen=True)
+class BehaviourConfig:
+    """SAC settings of one family's behaviour policy."""
+
+    lanes: int = 40  # environments stepped together
+    updates: int = 400_000  # gradient updates in all
+    updates_per_step: int = 16  # gradient updates per step of all lanes
+    width: int = 256  # two hidden layers of this width in actor and critics
+    batch: int = 256
+    learning_rate: float = 3e-4
+    discount: float = 0.99
+    random_steps: int = 8_000  # transitions of uniform actions before the first update
+    checkpoint_every: int = 4_000  # updates between evaluations, each of which keeps its actor
+    seed: int = 0
+
+
+class TaskConditionedVecEnv(VecEnv):
+    """Stable-Baselines3's view of a :class:`BatchedEnv`; the descriptor is part of the observation.
+
+    Every lane draws a task of the family's whole table at each reset.
+    """
+
+    def __init__(self, family: Family, lanes: int, seed: int) -> None:
+        self._env = BatchedEnv(family, lanes)
+        self._table = family.tasks()
+        self._rng = np.random.default_rng(seed)
+        self._tasks = np.zeros(lanes, dtype=np.int64)
+        size = family.observation_size + len(family.descriptor)
+        limit = family.action_limit
+        super().__init__(
+            lanes,
+            spaces.Box(-np.inf, np.inf, (size,), np.float32),
+            spaces.Box(-limit, limit, (family.action_size,), np.float32),
+        )
+
+    def _observe(self, observations: np.ndarray) -> np.ndarray:
+        return np.concatenate([observations, self._table.descriptors[self._tasks]], axis=1).astype(np.float32)
+
+    def _restart(self, lanes: np.ndarray) -> np.ndarray:
+        self._tasks[lanes] = self._rng.integers(len(self._table), size=lanes.size)
+        seeds = self._rng.integers(2**31, size=lanes.size)
+        return self._observe(self._env.reset(self._tasks[lanes], seeds, lanes))
+
+    def reset(self) -> np.ndarray:
+        """Start an episode in every lane."""
+        return self._restart(np.arange(self.num_envs))
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keep the actions for :meth:`step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Step all lanes and restart those that ended."""
+        observations, rewards, terminated, truncated = self._env.step(self._actions)
+        view = self._observe(observations)
+        done = terminated | truncated
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if done.any():
+            lanes = np.flatnonzero(done)
+            for lane in lanes:
+                infos[lane] = {
+                    "terminal_observation": view[lane],
+                    "TimeLimit.truncated": bool(truncated[lane] and not terminated[lane]),
+                }
+            view = self._restart(lanes)
+        return view, rewards.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Stable-Baselines3 asks for ``render_mode`` only."""
+        return [None] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Lanes have no attributes of their own."""
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Lanes have no methods of their own."""
+        return [None] * self.num_envs
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """Lanes are never wrapped."""
+        return [False] * self.num_envs
+
+
+def actor_tensors(model: SAC) -> dict[str, torch.Tensor]:
+    """Return a SAC actor's weights in half precision, under the names :mod:`omrl_bench.data.behaviour` reads."""
+    actor = model.policy.actor
+    layers = [layer for layer in actor.latent_pi if isinstance(layer, torch.nn.Linear)] + [actor.mu, actor.log_std]
+    names = [f"hidden{i}" for i in range(len(layers) - 2)] + ["mean", "log_std"]
+    tensors = {}
+    for name, layer in zip(names, layers, strict=True):
+        tensors[f"{name}.weight"] = layer.weight.detach().half().contiguous()
+        tensors[f"{name}.bias"] = layer.bias.detach().half().contiguous()
+    return tensors
+
+
+def evaluate(model: SAC, family: Family, seed: int, deterministic: bool) -> float:
+    """Mean return of one episode on each task of the family's table."""
+    table = family.tasks()
+    tasks = table.ids()
+    env = BatchedEnv(family, len(tasks))
+    observations = env.reset(tasks, seed + tasks)
+    returns = np.zeros(len(tasks))
+    alive = np.ones(len(tasks), dtype=bool)
+    for _ in range(family.horizon):
+        view = np.concatenate([observations, table.descriptors], axis=1).astype(np.float32)
+        actions, _ = model.predict(view, deterministic=deterministic)
+        observations, rewards, terminated, _ = env.step(actions)
+        returns += rewards * alive
+        alive &= ~terminated
+    return float(returns.mean())
+
+
+class _Checkpoints(BaseCallback):
+    """Keeps an actor and a point of the curve every so many updates; saves the agent to resume from."""
+
+    def __init__(self, family: Family, config: BehaviourConfig, folder: Path) -> None:
+        super().__init__()
+        self.family, self.config, self.folder = family, config, folder
+        self.curve = folder / "curve.csv"
+
+    def _keep(self) -> None:
+        agent = self.model
+        assert isinstance(agent, SAC)
+        updates = agent._n_updates
+        returns = [evaluate(agent, self.family, 10**6, deterministic) for deterministic in (True, False)]
+        save_file(actor_tensors(agent), self.folder / f"actor-{updates:07d}.safetensors")
+        with self.curve.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow([updates, agent.num_timesteps, *(f"{r:.2f}" for r in returns)])
+        if updates % (10 * self.config.checkpoint_every) < self.config.updates_per_step:
+            agent.save(self.folder / "agent.zip")
+            agent.save_replay_buffer(self.folder / "replay")
+
+    def _on_training_start(self) -> None:
+        if not self.curve.exists():
+            self.curve.write_text("updates,steps,return_deterministic,return_stochastic\n", encoding="utf-8")
+            self._keep()
+
+    def _on_step(self) -> bool:
+        agent = self.model
+        assert isinstance(agent, SAC)
+        if agent._n_updates and agent._n_updates % self.config.checkpoint_every < self.config.updates_per_step:
+            self._keep()
+        return True
+
+
+def train(family: Family, config: BehaviourConfig, folder: Path) -> None:
+    """Train the behaviour policy in ``folder``; the same call resumes an interrupted training.
+
+    Leaves ``curve.csv`` (updates, environment steps, mean return over all tasks with the mean action and
+    with sampled actions) and one ``actor-<updates>.safetensors`` per point of the curve.
+    """
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = folder / "agent.zip"
+    env = TaskConditionedVecEnv(family, config.lanes, config.seed + saved.exists())
+    if saved.exists():
+        agent = SAC.load(saved, env=env)
+        agent.load_replay_buffer(folder / "replay")
+    else:
+        agent = SAC(
+            "MlpPolicy",
+            env,
+            learning_rate=config.learning_rate,
+            batch_size=config.batch,
+            buffer_size=2_000_000,
+            gamma=config.discount,
+            gradient_steps=config.updates_per_step,
+            learning_starts=config.random_steps,
+            policy_kwargs={"net_arch": [config.width] * 2, "optimizer_kwargs": {"fused": True}},
+            seed=config.seed,
+        )
+    steps = config.random_steps + config.updates // config.updates_per_step * config.lanes
+    agent.learn(steps - agent.num_timesteps, _Checkpoints(family, config, folder), reset_num_timesteps=not saved.exists())

@@ -1,0 +1,1 @@
+"""Environment families: task tables, single Gymnasium environments, batched simulation."""

@@ -1,0 +1,69 @@
+"""Many lanes of one family, stepped together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from omrl_bench.envs.families import Family
+
+
+class BatchedEnv:
+    """Lanes of one family: each has its own task and seed, all step together.
+
+    It gives the same numbers as ``gymnasium.make(family.env_id, task=...)`` reset with the lane's seed.
+    There is no automatic reset: the caller resets the lanes it wants to.
+
+    Args:
+        family: The family.
+        lanes: Number of lanes.
+        threads: Simulator threads.
+    """
+
+    def __init__(self, family: Family, lanes: int, threads: int = 1) -> None:
+        self.family = family
+        self.lanes = lanes
+        self._table = family.tasks()
+        self._law = family.make_law()
+        self._physics = self._law.batched_physics(lanes, threads)
+        self._states = np.zeros((lanes, self._law.initial_state(np.random.default_rng(0)).size))
+        self._descriptors = np.zeros((lanes, len(family.descriptor)))
+        self._elapsed = np.zeros(lanes, dtype=np.int64)
+
+    def reset(
+        self, tasks: Sequence[int] | np.ndarray, seeds: Sequence[int] | np.ndarray, lanes: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Start new episodes and return the observations of all lanes, (lanes, observation size).
+
+        Args:
+            tasks: Task id of each lane to reset.
+            seeds: Environment seed of each lane to reset.
+            lanes: Indices of the lanes to reset; all of them if not given.
+
+        Raises:
+            InputError: if a task id does not exist.
+        """
+        where = np.arange(self.lanes) if lanes is None else lanes
+        self._descriptors[where] = self._table.descriptors[self._table.check(tasks)]
+        self._states[where] = [self._law.initial_state(np.random.default_rng(int(seed))) for seed in seeds]
+        self._elapsed[where] = 0
+        return self._law.observation(self._states)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Step all lanes.
+
+        Args:
+            actions: (lanes, action size); clipped to the family's limits.
+
+        Returns:
+            Observations (lanes, observation size), rewards (lanes,), terminated (lanes,), truncated (lanes,).
+        """
+        limit = self.family.action_limit
+        actions = np.clip(np.asarray(actions, dtype=np.float64), -limit, limit)
+        following = self._physics.advance(self._states, actions, self._descriptors)
+        rewards = self._law.reward(self._states, actions, following, self._descriptors)
+        self._states = following
+        self._elapsed += 1
+        truncated = self._elapsed >= self.family.horizon
+        return self._law.observation(following), rewards, self._law.terminated(following), truncated

@@ -1,0 +1,95 @@
+"""The ordinary Gymnasium environment of one task, and the registration of all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from omrl_bench.envs.families import FAMILIES, get_family
+
+
+class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """One task of a family. The horizon is applied by Gymnasium's ``TimeLimit`` (``max_episode_steps``).
+
+    Args:
+        family: Name of the family.
+        task: Task id; ``reset(options={"task": i})`` changes it.
+        render_mode: ``"rgb_array"`` (MuJoCo families) or none.
+
+    Raises:
+        InputError: if the family or the task does not exist.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(self, family: str, task: int = 0, render_mode: str | None = None) -> None:
+        self.family = get_family(family)
+        self.render_mode = render_mode
+        self._table = self.family.tasks()
+        self.task = int(self._table.check([task])[0])
+        self._law = self.family.make_law()
+        self._physics = self._law.single_physics()
+        self._renderer: Any = None
+        limit = self.family.action_limit
+        self.observation_space = spaces.Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
+        self.action_space = spaces.Box(-limit, limit, (self.family.action_size,), np.float32)
+
+    @property
+    def descriptor(self) -> np.ndarray:
+        """True parameters of the current task, (descriptor size,)."""
+        return self._table.descriptors[self.task].copy()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode; ``options["task"]`` switches to another task."""
+        super().reset(seed=seed)
+        if options and "task" in options:
+            self.task = int(self._table.check([options["task"]])[0])
+        self._state = self._law.initial_state(self.np_random)[None]
+        return self._law.observation(self._state)[0], {"task": self.task}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Take one step; actions beyond the limits are clipped."""
+        limit = self.family.action_limit
+        actions = np.clip(np.asarray(action, dtype=np.float64), -limit, limit)[None]
+        descriptors = self._table.descriptors[[self.task]]
+        following = self._physics.advance(self._state, actions, descriptors)
+        reward = float(self._law.reward(self._state, actions, following, descriptors)[0])
+        self._state = following
+        terminated = bool(self._law.terminated(following)[0])
+        return self._law.observation(following)[0], reward, terminated, False, {"task": self.task}
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Return the current picture, (height, width, 3) uint8, of a MuJoCo family."""
+        data = getattr(self._physics, "data", None)
+        if self.render_mode != "rgb_array" or data is None:
+            return None
+        import mujoco
+
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self._physics.model, 240, 320)  # type: ignore[attr-defined]
+        self._renderer.update_scene(data, camera="track")
+        picture: np.ndarray = self._renderer.render()
+        return picture
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def register() -> None:
+    """Register every family with Gymnasium; an installed package is registered by entry point instead."""
+    for family in FAMILIES.values():
+        if family.env_id not in gymnasium.registry:
+            gymnasium.register(
+                family.env_id,
+                entry_point="omrl_bench.envs.single:TaskEnv",
+                max_episode_steps=family.horizon,
+                kwargs={"family": family.name},
+            )

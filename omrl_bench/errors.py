@@ -1,0 +1,24 @@
+"""Errors that are meant for people: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """The user's input is wrong; the command line prints the message and exits with code 2."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Return the error for a name that does not exist, with the nearest names that do.
+
+    Args:
+        kind: What the name should have been, e.g. ``"suite"``.
+        name: What was given.
+        known: All the names that exist.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    return InputError(f"unknown {kind} {name!r}; {hint}")

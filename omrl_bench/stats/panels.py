@@ -1,0 +1,123 @@
+"""From a tidy frame to complete (seeds, tasks) matrices.
+
+The tidy frame has one row per (suite, preset, family, dataset, method, backbone, seed, quality, task, draw), with
+columns ``return`` and ``score``. Further columns are ignored, and so is the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+ALL = "all"  # stands for the mean over all families of a table
+
+
+class Key(NamedTuple):
+    """What a row of a summary is about; ``family`` may be :data:`ALL`."""
+
+    suite: str
+    preset: str
+    dataset: str
+    backbone: str
+    family: str
+    quality: str
+    method: str
+
+    @property
+    def table(self) -> tuple[str, str, str, str]:
+        """What all rows of one table share."""
+        return self[:4]
+
+    @property
+    def label(self) -> str:
+        """Name that seeds the bootstrap."""
+        return "/".join(self)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All results of one method in one family with one context quality.
+
+    Attributes:
+        scores: (seeds, tasks), means over the draws.
+        returns: (seeds, tasks), means over the draws.
+        seeds: What the rows are, ascending.
+        tasks: What the columns are, ascending.
+        draws: Number of context draws of each seed and task.
+    """
+
+    scores: np.ndarray
+    returns: np.ndarray
+    seeds: tuple[Any, ...]
+    tasks: tuple[Any, ...]
+    draws: int
+
+
+def panels(frame: pd.DataFrame) -> dict[Key, tuple[Panel, ...]]:
+    """Cut a tidy frame into matrices, sorted by key.
+
+    A key with a family has one panel. Where a table has more than one family, a key with family :data:`ALL` is
+    added for every method and quality that has a panel in each of them: one panel per family. A method that lacks
+    a family has no such key: it is never averaged over fewer families than the others.
+
+    Raises:
+        ValueError: naming what is missing, doubled, uneven or not finite.
+    """
+    columns = [*Key._fields, "seed", "task", "draw", "return", "score"]
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"the frame lacks the columns {', '.join(missing)}")
+    single: dict[Key, Panel] = {}
+    families: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for names, rows in frame.groupby(list(Key._fields), sort=True, observed=True):
+        key = Key(*map(str, names))
+        if key.family == ALL:
+            raise ValueError(f"a family must not be called {ALL!r}")
+        single[key] = _panel(key, rows)
+        families[key.table].add(key.family)
+    result: dict[Key, tuple[Panel, ...]] = {key: (panel,) for key, panel in single.items()}
+    for key in single:
+        every = [key._replace(family=family) for family in sorted(families[key.table])]
+        if len(every) > 1 and all(each in single for each in every):
+            result[key._replace(family=ALL)] = tuple(single[each] for each in every)
+    return dict(sorted(result.items()))
+
+
+def counts(group: tuple[Panel, ...]) -> dict[str, int]:
+    """Sample sizes: the fewest seeds and draws of any family, and the tasks of all families together."""
+    return {
+        "n_seeds": min(len(panel.seeds) for panel in group),
+        "n_tasks": sum(len(panel.tasks) for panel in group),
+        "n_draws": min(panel.draws for panel in group),
+    }
+
+
+def _panel(key: Key, rows: pd.DataFrame) -> Panel:
+    where = f"{key.family} / {key.method} / {key.quality}"
+    if rows[["seed", "task", "draw"]].isna().to_numpy().any():
+        raise ValueError(f"{where}: a row lacks its seed, task or draw")
+    seeds, seed_index = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+    tasks, task_index = np.unique(rows["task"].to_numpy(), return_inverse=True)
+    draw_index = np.unique(rows["draw"].to_numpy(), return_inverse=True)[1]
+    count = np.zeros((len(seeds), len(tasks)), dtype=int)
+    np.add.at(count, (seed_index, task_index), 1)
+    for seed, present in zip(seeds, count > 0, strict=True):
+        if not present.all():
+            raise ValueError(f"{where}: seed {seed} lacks tasks {', '.join(map(str, tasks[~present]))}")
+    if rows.duplicated(["seed", "task", "draw"]).any():
+        raise ValueError(f"{where}: a draw of a seed and task is there twice")
+    if count.min() != count.max():
+        raise ValueError(f"{where}: seeds or tasks differ in their number of draws ({count.min()} to {count.max()})")
+
+    order = np.lexsort((draw_index, task_index, seed_index))
+    shape = (len(seeds), len(tasks), int(count.max()))
+    cubes = [rows[name].to_numpy(dtype=float)[order].reshape(shape) for name in ("score", "return")]
+    for seed, *values in zip(seeds, *cubes, strict=True):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{where}: seed {seed} has a score or return that is not finite")
+    scores, returns = (cube.mean(axis=2) for cube in cubes)
+    return Panel(scores, returns, tuple(seeds.tolist()), tuple(tasks.tolist()), shape[2])

@@ -1,0 +1,1 @@
+"""Evaluators (Python) and suites (TOML)."""

@@ -1,0 +1,129 @@
+"""The schema of a suite file, and how suites are found."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from omrl_bench.errors import InputError, unknown_name
+
+Quality = Literal["high", "medium", "low", "random"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Protocol(_Frozen):
+    """How a trained method is evaluated."""
+
+    kind: Literal["given-context"]
+    unit: Literal["episode"] = "episode"
+    split: Literal["test", "extrapolation"] = "test"
+    draws: int = Field(10, ge=1, le=100)  # context draws per task and quality, one episode each
+
+
+class Preset(_Frozen):
+    """The budget of a suite."""
+
+    seeds: tuple[int, ...]
+    qualities: tuple[Quality, ...]
+    updates: int = Field(ge=1)
+    encoder_updates: int = Field(ge=0)
+    evaluations: int = Field(ge=0)  # points of the learning curve, on validation tasks
+    time_limit: int = Field(ge=1)  # seconds that the job of one cell group may take
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return check_seeds(seeds)
+
+
+class Suite(_Frozen):
+    """A named grid: families x datasets x methods x backbones x seeds, a protocol, and presets."""
+
+    name: str
+    version: int = Field(ge=0)
+    title: str
+    families: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[Literal["mixed", "expert", "medium", "random"], ...] = Field(min_length=1)
+    methods: tuple[str, ...] = Field(min_length=1)
+    backbones: tuple[str, ...] = Field(min_length=1)
+    default_preset: str
+    protocol: Protocol
+    presets: dict[str, Preset]
+
+    def preset(self, name: str | None) -> tuple[str, Preset]:
+        """Return a preset and its name; the default one if no name is given.
+
+        Raises:
+            InputError: if there is no such preset, with the nearest names.
+        """
+        name = name or self.default_preset
+        if name not in self.presets:
+            raise unknown_name(f"preset of suite {self.name!r}", name, self.presets)
+        return name, self.presets[name]
+
+    def fingerprint(self, preset: str) -> str:
+        """Hash of what changes a cell's numbers: version, protocol and budget (not the grid, nor the seeds)."""
+        budget = self.presets[preset].model_dump_json(exclude={"seeds", "time_limit"})
+        text = f"{self.name} {self.version} {self.protocol.model_dump_json()} {budget}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the seeds, or raise ValueError if one is negative or given twice."""
+    if not seeds:
+        raise ValueError("no seeds")
+    for seed in seeds:
+        if seed < 0:
+            raise ValueError(f"seed {seed} is negative")
+        if seeds.count(seed) > 1:
+            raise ValueError(f"seed {seed} is given twice")
+    return seeds
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that come with the package."""
+    files = resources.files("omrl_bench.protocols").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite: by name, or from a TOML file of one's own.
+
+    Raises:
+        InputError: if there is no such suite, or the file does not describe one.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"suite file {name} does not exist")
+        return parse_suite(path.read_text(encoding="utf-8"), name)
+    if name not in suite_names():
+        raise unknown_name("suite", name, suite_names())
+    file = resources.files("omrl_bench.protocols").joinpath(f"{name}.toml")
+    return parse_suite(file.read_text(encoding="utf-8"), f"{name}.toml")
+
+
+def parse_suite(text: str, where: str) -> Suite:
+    """Parse the text of a suite file; ``where`` names it in errors.
+
+    Raises:
+        InputError: naming the file and the first key that is wrong.
+    """
+    try:
+        return Suite.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"{where}: unknown key {key!r}") from error
+        raise InputError(f"{where}: key {key!r}: {first['msg']}") from error
