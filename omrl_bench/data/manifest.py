@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, make_actor
+from omrl_bench.data.behaviour import EXPERT, make_actor
 from omrl_bench.data.build import collect, roll_out
 from omrl_bench.data.contexts import draw_contexts
 from omrl_bench.data.store import QUALITIES, Episodes, dataset_folder, dataset_id, read_episodes, write_dataset

@@ -66,7 +66,7 @@ class Episodes:
         digest = hashlib.sha256()
         for name, array in sorted(self.arrays().items()):
             digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 
@@ -153,13 +153,18 @@ def read_receipt(family: Family, quality: str) -> Receipt:
         InputError: if there is no dataset, or it is not one of ours, or it is of another version of the family.
     """
     folder = dataset_folder(family, quality)
-    again = f"omrl-bench data build {family.name} --quality {quality} --force"
+    build = f"omrl-bench data build {family.name} --quality {quality}"
+    again = f"{build} --force"
     if not folder.exists():
-        raise InputError(f"dataset {dataset_id(family, quality)} is not in {data_root()}; {again.removesuffix(' --force')}")
+        raise InputError(
+            f"dataset {dataset_id(family, quality)} is not in {data_root()}; {build}"
+        )
     try:
         receipt = Receipt.model_validate_json((folder / "receipt.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{folder} was not built by omrl-bench (no receipt.json); move it away, then {again}") from error
+        raise InputError(
+            f"{folder} was not built by omrl-bench (no receipt.json); move it away, then {build}"
+        ) from error
     except ValidationError as error:
         raise InputError(f"{folder / 'receipt.json'} is damaged; {again}") from error
     if receipt.family_fingerprint != family.fingerprint():
@@ -180,7 +185,10 @@ def read_episodes(family: Family, quality: str) -> tuple[Episodes, Receipt]:
 
     receipt = read_receipt(family, quality)
     folder = dataset_folder(family, quality)
-    for file, expected in ((folder / "data" / "main_data.hdf5", receipt.hdf5), (folder / "packed.safetensors", receipt.packed)):
+    for file, expected in (
+        (folder / "data" / "main_data.hdf5", receipt.hdf5),
+        (folder / "packed.safetensors", receipt.packed),
+    ):
         if not file.exists() or file_hash(file) != expected:
             raise InputError(
                 f"{file} is missing, truncated or changed since it was built; "
@@ -225,6 +233,7 @@ def _write_minari(
     )
     table = family.tasks()
     returns = episodes.returns()
+    descriptors = [dict(zip(family.descriptor, row, strict=True)) for row in table.descriptors.tolist()]
     buffers, metadata = [], []
     for episode, (start, stop) in enumerate(zip(episodes.offsets[:-1], episodes.offsets[1:], strict=True)):
         rows = slice(start, stop)
@@ -262,7 +271,9 @@ def _write_minari(
             "ref_min_score": reference[0],
             "ref_max_score": reference[1],
             "num_episodes_average_score": len(returns),
-            "task_table": json.dumps([dict(zip(family.descriptor, d, strict=True)) for d in table.descriptors.tolist()]),
+            "task_table": json.dumps(
+                [dict(zip(family.descriptor, d, strict=True)) for d in table.descriptors.tolist()]
+            ),
         }
     )
     storage.update_episodes(buffers)

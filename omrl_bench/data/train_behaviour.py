@@ -7,6 +7,7 @@ actors, is part of the repository (``data/behaviour``).
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from omrl_bench.data.behaviour import BEHAVIOURS
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
+from omrl_bench.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class BehaviourConfig:
     """SAC settings of one family's behaviour policy."""
 
     lanes: int = 40  # environments stepped together
-    updates: int = 400_000  # gradient updates in all
+    updates: int = 92_000  # gradient updates in all
     updates_per_step: int = 16  # gradient updates per step of all lanes
     width: int = 256  # two hidden layers of this width in actor and critics
     batch: int = 256
-    learning_rate: float = 3e-4
-    discount: float = 0.99
+    learning_rate: float = 1e-3
+    discount: float = 0.97
     random_steps: int = 8_000  # transitions of uniform actions before the first update
     checkpoint_every: int = 4_000  # updates between evaluations, each of which keeps its actor
     seed: int = 0
@@ -112,7 +115,7 @@ class TaskConditionedVecEnv(VecEnv):
 def actor_tensors(model: SAC) -> dict[str, torch.Tensor]:
     """Return a SAC actor's weights in half precision, under the names :mod:`omrl_bench.data.behaviour` reads."""
     actor = model.policy.actor
-    layers = [layer for layer in actor.latent_pi if isinstance(layer, torch.nn.Linear)] + [actor.mu, actor.log_std]
+    layers = [layer for layer in (*actor.latent_pi, actor.mu, actor.log_std) if isinstance(layer, torch.nn.Linear)]
     names = [f"hidden{i}" for i in range(len(layers) - 2)] + ["mean", "log_std"]
     tensors = {}
     for name, layer in zip(names, layers, strict=True):
@@ -198,4 +201,38 @@ def train(family: Family, config: BehaviourConfig, folder: Path) -> None:
             seed=config.seed,
         )
     steps = config.random_steps + config.updates // config.updates_per_step * config.lanes
-    agent.learn(steps - agent.num_timesteps, _Checkpoints(family, config, folder), reset_num_timesteps=not saved.exists())
+    agent.learn(
+        steps - agent.num_timesteps, _Checkpoints(family, config, folder), reset_num_timesteps=not saved.exists()
+    )
+
+
+def select(folder: Path, policies: Path, curve: Path) -> None:
+    """Keep ten checkpoints of a training as a family's behaviour policies.
+
+    The expert is the checkpoint with the best mean return of the mean action. The ten are the first, the expert and
+    eight between them, at the squares of evenly spaced fractions of its updates: early training, where the policy
+    changes most, is sampled most.
+
+    Args:
+        folder: Folder of :func:`train`.
+        policies: Folder for ``0.safetensors`` .. ``9.safetensors``.
+        curve: CSV file for the training's curve, with the chosen checkpoints marked.
+    """
+    with (folder / "curve.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    updates = np.array([int(row["updates"]) for row in rows])
+    expert = int(np.argmax([float(row["return_deterministic"]) for row in rows]))
+    chosen: list[int] = []
+    for k in range(BEHAVIOURS):
+        nearest = int(np.abs(updates - updates[expert] * (k / (BEHAVIOURS - 1)) ** 2).argmin())
+        chosen.append(max(nearest, chosen[-1] + 1) if chosen else nearest)
+    if chosen[-1] != expert:
+        raise InputError(f"{folder}: the best checkpoint is number {expert}; ten need at least ten, train longer")
+    policies.mkdir(parents=True, exist_ok=True)
+    for k, index in enumerate(chosen):
+        shutil.copyfile(folder / f"actor-{updates[index]:07d}.safetensors", policies / f"{k}.safetensors")
+    curve.parent.mkdir(parents=True, exist_ok=True)
+    with curve.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "behaviour"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "behaviour": chosen.index(i) if i in chosen else ""} for i, row in enumerate(rows))

@@ -47,7 +47,7 @@ class CheetahVel:
         return state
 
     def observation(self, states: np.ndarray) -> np.ndarray:
-        """qpos without the root's x (8 numbers), then qvel (9 numbers)."""
+        """Qpos without the root's x (8 numbers), then qvel (9 numbers)."""
         return states[:, self._qpos.start + 1 : self._qvel.stop].copy()
 
     def reward(

@@ -23,7 +23,7 @@ class PointGoal:
         return self
 
     def advance(self, states: np.ndarray, actions: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
-        """s' = s + a."""
+        """S' = s + a."""
         return states + actions
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:

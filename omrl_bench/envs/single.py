@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         InputError: if the family or the task does not exist.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
 
     def __init__(self, family: str, task: int = 0, render_mode: str | None = None) -> None:
         self.family = get_family(family)
@@ -63,7 +63,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         terminated = bool(self._law.terminated(following)[0])
         return self._law.observation(following)[0], reward, terminated, False, {"task": self.task}
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return the current picture, (height, width, 3) uint8, of a MuJoCo family."""
         data = getattr(self._physics, "data", None)
         if self.render_mode != "rgb_array" or data is None:

@@ -1,0 +1,118 @@
+"""A backbone that is conditioned on a task representation z: what all trained methods share."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from omrl_bench.api import Algorithm, Log, MetaPolicy, Setup, TaskSpace, Transitions
+
+from .networks import parameters_per_seed
+from .training import Batches, LatentPolicy, Scale, adam, load_tensors, save_tensors, seed_generators, step
+
+META_BATCH = 16  # tasks per update of the backbone, as in all five papers
+
+
+class Conditioned(Algorithm):
+    """A backbone on (s, z); subclasses say where z comes from.
+
+    Attributes:
+        seeds: The trained seeds, in the order of the leading axis R.
+        backbone: The policy learner of all seeds.
+    """
+
+    def __init__(self, space: TaskSpace, setup: Setup) -> None:
+        super().__init__(space, setup)
+        module = import_module(f".{setup.backbone}", __package__)
+        self._backbone_class = getattr(module, module.BACKBONES[setup.backbone])
+        self.backbone_config = resolve(self._backbone_class.Config, setup)
+        self.seeds: list[int] = []
+
+    @property
+    @abstractmethod
+    def z_size(self) -> int:
+        """Length of the task representation."""
+
+    @abstractmethod
+    def inference(self, index: int) -> Callable[[Transitions], Tensor]:
+        """Return the function from a context to z (lanes, z size) of the seed at ``index``, as it is trained now."""
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything that is saved, by name."""
+        return {"backbone": self.backbone}
+
+    def build(self, seeds: Sequence[int], scale: Scale) -> None:
+        """Construct the networks of all seeds."""
+        self.seeds, self.scale = list(seeds), scale
+        self.backbone = self._backbone_class(
+            seed_generators(seeds, "backbone"),
+            self.space.observation_size,
+            self.space.action_size,
+            self.z_size,
+            self.backbone_config,
+        )
+
+    def policy(self, seed: int) -> MetaPolicy:
+        """The current policy of a seed."""
+        index = self.seeds.index(seed)
+        prior = torch.zeros(self.z_size)
+        return LatentPolicy(self.backbone.actor(index), self.inference(index), prior, self.scale)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights of all seeds."""
+        tensors = {f"{n}.{k}": v for n, module in self.modules().items() for k, v in module.state_dict().items()}
+        save_tensors(folder, self.seeds, tensors | self.scale.state())
+
+    def load(self, folder: Path) -> None:
+        """Read the weights of all seeds."""
+        seeds, tensors = load_tensors(folder)
+        self.build(seeds, Scale.from_state(tensors))
+        for name, module in self.modules().items():
+            prefix = f"{name}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Backbone and hyper-parameters."""
+        return {"backbone": dataclasses.asdict(self.backbone_config)}
+
+    def parameter_count(self) -> int:
+        """Trained parameters per seed."""
+        return parameters_per_seed(*self.modules().values()) if self.seeds else 0
+
+
+def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, updates: int, log: Log) -> None:
+    """Train the backbone on transitions, each with the representation of some episode of its task.
+
+    Args:
+        method: A method whose networks are built.
+        batches: The training data.
+        embeddings: (R, E, z size), a representation of every training episode.
+        updates: Number of gradient updates.
+        log: Progress.
+    """
+    optimiser = adam(method.backbone_config.learning_rate, method.backbone)
+    seed = torch.arange(len(method.seeds))[:, None]
+    for update in range(updates):
+        tasks = batches.tasks(META_BATCH)
+        each = method.backbone_config.batch // tasks.shape[1]
+        batch = batches.transitions(tasks, each)
+        episodes = batches.data.sample_episodes(batches.rngs, np.repeat(tasks, each, axis=1))
+        step(optimiser, method.backbone.loss(batch, embeddings[seed, torch.from_numpy(episodes)]))
+        method.backbone.update_target()
+        log("policy", update + 1, updates)
+
+
+def resolve(config: Any, setup: Setup) -> Any:
+    """Construct a hyper-parameter dataclass: its defaults, the preset's values, the user's settings."""
+    names = {field.name for field in dataclasses.fields(config)}
+    values = dict(getattr(config, "PRESETS", {}).get(setup.preset, {}))
+    values.update({name: value for name, value in setup.settings.items() if name in names})
+    return config(**values)

@@ -1,0 +1,126 @@
+"""HS-OMRL (seed paper 000): supervised contrastive task representations with hard positives and negatives.
+
+Notation: w_a the normalised projections, T the temperature (the paper's beta), P and N the positives and negatives of
+an anchor q, s_a = w_q . w_a.
+
+    SCL    -1/|P| sum_p log( exp(s_p/T) / (sum_{P and N} exp(s_a/T)) )                                         (eq. 4)
+    HP+HG  -1/|P| sum_p log( u_p exp(s_p/T) / (sum_P u_a exp(s_a/T) + sum_N v_a exp(s_a/T)) )                  (eq. 8)
+           v_a = exp(s_a) / sum_N exp(s),  u_a = exp(-s_a) / sum_P exp(-s)
+
+Deviations
+* The loss is a mean over anchors, not a sum. The weights u and v are differentiated like the rest of the equation, as
+  the paper writes it; u_p in the numerator is what pulls far positives. The public code detaches them and puts u_p
+  outside the logarithm.
+* Two views of an episode are two random segments of half the horizon, thinned to `transitions` evenly spaced steps.
+* Backbone: the suite's choice; the paper's is IQL.
+
+Privileges: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from .conditioned import META_BATCH
+from .networks import Rngs, SelfAttention, masked_mean, mlp
+from .training import Batches
+from .two_stage import TwoStage
+
+METHODS = {"hs-scl": "SupervisedContrastive", "hs-hard": "HardSampling"}
+
+
+@dataclass(frozen=True)
+class HSConfig:
+    """Hyper-parameters; the paper's table 2 in brackets where another value is used."""
+
+    width: int = 64  # of the transition encoder's hidden layers, the aggregator and the projection head
+    transition: int = 20  # length of a transition's embedding
+    latent: int = 64  # length of the task representation
+    projection: int = 5  # length of the projection that the loss sees
+    temperature: float = 0.1
+    episodes: int = 64  # per update and seed, each gives two views [256]
+    transitions: int = 25  # kept of each view [100]
+    learning_rate: float = 1e-3  # [3e-4]
+
+    PRESETS: ClassVar = {"paper": {"episodes": 256, "transitions": 100, "learning_rate": 3e-4}}
+
+
+class AttentionEncoder(nn.Module):
+    """Transition encoder f, attention aggregator g, both with outputs on the unit sphere (section 4.1)."""
+
+    def __init__(self, rngs: Rngs, features: int, config: HSConfig) -> None:
+        super().__init__()
+        self.transition = mlp(rngs, features, config.width, config.width, config.transition)
+        self.enter = mlp(rngs, config.transition, config.width)
+        self.attention = SelfAttention(rngs, config.width)
+        self.leave = mlp(rngs, config.width, config.latent)
+        self.projection = mlp(rngs, config.latent, config.width, config.projection)  # used by the loss only
+
+    def forward(self, context: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(R, C, n, features) -> (R, C, latent)."""
+        v = normalize(self.transition(context), dim=-1)
+        attended = self.attention(self.enter(v), valid)
+        return normalize(self.leave(masked_mean(attended, valid)), dim=-1)
+
+    def project(self, z: Tensor) -> Tensor:
+        """(R, C, latent) -> (R, C, projection), on the unit sphere."""
+        return normalize(self.projection(z), dim=-1)
+
+
+class SupervisedContrastive(TwoStage):
+    """HS-OMRL without hard sampling."""
+
+    Config = HSConfig
+
+    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+        """The attention encoder with its projection head."""
+        return AttentionEncoder(rngs, features, self.config)
+
+    def representation_loss(self, batches: Batches) -> Tensor:
+        """Two views of each episode of a batch, all tasks of a meta-batch equally often."""
+        tasks = batches.tasks(META_BATCH)
+        labels = np.repeat(tasks, self.config.episodes // tasks.shape[1], axis=1)
+        episodes = np.tile(batches.data.sample_episodes(batches.rngs, labels), 2)
+        views = batches.segments(episodes, self.space.horizon // 2, self.config.transitions)
+        w = self.encoder.project(self.encoder(views))
+        return self.contrastive_loss(w, torch.from_numpy(np.tile(labels, 2))).sum()
+
+    def contrastive_loss(self, w: Tensor, labels: Tensor) -> Tensor:
+        """Mean over anchors: projections w (R, C, projection), labels (R, C) -> (R,)."""
+        similarity = w @ w.transpose(1, 2)
+        other = ~torch.eye(w.shape[1], dtype=torch.bool)  # the anchor itself is left out
+        same = labels[:, :, None] == labels[:, None]
+        return self.anchor_loss(similarity, same & other, ~same).mean(dim=-1)
+
+    def anchor_loss(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Eq. 4 for every anchor (a row): (R, C, C) each -> (R, C)."""
+        logits = similarity / self.config.temperature
+        normaliser = _log_sum_exp(logits, positive | negative)
+        return normaliser - _mean_over(logits, positive)
+
+
+class HardSampling(SupervisedContrastive):
+    """HS-OMRL with hard positive and hard negative sampling (HP+HG)."""
+
+    def anchor_loss(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Eq. 8 for every anchor (a row): (R, C, C) each -> (R, C)."""
+        logits = similarity / self.config.temperature
+        log_u = -similarity - _log_sum_exp(-similarity, positive)[..., None]
+        log_v = similarity - _log_sum_exp(similarity, negative)[..., None]
+        weighted = logits + torch.where(positive, log_u, log_v)
+        normaliser = _log_sum_exp(weighted, positive | negative)
+        return normaliser - _mean_over(weighted, positive)
+
+
+def _log_sum_exp(values: Tensor, members: Tensor) -> Tensor:
+    return values.masked_fill(~members, -torch.inf).logsumexp(dim=-1)
+
+
+def _mean_over(values: Tensor, members: Tensor) -> Tensor:
+    return (values * members).sum(dim=-1) / members.sum(dim=-1)

@@ -1,0 +1,114 @@
+"""IQL: implicit Q-learning, the backbone of HS-OMRL (seed paper 000, eq. 1-3).
+
+Deviations
+* Q target is r + gamma (1 - d) V(s'), as in Kostrikov et al.; HS-OMRL's eq. 2 prints a Q(s', a') with the same
+  expectation, and its public code leaves out the (1 - d).
+* The policy is a Gaussian with a tanh mean and a deviation that does not depend on the state.
+* Rewards are divided by their standard deviation over the training data, so that one advantage temperature
+  serves all families.
+
+Gradients: z receives the gradient of the Q loss only; value and policy see z detached.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .networks import Rngs, mlp, take_seed
+from .training import Batch
+
+BACKBONES = {"iql": "IQL"}
+
+
+@dataclass(frozen=True)
+class IQLConfig:
+    """Hyper-parameters; HS-OMRL's table 2 in brackets where another value is used."""
+
+    width: int = 128  # of the two hidden layers of every network [64]
+    batch: int = 256  # transitions per update and seed
+    learning_rate: float = 1e-3  # of all networks [3e-4]
+    discount: float = 0.99
+    expectile: float = 0.8  # tau in eq. 1
+    temperature: float = 3.0  # beta in eq. 3
+    max_weight: float = 100.0  # clip of exp(beta A), from the public code
+    target_rate: float = 0.005  # Polyak rate of the target Q network
+
+
+class IQL(nn.Module):
+    """V, twin Q and policy of R seeds, on (s, z)."""
+
+    Config = IQLConfig
+
+    def __init__(self, rngs: Rngs, observation_size: int, action_size: int, z_size: int, config: IQLConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden = (config.width, config.width)
+        state = observation_size + z_size
+        self.value = mlp(rngs, state, *hidden, 1)
+        self.critics = mlp([*rngs, *rngs], state + action_size, *hidden, 1)  # twin: leading axis 2R
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self.policy = mlp(rngs, state, *hidden, action_size)
+        self.log_std = nn.Parameter(torch.full((len(rngs), 1, action_size), -1.0))
+
+    def loss(self, batch: Batch, z: Tensor) -> Tensor:
+        """Sum over seeds of the three losses; z (R, B, z size)."""
+        fixed = z.detach()
+        state = torch.cat([batch.observations, fixed], dim=-1)
+        with torch.no_grad():
+            q_target = self.q(self.target_critics, batch, fixed).amin(dim=0)
+            following = torch.cat([batch.next_observations, fixed], dim=-1)
+            next_value = self.value(following)[..., 0]
+        value = self.value(state)[..., 0]
+        losses = (
+            self.value_loss(q_target, value)
+            + self.critic_loss(batch, z, next_value)
+            + self.policy_loss(batch, state, q_target - value.detach())
+        )
+        return losses.sum()
+
+    def value_loss(self, q_target: Tensor, value: Tensor) -> Tensor:
+        """Eq. 1: expectile regression of V towards the target Q; (R,)."""
+        difference = q_target - value
+        weight = torch.where(difference < 0, 1 - self.config.expectile, self.config.expectile)
+        return (weight * difference**2).mean(dim=-1)
+
+    def critic_loss(self, batch: Batch, z: Tensor, next_value: Tensor) -> Tensor:
+        """Eq. 2: squared temporal-difference error of both Q; (R,)."""
+        target = batch.rewards + self.config.discount * (1 - batch.terminated) * next_value
+        return ((self.q(self.critics, batch, z) - target) ** 2).mean(dim=-1).sum(dim=0)
+
+    def policy_loss(self, batch: Batch, state: Tensor, advantage: Tensor) -> Tensor:
+        """Eq. 3: advantage-weighted log-likelihood of the data's actions; (R,)."""
+        weight = (self.config.temperature * advantage).exp().clamp(max=self.config.max_weight)
+        return -(weight * self.log_prob(state, batch.actions)).mean(dim=-1)
+
+    def log_prob(self, state: Tensor, actions: Tensor) -> Tensor:
+        """Log-density of actions, (R, B)."""
+        log_std = self.log_std.clamp(-5.0, 2.0)
+        error = (actions - torch.tanh(self.policy(state))) / log_std.exp()
+        return (-0.5 * error**2 - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+
+    @staticmethod
+    def q(critics: nn.Module, batch: Batch, z: Tensor) -> Tensor:
+        """Both Q values, (2, R, B)."""
+        inputs = torch.cat([batch.observations, batch.actions, z], dim=-1)
+        values: Tensor = critics(torch.cat([inputs, inputs]))
+        return values.reshape(2, *inputs.shape[:-1])
+
+    @torch.no_grad()
+    def update_target(self) -> None:
+        """Polyak step of the target Q network, after each gradient step."""
+        torch._foreach_lerp_(
+            list(self.target_critics.parameters()), list(self.critics.parameters()), self.config.target_rate
+        )
+
+    def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """One seed's mean action: (1, lanes, observation size), (1, lanes, z size) -> (1, lanes, action size)."""
+        policy = take_seed(self.policy, index)
+        return lambda observations, z: torch.tanh(policy(torch.cat([observations, z], dim=-1)))

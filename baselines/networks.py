@@ -1,0 +1,79 @@
+"""Networks of R seeds at once: every parameter has a leading axis R, drawn seed by seed from its own generator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Rngs = Sequence[np.random.Generator]
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+class SeedLinear(nn.Module):
+    """R linear layers side by side, U(-1/sqrt(inputs), 1/sqrt(inputs)): (R, ..., inputs) -> (R, ..., outputs)."""
+
+    def __init__(self, rngs: Rngs, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(_stack([rng.uniform(-bound, bound, (inputs, outputs)) for rng in rngs]))
+        self.bias = nn.Parameter(_stack([rng.uniform(-bound, bound, (1, outputs)) for rng in rngs]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply each seed's layer to its slice."""
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
+        return torch.baddbmm(self.bias, flat, self.weight).reshape(*x.shape[:-1], -1)
+
+
+class SelfAttention(nn.Module):
+    """Single-head self-attention over the second last axis, residual: (R, ..., n, width) -> the same shape."""
+
+    def __init__(self, rngs: Rngs, width: int) -> None:
+        super().__init__()
+        self.query = SeedLinear(rngs, width, width)
+        self.key = SeedLinear(rngs, width, width)
+        self.value = SeedLinear(rngs, width, width)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Attend to all valid elements; ``valid`` (R, ..., n) bool."""
+        mask = None if valid is None else valid[..., None, :]
+        attended = nn.functional.scaled_dot_product_attention(self.query(x), self.key(x), self.value(x), mask)
+        return x + attended
+
+
+def mlp(rngs: Rngs, *sizes: int) -> nn.Sequential:
+    """ReLU network with the given layer sizes and a linear output."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [SeedLinear(rngs, inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def masked_mean(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean over the second last axis, (..., n, width) -> (..., width), of the valid elements (..., n)."""
+    if valid is None:
+        return x.mean(dim=-2)
+    weight = valid.to(x.dtype)[..., None]
+    return (x * weight).sum(dim=-2) / weight.sum(dim=-2).clamp(min=1)
+
+
+def take_seed(module: AnyModule, index: int) -> AnyModule:
+    """Return a copy of the module that holds one seed only (R = 1)."""
+    single = copy.deepcopy(module).requires_grad_(False)
+    for parameter in single.parameters():
+        parameter.data = parameter.data[index : index + 1].clone()
+    return single
+
+
+def parameters_per_seed(*modules: nn.Module) -> int:
+    """Number of parameters of one seed."""
+    return sum(p[0].numel() for module in modules for p in module.parameters())
+
+
+def _stack(arrays: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays).astype(np.float32))

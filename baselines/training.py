@@ -1,0 +1,201 @@
+"""What the built-in methods share around their losses: normalised data, batches, policies, saving."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from omrl_bench.api import MetaPolicy, TaskSpace, TrainingData, Transitions
+
+from .networks import Rngs
+
+
+def seed_generators(seeds: Sequence[int], purpose: str) -> Rngs:
+    """One generator per seed and purpose, independent of the other seeds."""
+    return [np.random.default_rng([seed, *purpose.encode()]) for seed in seeds]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Affine scaling that all seeds share, from the statistics of the training data.
+
+    Observations are standardised, actions divided by their limit, rewards standardised for context encoders.
+    """
+
+    observation_mean: Tensor
+    observation_std: Tensor
+    reward_mean: float
+    reward_std: float
+    action_limit: float
+
+    @classmethod
+    def of(cls, data: TrainingData, space: TaskSpace) -> Scale:
+        """Measure the training data."""
+        return cls(
+            observation_mean=torch.from_numpy(data.observations.mean(axis=0)),
+            observation_std=torch.from_numpy(data.observations.std(axis=0) + 1e-3),
+            reward_mean=float(data.rewards.mean()),
+            reward_std=float(data.rewards.std()) + 1e-6,
+            action_limit=space.action_limit,
+        )
+
+    def observations(self, observations: np.ndarray) -> Tensor:
+        """Standardise observations (..., observation size)."""
+        values = torch.from_numpy(np.asarray(observations, dtype=np.float32))
+        return (values - self.observation_mean) / self.observation_std
+
+    def features(self, transitions: Transitions | TrainingData) -> Tensor:
+        """Context features (s, a, r, s') of transitions, (..., 2 observation size + action size + 1)."""
+        return torch.cat(
+            [
+                self.observations(transitions.observations),
+                torch.from_numpy(transitions.actions) / self.action_limit,
+                (torch.from_numpy(transitions.rewards)[..., None] - self.reward_mean) / self.reward_std,
+                self.observations(transitions.next_observations),
+            ],
+            dim=-1,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """The scaling as tensors, for saving."""
+        rest = torch.tensor([self.reward_mean, self.reward_std, self.action_limit], dtype=torch.float64)
+        return {"scale.mean": self.observation_mean, "scale.std": self.observation_std, "scale.rest": rest}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> Scale:
+        """Restore :meth:`state`."""
+        return cls(state["scale.mean"], state["scale.std"], *state["scale.rest"].tolist())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions to learn a policy from, normalised; B per seed.
+
+    Attributes:
+        observations: (R, B, observation size).
+        actions: (R, B, action size), in [-1, 1].
+        rewards: (R, B), divided by their standard deviation.
+        next_observations: (R, B, observation size).
+        terminated: (R, B), 0 or 1.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    terminated: Tensor
+
+
+class Batches:
+    """Draws what losses need from the training data, for all seeds at once.
+
+    Args:
+        data: The training data.
+        scale: Its scaling.
+        space: What the tasks share.
+        rngs: One generator per seed.
+    """
+
+    def __init__(self, data: TrainingData, scale: Scale, space: TaskSpace, rngs: Rngs) -> None:
+        self.data = data
+        self.rngs = rngs
+        self.features = scale.features(data)  # (N, F)
+        rewards = torch.from_numpy(data.rewards)[:, None] / scale.reward_std
+        terminated = torch.from_numpy(data.terminated)[:, None].float()
+        # one table, so that a batch is one gather
+        self._table = torch.cat([self.features, rewards, terminated], dim=1)
+        self._sizes = [space.observation_size, space.action_size, 1, space.observation_size, 1, 1]
+
+    def tasks(self, count: int) -> np.ndarray:
+        """A meta-batch of ``count`` different tasks (all of them if there are fewer): (R, count)."""
+        return self.data.sample_tasks(self.rngs, min(count, len(self.data.tasks)))
+
+    def transitions(self, tasks: np.ndarray, count: int) -> Batch:
+        """``count`` transitions of each task: (R, T) -> batch of T * count, task by task."""
+        rows = self.data.sample_rows(self.rngs, tasks, count)
+        taken = self._gather(self._table, rows.reshape(len(tasks), -1))
+        observations, actions, _, following, rewards, terminated = torch.split(taken, self._sizes, dim=-1)
+        return Batch(observations, actions, rewards[..., 0], following, terminated[..., 0])
+
+    def contexts(self, episodes: np.ndarray, count: int) -> Tensor:
+        """Features of ``count`` i.i.d. transitions of each episode: (R, ...) -> (R, ..., count, F)."""
+        return self._gather(self.features, self.data.sample_within(self.rngs, episodes, count))
+
+    def segments(self, episodes: np.ndarray, length: int, kept: int) -> Tensor:
+        """Features of ``kept`` evenly spaced steps of one segment of each episode: (R, ...) -> (R, ..., kept, F)."""
+        rows = self.data.sample_within(self.rngs, episodes, length, consecutive=True)
+        spaced = np.linspace(0, length - 1, min(kept, length)).round().astype(np.int64)
+        return self._gather(self.features, rows[..., spaced])
+
+    @staticmethod
+    def _gather(table: Tensor, rows: np.ndarray) -> Tensor:
+        flat = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1))
+        return table.index_select(0, flat).reshape(*rows.shape, table.shape[1])
+
+
+class LatentPolicy(MetaPolicy):
+    """One seed's actor, acting on the task representation z inferred from the given context.
+
+    Args:
+        actor: (1, lanes, observation size), (1, lanes, z size) -> actions (1, lanes, action size) in [-1, 1].
+        infer: Context -> z (lanes, z size).
+        prior: z of an empty context, (z size,).
+        scale: The scaling of the training data.
+    """
+
+    def __init__(
+        self,
+        actor: Callable[[Tensor, Tensor], Tensor],
+        infer: Callable[[Transitions], Tensor],
+        prior: Tensor,
+        scale: Scale,
+    ) -> None:
+        self._actor, self._infer, self._prior, self._scale = actor, infer, prior, scale
+
+    def reset(self, lanes: int) -> None:
+        """Return to the prior representation."""
+        self._z = self._prior.expand(lanes, -1)
+
+    @torch.no_grad()
+    def condition(self, context: Transitions) -> None:
+        """Infer z from the context."""
+        self._z = self._infer(context)
+
+    @torch.no_grad()
+    def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
+        """The actor's mean action."""
+        actions = self._actor(self._scale.observations(observations)[None], self._z[None])[0]
+        scaled: np.ndarray = (actions * self._scale.action_limit).numpy()
+        return scaled
+
+
+def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
+    """Adam over some modules; it works elementwise, so the seeds stay independent."""
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+def step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One gradient step on a loss that is summed over the seeds."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+
+
+def save_tensors(folder: Path, seeds: Sequence[int], tensors: dict[str, Tensor]) -> None:
+    """Write the tensors of all seeds."""
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "weights.safetensors")
+    (folder / "seeds.json").write_text(json.dumps(list(seeds)), encoding="utf-8")
+
+
+def load_tensors(folder: Path) -> tuple[list[int], dict[str, Tensor]]:
+    """Read what :func:`save_tensors` wrote."""
+    seeds: list[int] = json.loads((folder / "seeds.json").read_text(encoding="utf-8"))
+    return seeds, load_file(folder / "weights.safetensors")

@@ -1,0 +1,97 @@
+"""The shape that FOCAL and HS-OMRL share: an encoder trained on its own objective, then frozen under a backbone.
+
+A method file says what is its own: the encoder network, the loss, the hyper-parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from omrl_bench.api import Budget, Log, Setup, TaskSpace, TrainingData, Transitions
+
+from .conditioned import Conditioned, fit_backbone, resolve
+from .networks import Rngs, take_seed
+from .training import Batches, Scale, adam, seed_generators, step
+
+EMBEDDING_CHUNK = 256  # episodes embedded at once
+
+
+class TwoStage(Conditioned):
+    """Stage 1: train the encoder alone. Stage 2: embed every training episode once, train the backbone on (s, z)."""
+
+    Config: ClassVar[Any]
+
+    def __init__(self, space: TaskSpace, setup: Setup) -> None:
+        super().__init__(space, setup)
+        self.config = resolve(self.Config, setup)
+
+    @abstractmethod
+    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+        """Encoder (R, C, n, features), valid (R, C, n) or None -> z (R, C, z size)."""
+
+    @abstractmethod
+    def representation_loss(self, batches: Batches) -> Tensor:
+        """Draw a batch and return the encoder's loss, summed over the seeds."""
+
+    @property
+    def z_size(self) -> int:
+        """Length of the task representation."""
+        size: int = self.config.latent
+        return size
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Backbone and encoder."""
+        return super().modules() | {"encoder": self.encoder}
+
+    def build(self, seeds: Sequence[int], scale: Scale) -> None:
+        """Construct backbone and encoder."""
+        super().build(seeds, scale)
+        features = 2 * self.space.observation_size + self.space.action_size + 1
+        self.encoder = self.make_encoder(seed_generators(seeds, "encoder"), features)
+
+    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
+        """Algorithm: encoder, embeddings, policy."""
+        self.build(seeds, Scale.of(data, self.space))
+        batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
+        optimiser = adam(self.config.learning_rate, self.encoder)
+        for update in range(budget.encoder_updates):
+            step(optimiser, self.representation_loss(batches))
+            log("representation", update + 1, budget.encoder_updates)
+        embeddings = self.embed_episodes(batches)
+        fit_backbone(self, batches, embeddings, budget.updates, log)
+
+    @torch.no_grad()
+    def embed_episodes(self, batches: Batches) -> Tensor:
+        """Representation of every training episode, (R, E, z size)."""
+        offsets = batches.data.episode_offsets
+        steps = np.arange(int(np.diff(offsets).max()))
+        chunks = []
+        for first in range(0, len(offsets) - 1, EMBEDDING_CHUNK):
+            starts, stops = offsets[first:-1][:EMBEDDING_CHUNK], offsets[first + 1 :][:EMBEDDING_CHUNK]
+            rows = starts[:, None] + steps
+            valid = torch.from_numpy(rows < stops[:, None])
+            features = batches.features[torch.from_numpy(np.minimum(rows, stops[:, None] - 1))]
+            shape = (len(self.seeds), *features.shape)
+            chunks.append(self.encoder(features.expand(shape), valid.expand(shape[:-1])))
+        return torch.cat(chunks, dim=1)
+
+    def inference(self, index: int) -> Callable[[Transitions], Tensor]:
+        """The encoder of one seed."""
+        encoder = take_seed(self.encoder, index)
+
+        def infer(context: Transitions) -> Tensor:
+            z: Tensor = encoder(self.scale.features(context)[None], torch.from_numpy(context.valid)[None])[0]
+            return z
+
+        return infer
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Hyper-parameters of the method and of its backbone."""
+        return {**dataclasses.asdict(self.config), **super().configuration()}

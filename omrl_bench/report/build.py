@@ -1,0 +1,98 @@
+"""Write all tables and figures of a results folder."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from omrl_bench.errors import InputError
+from omrl_bench.report.captions import usual_sizes
+from omrl_bench.report.figures import score_figure
+from omrl_bench.report.frames import Results, collect
+from omrl_bench.report.tables import Table, drop_table, layout_of, return_table, score_table
+from omrl_bench.report.text import latex, markdown
+from omrl_bench.runner.records import write_atomically
+from omrl_bench.stats.differences import drop_under_shift
+from omrl_bench.stats.summary import summarise
+
+DROP_FROM, DROP_TO = "high", "low"
+_ORDER = (("family", "families"), ("quality", "qualities"), ("method", "methods"))  # of rows in the CSV file
+
+
+def build(
+    results: Path,
+    out: Path,
+    suite: str | None = None,
+    preset: str | None = None,
+    families: Sequence[str] = (),
+    methods: Sequence[str] = (),
+) -> list[Path]:
+    """Write ``<out>/<suite>-<preset>/{score,return,drop}.*`` for each suite and preset of a results folder.
+
+    Scores as ``md``, ``tex``, ``csv`` (long form, all numbers), ``svg``, ``pdf`` and ``png``; returns and drops as
+    ``md`` and ``tex``. Drops are left out if there are no contexts of high and low quality. If a suite has several
+    datasets or backbones, the names end in ``-<dataset>-<backbone>``. The same records make the same bytes.
+
+    Args:
+        results: Folder of records.
+        out: Folder to write to.
+        suite: Only this suite.
+        preset: Only this preset.
+        families: Order of families; the rest follows alphabetically.
+        methods: Order of methods; the rest follows, controls first, then alphabetically.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: if there are no complete records, or they do not fit together.
+    """
+    sets = [each for each in collect(results, suite, preset) if len(each.frame)]
+    if not sets:
+        of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
+        raise InputError(f"{results} has no complete records{of}; run a suite first")
+    in_folder = Counter((each.suite, each.preset) for each in sets)
+    paths = []
+    for each in sets:
+        folder = out / _file_name(f"{each.suite}-{each.preset}")
+        suffix = f"-{each.dataset}-{each.backbone}" if in_folder[each.suite, each.preset] > 1 else ""
+        try:
+            files = _render(each, families, methods)
+        except ValueError as error:
+            raise InputError(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {error}") from error
+        for (stem, ending), content in files.items():
+            path = folder / f"{stem}{_file_name(suffix)}.{ending}"
+            write_atomically(path, content)
+            paths.append(path)
+    return paths
+
+
+def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -> dict[tuple[str, str], bytes]:
+    """Contents of all files of one set, by stem and ending."""
+    summary = summarise(results.frame)
+    layout = layout_of(results, summary, families, methods)
+    scores = score_table(results, summary, layout)
+    tables: dict[str, Table] = {"score": scores, "return": return_table(results, summary, layout)}
+    if {DROP_FROM, DROP_TO} <= set(layout.qualities):
+        drops = drop_under_shift(results.frame, DROP_FROM, DROP_TO)
+        if len(drops):
+            tables["drop"] = drop_table(results, drops, layout)
+    files: dict[tuple[str, str], bytes] = {}
+    for stem, table in tables.items():
+        label = f"{results.suite}-{results.preset}-{results.dataset}-{results.backbone}-{stem}"
+        files[stem, "md"] = markdown(table).encode()
+        files[stem, "tex"] = latex(table, label).encode()
+    order = {name: {value: rank for rank, value in enumerate(getattr(layout, plural))} for name, plural in _ORDER}
+    long = summary.sort_values([name for name, _ in _ORDER], key=lambda column: column.map(order[column.name]))
+    long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
+    files["score", "csv"] = long.to_csv(index=False, lineterminator="\n").encode()
+    for ending, content in score_figure(scores, usual_sizes(summary)).items():
+        files["score", ending] = content
+    return files
+
+
+def _file_name(name: str) -> str:
+    """Make a name from a record safe as part of a file name."""
+    return re.sub(r"[^\w.+-]+", "_", name)

@@ -1,0 +1,77 @@
+"""Sentences that tables and figures share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from omrl_bench.report.frames import ordered
+from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
+from omrl_bench.stats.panels import ALL
+
+if TYPE_CHECKING:
+    from omrl_bench.report.tables import Layout
+
+DAGGER = "\N{DAGGER}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+MISSING = "\N{EN DASH}"
+SCORE_NOTE = "Score = 100 (R - random) / (expert - random), per task: 0 is the random policy, 100 the expert."
+INTERVAL_NOTE = (
+    f"[low, high]: {100 * CONFIDENCE:.0f} % percentile interval of a two-way bootstrap over seeds and tasks "
+    f"({RESAMPLES:,} resamples); with one seed it covers tasks only."
+)
+
+Sizes = tuple[int, int, int]  # seeds, tasks, draws
+
+
+def privilege_note(privileges: Mapping[str, tuple[str, ...]]) -> str:
+    """Say which methods are marked, and why."""
+    methods = (f"{method} ({', '.join(privileges[method])})" for method in ordered(privileges))
+    return f"{DAGGER} sees more than the training data and the context: {'; '.join(methods)}."
+
+
+def usual_sizes(rows: pd.DataFrame) -> dict[str, Sizes]:
+    """The most common (seeds, tasks, draws) of each family, without :data:`ALL`.
+
+    Args:
+        rows: Summary or drops, with columns ``family``, ``n_seeds``, ``n_tasks``, ``n_draws``.
+    """
+    rows = rows[rows["family"] != ALL]
+    return {
+        str(family): max(sorted(Counter(_sizes(group)).items(), reverse=True), key=lambda item: item[1])[0]
+        for family, group in rows.groupby("family")
+    }
+
+
+def sizes_text(sizes: Sizes, words: bool = True) -> str:
+    """Write sample sizes: ``5 seeds x 20 tasks x 10 draws``, or ``5 x 20 x 10``, with multiplication signs."""
+    if not words:
+        return f" {TIMES} ".join(map(str, sizes))
+    return f" {TIMES} ".join(
+        f"{n} {word}{'s' * (n != 1)}" for n, word in zip(sizes, ("seed", "task", "draw"), strict=True)
+    )
+
+
+def sample_note(rows: pd.DataFrame, layout: Layout) -> str:
+    """Say how many seeds, tasks and draws each family has, and which methods have other numbers."""
+    usual = usual_sizes(rows)
+    families: dict[Sizes, list[str]] = {}
+    for family in layout.families:
+        if family in usual:
+            families.setdefault(usual[family], []).append(family)
+    parts = [sizes_text(sizes) + (f" ({', '.join(of)})" if len(families) > 1 else "") for sizes, of in families.items()]
+    others = []
+    for family in usual:
+        for method in layout.methods:
+            of_method = rows[(rows["family"] == family) & (rows["method"] == method)]
+            unusual = sorted(set(_sizes(of_method)) - {usual[family]})
+            others += [f"{family} / {method} {sizes_text(sizes, words=False)}" for sizes in unusual]
+    return f"n = {'; '.join(parts)}." + (f" Other numbers: {'; '.join(others)}." if others else "")
+
+
+def _sizes(rows: pd.DataFrame) -> list[Sizes]:
+    columns = rows[["n_seeds", "n_tasks", "n_draws"]]
+    return [(int(seeds), int(tasks), int(draws)) for seeds, tasks, draws in columns.itertuples(index=False)]

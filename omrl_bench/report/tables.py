@@ -1,0 +1,159 @@
+"""Wide tables: a row per method, a group of columns per family, a column per context quality.
+
+A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.text` and
+:mod:`omrl_bench.report.terminal` write it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, privilege_note, sample_note
+from omrl_bench.report.frames import Results, ordered
+from omrl_bench.stats.panels import ALL
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Order of everything in a table or figure.
+
+    Attributes:
+        families: Families, and :data:`ALL` at the end if there are rows for it.
+        qualities: Context qualities.
+        methods: Methods.
+        marked: Methods that use privileges.
+    """
+
+    families: tuple[str, ...]
+    qualities: tuple[str, ...]
+    methods: tuple[str, ...]
+    marked: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An estimate and its interval, and how many decimals to show."""
+
+    estimate: float
+    low: float
+    high: float
+    decimals: int = 1
+
+    def texts(self) -> tuple[str, str]:
+        """The estimate and the interval: ``("83.1", "[80.2, 86.0]")``."""
+        estimate, low, high = (_fixed(value, self.decimals) for value in (self.estimate, self.low, self.high))
+        return estimate, f"[{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A wide table.
+
+    Attributes:
+        title: What the numbers are.
+        layout: Order of rows and columns; ``qualities`` is one empty string if families have one column each.
+        entries: By (method, family, quality); what is not in it is shown as missing.
+        footnotes: What a reader must know, a paragraph each.
+    """
+
+    title: str
+    layout: Layout
+    entries: Mapping[tuple[str, str, str], Entry]
+    footnotes: tuple[str, ...]
+
+
+def layout_of(
+    results: Results, summary: pd.DataFrame, families: Sequence[str] = (), methods: Sequence[str] = ()
+) -> Layout:
+    """Order the families and methods of a summary; qualities come in the order of the records.
+
+    Args:
+        results: What the summary was made from.
+        summary: See :func:`omrl_bench.stats.summary.summarise`.
+        families: Order of families; the rest follows alphabetically.
+        methods: Order of methods; the rest follows, controls first, then alphabetically.
+    """
+    present = set(summary["family"])
+    return Layout(
+        families=(*ordered(present - {ALL}, families, first=()), *({ALL} & present)),
+        qualities=tuple(dict.fromkeys(results.frame["quality"])),
+        methods=tuple(ordered(set(summary["method"]), methods)),
+        marked=frozenset(results.privileges),
+    )
+
+
+def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:
+    """Mean scores with intervals, from a summary of the results."""
+    footnotes = [SCORE_NOTE, sample_note(summary, layout), INTERVAL_NOTE]
+    if ALL in layout.families:
+        footnotes.append(
+            f"{ALL}: mean over the {len(layout.families) - 1} families; empty for a method that lacks one of them."
+        )
+    return Table(
+        title=f"Score by method and context quality ({_where(results)})",
+        layout=layout,
+        entries=_entries(summary, "score_mean"),
+        footnotes=(*footnotes, *_last_notes(results)),
+    )
+
+
+def return_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:
+    """Mean undiscounted returns with intervals, from a summary of the results."""
+    summary = summary[summary["family"] != ALL]
+    layout = Layout(tuple(f for f in layout.families if f != ALL), layout.qualities, layout.methods, layout.marked)
+    largest = summary.groupby("family")["return_mean"].agg(lambda values: values.abs().max())
+    decimals = {family: 2 if value < 100 else 1 if value < 1000 else 0 for family, value in largest.items()}
+    return Table(
+        title=f"Undiscounted return by method and context quality ({_where(results)})",
+        layout=layout,
+        entries=_entries(summary, "return_mean", decimals),
+        footnotes=(sample_note(summary, layout), INTERVAL_NOTE, *_last_notes(results)),
+    )
+
+
+def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
+    """Drops of the mean score, from :func:`omrl_bench.stats.differences.drop_under_shift` of the results.
+
+    Raises:
+        ValueError: if there are no drops.
+    """
+    if drops.empty:
+        raise ValueError("no method has results with both context qualities")
+    before, after = drops["from_quality"].iloc[0], drops["to_quality"].iloc[0]
+    note = f"Score with {before}-quality context minus score with {after}-quality context: positive means that the "
+    note += "shift costs. Paired over seeds and tasks."
+    methods = tuple(method for method in layout.methods if method in set(drops["method"]))
+    layout = Layout(layout.families, ("",), methods, layout.marked)
+    return Table(
+        title=f"Drop in score from {before} to {after} context quality ({_where(results)})",
+        layout=layout,
+        entries=_entries(drops.assign(quality=""), "drop"),
+        footnotes=(SCORE_NOTE, note, sample_note(drops, layout), INTERVAL_NOTE, *_last_notes(results)),
+    )
+
+
+def _entries(
+    rows: pd.DataFrame, name: str, decimals: Mapping[str, int] | None = None
+) -> dict[tuple[str, str, str], Entry]:
+    columns = rows[["method", "family", "quality", name, f"{name}_low", f"{name}_high"]]
+    return {
+        (method, family, quality): Entry(estimate, low, high, (decimals or {}).get(family, 1))
+        for method, family, quality, estimate, low, high in columns.itertuples(index=False)
+    }
+
+
+def _last_notes(results: Results) -> tuple[str, ...]:
+    privileges = [privilege_note(results.privileges)] if results.privileges else []
+    return (*privileges, *results.notes)
+
+
+def _where(results: Results) -> str:
+    return f"suite {results.suite}, preset {results.preset}, {results.dataset} data, backbone {results.backbone}"
+
+
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text  # no "-0.0"

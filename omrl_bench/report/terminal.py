@@ -1,0 +1,31 @@
+"""Tables in the terminal."""
+
+from __future__ import annotations
+
+import rich.table
+from rich.text import Text
+
+from omrl_bench.report.captions import DAGGER, MISSING
+from omrl_bench.report.tables import Table
+
+
+def terminal_table(table: Table) -> rich.table.Table:
+    """Lay a table out for a narrow screen: a section per family, a row per method, a column per context quality.
+
+    Names are shown as they are: what looks like Rich's markup in them is not interpreted.
+    """
+    view = rich.table.Table(
+        title=Text(table.title), caption=Text("\n".join(table.footnotes)), caption_justify="left", title_justify="left"
+    )
+    view.add_column("family")
+    view.add_column("method")
+    for quality in table.layout.qualities:
+        view.add_column(Text(quality), justify="right")
+    for family in table.layout.families:
+        for row, method in enumerate(table.layout.methods):
+            entries = (table.entries.get((method, family, quality)) for quality in table.layout.qualities)
+            cells = [Text(MISSING if entry is None else " ".join(entry.texts())) for entry in entries]
+            mark = f" {DAGGER}" if method in table.layout.marked else ""
+            view.add_row(Text(family if row == 0 else ""), Text(method + mark), *cells)
+        view.add_section()
+    return view

@@ -1,0 +1,189 @@
+"""The bootstrap against exhaustive enumeration, its qualitative laws, p values and Holm."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omrl_bench.stats import bootstrap
+from omrl_bench.stats.bootstrap import (
+    difference_distribution,
+    distribution,
+    holm,
+    interval,
+    p_value,
+    seed_from,
+)
+from omrl_bench.stats.estimators import iqm, mean, median
+
+TINY = np.array([[0.0, 10.0], [3.0, 50.0]])
+OTHER = np.array([[1.0, 4.0], [9.0, 20.0]])
+PAIRS = list(itertools.product(range(2), repeat=2))  # all resamples of two things
+
+
+def enumerated(matrix, estimator=mean):
+    return np.array([float(estimator(matrix[np.ix_(s, t)])) for s in PAIRS for t in PAIRS])
+
+
+def width(samples):
+    low, high = interval(samples)
+    return high - low
+
+
+def crossed(rng, seeds=8, tasks=20, seed_sd=5.0, task_sd=20.0, noise_sd=3.0):
+    """Scores with a seed effect, a task effect and noise."""
+    effects = rng.normal(0, seed_sd, (seeds, 1)) + rng.normal(0, task_sd, (1, tasks))
+    return 50 + effects + rng.normal(0, noise_sd, (seeds, tasks))
+
+
+@pytest.mark.parametrize("estimator", [mean, iqm, median])
+def test_agrees_with_all_resamples_of_two_seeds_and_two_tasks(estimator):
+    exact = enumerated(TINY, estimator)
+    sampled = distribution([TINY], seed=0, estimator=estimator, resamples=40_000)
+    values, frequency = np.unique(exact, return_counts=True)
+    found, sampled_frequency = np.unique(sampled, return_counts=True)
+    np.testing.assert_allclose(found, values)
+    np.testing.assert_allclose(sampled_frequency / 40_000, frequency / 16, atol=0.01)
+    assert sampled.var() == pytest.approx(exact.var(), rel=0.03)
+    assert interval(sampled) == (exact.min(), exact.max())
+    # 20 % and 80 % lie inside a step of the sixteenths
+    assert interval(sampled, 0.6) == tuple(np.percentile(exact, [20, 80], method="inverted_cdf"))
+
+
+def test_paired_with_the_same_seeds_agrees_with_all_resamples():
+    exact = enumerated(TINY - OTHER)
+    sampled = difference_distribution([TINY], [OTHER], [True], seed=1, resamples=40_000)
+    np.testing.assert_allclose(np.unique(sampled), np.unique(exact))
+    assert sampled.var() == pytest.approx(exact.var(), rel=0.03)
+
+
+def test_paired_with_other_seeds_agrees_with_all_resamples():
+    other = np.vstack([OTHER, [[30.0, -5.0]]])  # three seeds
+    triples = itertools.product(range(3), repeat=3)
+    cases = itertools.product(PAIRS, triples, PAIRS)
+    exact = np.array([TINY[np.ix_(s, t)].mean() - other[np.ix_(z, t)].mean() for s, z, t in cases])
+    sampled = difference_distribution([TINY], [other], [False], seed=1, resamples=40_000)
+    assert sampled.mean() == pytest.approx(exact.mean(), abs=0.2)
+    assert sampled.var() == pytest.approx(exact.var(), rel=0.03)
+
+
+def test_families_are_resampled_on_their_own_and_averaged():
+    exact = np.array([(a + b) / 2 for a in enumerated(TINY) for b in enumerated(OTHER)])
+    sampled = distribution([TINY, OTHER], seed=2, resamples=40_000)
+    assert sampled.mean() == pytest.approx(exact.mean(), abs=0.2)
+    assert sampled.var() == pytest.approx(exact.var(), rel=0.03)
+    assert set(np.round(sampled, 9)) <= set(np.round(exact, 9))
+
+
+def test_families_weigh_the_same_whatever_their_number_of_tasks():
+    small, large = np.full((2, 2), 10.0), np.full((5, 50), 90.0)
+    np.testing.assert_allclose(distribution([small, large], seed=0, resamples=20), 50)
+
+
+def test_two_way_is_wider_than_seeds_only_when_tasks_vary():
+    scores = crossed(np.random.default_rng(3))
+    seeds_only = distribution([scores.mean(axis=1, keepdims=True)], seed=0)
+    tasks_only = distribution([scores.mean(axis=0, keepdims=True)], seed=0)
+    both = distribution([scores], seed=0)
+    assert width(both) > 2 * width(seeds_only)
+    assert width(both) > width(tasks_only)
+
+
+def test_two_way_equals_seeds_only_when_tasks_do_not_vary():
+    seeds = np.random.default_rng(0).normal(50, 10, (6, 1))
+    both = distribution([np.repeat(seeds, 7, axis=1)], seed=0)
+    assert width(both) == pytest.approx(width(distribution([seeds], seed=0)), rel=0.1)
+
+
+def test_pairing_narrows_the_interval_of_correlated_methods():
+    rng = np.random.default_rng(4)
+    first = crossed(rng)
+    second = first - 4 + rng.normal(0, 1, first.shape)
+    paired = difference_distribution([first], [second], [True], seed=0)
+    shared_tasks = difference_distribution([first], [second], [False], seed=0)
+    unpaired = distribution([first], seed=1) - distribution([second], seed=2)
+    assert width(paired) < width(shared_tasks) < width(unpaired)
+    low, high = interval(paired)
+    assert 0 < low < 4 < high
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
+def test_degenerate_shapes(shape):
+    scores = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    low, high = interval(distribution([scores], seed=0, estimator=iqm, resamples=500))
+    assert low <= mean(scores) <= high
+    assert (low == high) == (scores.size == 1)
+    difference = difference_distribution([scores], [scores], [True], seed=0, resamples=500)
+    assert not difference.any()
+    assert p_value(difference) == 1
+
+
+def test_chunks_do_not_change_the_result(monkeypatch):
+    scores = crossed(np.random.default_rng(5))
+    whole = distribution([scores], seed=7, estimator=iqm, resamples=1000)
+    monkeypatch.setattr(bootstrap, "_CHUNK_ELEMENTS", 1000)
+    np.testing.assert_array_equal(distribution([scores], seed=7, estimator=iqm, resamples=1000), whole)
+
+
+def test_result_depends_on_the_seed_alone():
+    scores = crossed(np.random.default_rng(6))
+    np.random.seed(0)  # noqa: NPY002  (the global generator must not matter)
+    first = distribution([scores], seed=1, resamples=50)
+    np.random.seed(1)  # noqa: NPY002
+    np.testing.assert_array_equal(first, distribution([scores], seed=1, resamples=50))
+    assert not np.array_equal(first, distribution([scores], seed=2, resamples=50))
+
+
+def test_seed_of_a_label_is_frozen():
+    assert seed_from("123456789") == 0xCBF43926  # the check value of CRC-32
+    assert seed_from("a/b") != seed_from("a/c")
+
+
+def test_coverage_for_crossed_effects():
+    rng = np.random.default_rng(8)
+    covered = 0
+    for repeat in range(150):
+        low, high = interval(distribution([crossed(rng, seeds=10)], seed=repeat, resamples=500))
+        covered += low <= 50 <= high
+    assert 0.88 <= covered / 150 <= 0.99  # nominal 0.95; percentile intervals of 20 tasks are a little short
+
+
+@pytest.mark.parametrize("matrices", [[], [np.zeros((0, 3))], [np.zeros(3)]])
+def test_nothing_to_resample(matrices):
+    with pytest.raises(ValueError, match=r"nothing|at least one"):
+        distribution(matrices, seed=0)
+
+
+def test_pairs_must_fit():
+    with pytest.raises(ValueError, match="cannot pair"):
+        difference_distribution([np.zeros((2, 3))], [np.zeros((2, 4))], [False], seed=0)
+    with pytest.raises(ValueError, match="cannot pair"):
+        difference_distribution([np.zeros((2, 3))], [np.zeros((3, 3))], [True], seed=0)
+
+
+def test_p_value_counts():
+    assert p_value(np.linspace(1, 2, 999)) == 2 / 1000  # never zero
+    assert p_value(-np.linspace(1, 2, 999)) == 2 / 1000
+    assert p_value(np.array([-1.0] * 10 + [1.0] * 89)) == 2 * 11 / 100
+    assert p_value(np.zeros(99)) == 1
+
+
+def test_holm_closed_form():
+    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.5, 0.6])), [1, 1])
+    assert holm(np.array([0.2])) == [0.2]
+    assert holm(np.array([])).size == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.randoms())
+def test_holm_laws(p_values, random):
+    adjusted = holm(np.array(p_values))
+    bonferroni = np.minimum(1, len(p_values) * np.array(p_values))
+    assert (adjusted >= np.array(p_values)).all()
+    assert (adjusted <= bonferroni + 1e-12).all()
+    assert adjusted.min() == pytest.approx(bonferroni.min())
+    order = list(range(len(p_values)))
+    random.shuffle(order)
+    np.testing.assert_allclose(holm(np.array(p_values)[order]), adjusted[order])

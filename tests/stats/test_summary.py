@@ -1,0 +1,227 @@
+"""Summaries of tidy frames, drops and gains."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from omrl_bench.stats.bootstrap import holm
+from omrl_bench.stats.differences import DROP_COLUMNS, GAIN_COLUMNS, adaptation_gain, drop_under_shift
+from omrl_bench.stats.estimators import iqm
+from omrl_bench.stats.panels import panels
+from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
+
+METHODS = {"task-blind": 40.0, "focal": 70.0, "corro": 41.0}
+SHIFT = {"high": 0.0, "low": -20.0}
+
+
+def tidy(families=("ant-dir", "point-goal"), methods=METHODS, seeds=4, tasks=6, draws=3, rng_seed=0, suite="shift"):
+    """A frame in which a method's scores share the tasks' effects; the return is the score minus 200."""
+    rng = np.random.default_rng(rng_seed)
+    task_effect = rng.normal(0, 15, (len(families), tasks))
+    rows = []
+    for (f, family), (method, level), quality in itertools.product(enumerate(families), methods.items(), SHIFT):
+        drop = SHIFT[quality] * (method != "task-blind")
+        for seed, task, draw in itertools.product(range(seeds), range(tasks), range(draws)):
+            score = level + drop + task_effect[f, task] + rng.normal(0, 2)
+            rows.append((suite, "quick", family, "mixed", method, "iql", seed, quality, task, draw, score - 200, score))
+    names = "suite preset family dataset method backbone seed quality task draw return score"
+    return pd.DataFrame(rows, columns=names.split())
+
+
+def cell(table, **where):
+    rows = table
+    for name, value in where.items():
+        rows = rows[rows[name] == value]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_summary_has_a_row_per_cell_and_per_method_over_all_families():
+    frame = tidy()
+    table = summarise(frame, resamples=300)
+    assert tuple(table.columns) == SUMMARY_COLUMNS
+    assert len(table) == 3 * 3 * 2  # (two families + all) x methods x qualities
+    row = cell(table, family="ant-dir", method="focal", quality="low")
+    scores = frame.query("family == 'ant-dir' and method == 'focal' and quality == 'low'")
+    matrix = scores.groupby(["seed", "task"])["score"].mean().unstack().to_numpy()
+    assert row["score_mean"] == pytest.approx(scores["score"].mean())
+    assert row["score_iqm"] == pytest.approx(float(iqm(matrix)))
+    assert row["return_mean"] == pytest.approx(row["score_mean"] - 200)
+    assert row["return_mean_low"] < row["return_mean"] < row["return_mean_high"]
+    assert row["score_mean_low"] < row["score_mean"] < row["score_mean_high"]
+    assert row["score_iqm_low"] < row["score_iqm"] < row["score_iqm_high"]
+    assert (row["n_seeds"], row["n_tasks"], row["n_draws"]) == (4, 6, 3)
+
+
+def test_all_is_the_mean_of_the_families():
+    table = summarise(tidy(), resamples=300)
+    of = {f: cell(table, family=f, method="focal", quality="high") for f in ("ant-dir", "point-goal", "all")}
+    for name in ("score_mean", "score_iqm"):
+        assert of["all"][name] == pytest.approx((of["ant-dir"][name] + of["point-goal"][name]) / 2)
+    assert np.isnan(of["all"]["return_mean"])
+    assert (of["all"]["n_seeds"], of["all"]["n_tasks"], of["all"]["n_draws"]) == (4, 12, 3)
+
+
+def test_a_method_that_lacks_a_family_has_no_all_row():
+    frame = tidy().query("not (method == 'corro' and family == 'ant-dir')")
+    table = summarise(frame, resamples=50)
+    assert set(table.query("family == 'all'")["method"]) == {"focal", "task-blind"}
+    assert set(table.query("method == 'corro'")["family"]) == {"point-goal"}
+    one_quality = tidy().query("not (method == 'corro' and family == 'ant-dir' and quality == 'low')")
+    rows = summarise(one_quality, resamples=50).query("family == 'all' and method == 'corro'")
+    assert list(rows["quality"]) == ["high"]
+
+
+def test_one_family_has_no_all_row():
+    assert set(summarise(tidy(families=("ant-dir",)), resamples=50)["family"]) == {"ant-dir"}
+
+
+def test_suites_are_kept_apart():
+    both = pd.concat([tidy(), tidy(families=("cheetah-vel",), suite="other")])
+    table = summarise(both, resamples=50)
+    assert set(table.query("suite == 'other'")["family"]) == {"cheetah-vel"}
+    assert len(table.query("suite == 'shift' and family == 'all'")) == 6
+
+
+def test_order_of_rows_and_further_columns_do_not_matter():
+    frame = tidy()
+    shuffled = frame.sample(frac=1, random_state=3).assign(note="x")
+    shuffled = shuffled[shuffled.columns[::-1]]
+    for function in (summarise, drop_under_shift, adaptation_gain):
+        pd.testing.assert_frame_equal(function(frame, resamples=100), function(shuffled, resamples=100), rtol=0, atol=0)
+
+
+def test_other_methods_do_not_change_a_row():
+    rows = [summarise(frame, resamples=100) for frame in (tidy(), tidy().query("method == 'focal'"))]
+    rows = [table.query("method == 'focal'").reset_index(drop=True) for table in rows]
+    pd.testing.assert_frame_equal(*rows, rtol=0, atol=0)
+
+
+def test_one_seed_one_task_one_draw():
+    row = cell(summarise(tidy(("ant-dir",), {"focal": 70.0}, 1, 1, 1), resamples=50), quality="high")
+    assert row["score_mean"] == row["score_mean_low"] == row["score_mean_high"] == row["score_iqm"]
+
+
+def test_empty_frame():
+    empty = tidy().iloc[:0]
+    assert tuple(summarise(empty).columns) == SUMMARY_COLUMNS
+    assert summarise(empty).empty
+
+
+def test_a_seed_without_a_task_is_named():
+    frame = tidy().query("not (family == 'ant-dir' and method == 'focal' and seed == 2 and task in [1, 4])")
+    with pytest.raises(ValueError, match="ant-dir / focal / high: seed 2 lacks tasks 1, 4"):
+        summarise(frame)
+
+
+def test_uneven_doubled_and_unfinished_draws_are_named():
+    frame = tidy(families=("ant-dir",))
+    with pytest.raises(ValueError, match=r"corro / high: .* number of draws \(2 to 3\)"):
+        panels(frame.query("not (method == 'corro' and seed == 0 and task == 0 and draw == 0)"))
+    with pytest.raises(ValueError, match="twice"):
+        panels(pd.concat([frame, frame.iloc[:1]]))
+    broken = frame.copy()
+    broken.loc[0, "score"] = np.nan
+    with pytest.raises(ValueError, match="task-blind / high: seed 0 has a score or return that is not finite"):
+        panels(broken)
+    with pytest.raises(ValueError, match="lacks the columns draw"):
+        panels(frame.drop(columns="draw"))
+    with pytest.raises(ValueError, match="must not be called 'all'"):
+        panels(frame.assign(family="all"))
+    unknown = frame.copy()
+    unknown["seed"] = unknown["seed"].astype(float).where(unknown.index > 0)
+    with pytest.raises(ValueError, match="lacks its seed"):
+        panels(unknown)
+
+
+def test_drop_is_paired():
+    table = drop_under_shift(tidy(), resamples=500)
+    assert tuple(table.columns) == DROP_COLUMNS
+    assert len(table) == 9
+    row = cell(table, family="ant-dir", method="focal")
+    assert row["drop"] == pytest.approx(row["score_from"] - row["score_to"])
+    assert row["drop_low"] < 20 < row["drop_high"]
+    # tasks differ by 15 points; pairing takes that out
+    assert row["drop_high"] - row["drop_low"] < 3
+    blind = cell(table, family="all", method="task-blind")
+    assert blind["drop_low"] < 0 < blind["drop_high"]
+
+
+def test_drop_of_missing_qualities():
+    frame = tidy(families=("ant-dir",)).query("not (method == 'focal' and quality == 'low')")
+    assert set(drop_under_shift(frame, resamples=50)["method"]) == {"corro", "task-blind"}
+    with pytest.raises(ValueError, match="'medium'; there are high, low"):
+        drop_under_shift(frame, to_quality="medium")
+
+
+def test_drop_needs_the_same_tasks():
+    frame = tidy(families=("ant-dir",)).query("not (quality == 'low' and task == 5)")
+    with pytest.raises(ValueError, match="the tasks are not the same"):
+        drop_under_shift(frame)
+
+
+def test_gain_over_the_baseline():
+    table = adaptation_gain(tidy(), resamples=1000)
+    assert tuple(table.columns) == GAIN_COLUMNS
+    assert set(table["method"]) == {"focal", "corro"}
+    assert cell(table, family="all", quality="high", method="focal")["verdict"] == "better"
+    assert cell(table, family="all", quality="low", method="corro")["verdict"] == "worse"
+    row = cell(table, family="ant-dir", quality="high", method="focal")
+    assert row["gain"] == pytest.approx(row["score"] - row["baseline_score"])
+    assert row["gain_low"] < 30 < row["gain_high"]
+    np.testing.assert_allclose(table["p_holm"], holm(table["p_value"].to_numpy()))
+    assert (table["p_holm"] >= table["p_value"]).all()
+
+
+def test_a_method_as_good_as_the_baseline_is_undecided():
+    table = adaptation_gain(tidy(methods={"task-blind": 40.0, "twin": 40.0}), resamples=500)
+    assert set(table.query("quality == 'high'")["verdict"]) == {"undecided"}
+
+
+def test_correction_is_per_table():
+    one = adaptation_gain(tidy(), resamples=500)
+    two = adaptation_gain(pd.concat([tidy(), tidy(suite="other")]), resamples=500)
+    same = two.query("suite == 'shift'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(one, same)
+
+
+def test_resamples_suffice_for_the_correction():
+    methods = {"task-blind": 40.0} | {f"m{i:02}": 90.0 for i in range(60)}
+    table = adaptation_gain(tidy(("ant-dir",), methods, tasks=3, draws=1), resamples=100)
+    assert (table["p_holm"] < 0.05).all()
+
+
+def test_single_seed_is_never_decided():
+    table = adaptation_gain(tidy(seeds=1), resamples=200)
+    assert set(table["verdict"]) == {"undecided"}
+
+
+def test_gain_without_a_baseline():
+    frame = tidy()
+    with pytest.raises(ValueError, match="'random' has no results"):
+        adaptation_gain(frame, baseline="random")
+    partial = frame.query("not (method == 'task-blind' and family == 'ant-dir' and quality == 'low')")
+    table = adaptation_gain(partial, resamples=200)
+    row = cell(table, family="ant-dir", quality="low", method="focal")
+    assert row["verdict"] == "no baseline"
+    assert np.isnan(row["gain"])
+    assert np.isfinite(row["score"])
+    assert cell(table, family="ant-dir", quality="high", method="focal")["verdict"] == "better"
+
+
+def test_gain_pairs_other_seeds_independently():
+    frame = tidy(families=("ant-dir",))
+    renumbered = frame.copy()
+    renumbered.loc[frame["method"] == "focal", "seed"] += 10
+    jointly = cell(adaptation_gain(frame, resamples=500), method="focal", quality="high")
+    independently = cell(adaptation_gain(renumbered, resamples=500), method="focal", quality="high")
+    assert independently["gain"] == jointly["gain"]
+    assert independently["gain_low"] != jointly["gain_low"]
+
+
+def test_gain_needs_the_same_tasks():
+    frame = tidy(families=("ant-dir",)).query("not (method == 'focal' and task == 5)")
+    with pytest.raises(ValueError, match="gain over task-blind: the tasks are not the same"):
+        adaptation_gain(frame)
