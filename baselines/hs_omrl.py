@@ -20,7 +20,7 @@ Privileges: none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -88,7 +88,8 @@ class SupervisedContrastive(TwoStage):
         labels = np.repeat(tasks, self.config.episodes // tasks.shape[1], axis=1)
         episodes = np.tile(batches.data.sample_episodes(batches.rngs, labels), 2)
         views = batches.segments(episodes, self.space.horizon // 2, self.config.transitions)
-        w = self.encoder.project(self.encoder(views))
+        encoder = cast(AttentionEncoder, self.encoder)
+        w = encoder.project(encoder(views))
         return self.contrastive_loss(w, torch.from_numpy(np.tile(labels, 2))).sum()
 
     def contrastive_loss(self, w: Tensor, labels: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Preset(_Frozen):
     updates: int = Field(ge=1)
     encoder_updates: int = Field(ge=0)
     evaluations: int = Field(ge=0)  # points of the learning curve, on validation tasks
-    time_limit: int = Field(ge=1)  # seconds that the job of one cell group may take
+    time_limit: int = Field(ge=1)  # seconds after which a job (the seeds of one method on one family) is ended
+    job_seconds: float = Field(gt=0)  # seconds that a trained method takes per job, measured; for the estimate only
 
     @field_validator("seeds")
     @classmethod
@@ -71,7 +72,7 @@ class Suite(_Frozen):
 
     def fingerprint(self, preset: str) -> str:
         """Hash of what changes a cell's numbers: version, protocol and budget (not the grid, nor the seeds)."""
-        budget = self.presets[preset].model_dump_json(exclude={"seeds", "time_limit"})
+        budget = self.presets[preset].model_dump_json(exclude={"seeds", "time_limit", "job_seconds"})
         text = f"{self.name} {self.version} {self.protocol.model_dump_json()} {budget}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

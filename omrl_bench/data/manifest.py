@@ -134,6 +134,7 @@ def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str
         returns = episodes.returns().reshape(len(table), -1)
         if quality == "random":
             reference["random"] = returns.mean(axis=1)
+            means = float(reference["random"].mean()), float(reference["expert"].mean())
         datasets[quality] = DatasetEntry(
             content=episodes.content_hash(),
             contexts=draw_contexts(family, quality, episodes).fingerprint(),
@@ -142,7 +143,7 @@ def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str
             return_mean=tuple(np.round(returns.mean(axis=1), 4).tolist()),
             return_std=tuple(np.round(returns.std(axis=1), 4).tolist()),
         )
-        write_dataset(family, quality, episodes, tuple(float(reference[k].mean()) for k in ("random", "expert")))
+        write_dataset(family, quality, episodes, means)
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),

@@ -156,9 +156,7 @@ def read_receipt(family: Family, quality: str) -> Receipt:
     build = f"omrl-bench data build {family.name} --quality {quality}"
     again = f"{build} --force"
     if not folder.exists():
-        raise InputError(
-            f"dataset {dataset_id(family, quality)} is not in {data_root()}; {build}"
-        )
+        raise InputError(f"dataset {dataset_id(family, quality)} is not in {data_root()}; {build}")
     try:
         receipt = Receipt.model_validate_json((folder / "receipt.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -271,9 +269,7 @@ def _write_minari(
             "ref_min_score": reference[0],
             "ref_max_score": reference[1],
             "num_episodes_average_score": len(returns),
-            "task_table": json.dumps(
-                [dict(zip(family.descriptor, d, strict=True)) for d in table.descriptors.tolist()]
-            ),
+            "task_table": json.dumps(descriptors),
         }
     )
     storage.update_episodes(buffers)

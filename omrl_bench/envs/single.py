@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         InputError: if the family or the task does not exist.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
 
     def __init__(self, family: str, task: int = 0, render_mode: str | None = None) -> None:
         self.family = get_family(family)

@@ -37,7 +37,7 @@ _STYLE: dict[Any, Any] = {
     "axes.edgecolor": _DARK,
     "xtick.major.width": 0.6,
     "xtick.major.size": 2.5,
-    "lines.markersize": 3.1,
+    "lines.markersize": 3.4,
     "text.parse_math": False,  # a method's name is not mathematics
     "pdf.fonttype": 42,  # publishers refuse type 3
     "svg.hashsalt": "omrl-bench",
@@ -123,7 +123,8 @@ def _panel(axes: Axes, table: Table, family: str, first: bool) -> None:
     axes.set_yticks(range(len(labels)), labels if first else [])
     axes.tick_params(axis="y", length=0)
     axes.set_xticks([0, 50, 100], ["0\nrandom", "50\n", "100\nexpert"], fontsize=6.5)
-    axes.set_xlabel("score", labelpad=1)
+    low, high = axes.get_xlim()
+    axes.set_xlabel("score", labelpad=1, x=(50 - low) / (high - low))
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
@@ -136,10 +137,11 @@ def _point(axes: Axes, entry: Entry, y: float, index: int) -> None:
         axes.plot(entry.estimate, y, marker, color=color, markeredgewidth=0, zorder=3)
         return
     left = entry.estimate < low
-    at_edge = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center_baseline"}
-    axes.plot(0.03 if left else 0.97, y, "<" if left else ">", color=color, transform=axes.get_yaxis_transform())
-    side = {"xytext": (4 if left else -4, 0), "ha": "left" if left else "right"}
-    axes.annotate(entry.texts()[0], (0.03 if left else 0.97, y), fontsize=5, color=_DARK, **at_edge, **side)
+    edge, inwards, align = (0.03, 0.04, "left") if left else (0.97, -0.04, "right")
+    inside = axes.get_yaxis_transform()  # x from 0 to 1 across the panel
+    axes.plot(edge, y, "<" if left else ">", color=color, transform=inside)
+    style = {"fontsize": 5, "color": _DARK, "ha": align, "va": "center_baseline"}
+    axes.text(edge + inwards, y, entry.texts()[0], style, transform=inside)
 
 
 def _surroundings(figure: Figure, table: Table) -> None:
@@ -160,7 +162,7 @@ def _surroundings(figure: Figure, table: Table) -> None:
         handlelength=1.6,
         columnspacing=1.0,
     )
-    note = f"n = seeds {TIMES} tasks {TIMES} draws. Bars: 95 % intervals, two-way bootstrap over seeds and tasks."
+    note = f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks."
     if table.layout.marked & set(table.layout.methods):
         note += f"\n{DAGGER} sees more than the training data and the context."
     figure.text(_EDGE / width, 0.09 / height, note, _SMALL, linespacing=1.4)
@@ -175,8 +177,9 @@ def _limits(table: Table) -> tuple[float, float]:
 
 
 def _left(table: Table) -> float:
-    """Room for the methods' names."""
-    return 0.2 + _LETTER * max(len(method) + 2 * (method in table.layout.marked) for method in table.layout.methods)
+    """Room for the methods' names, but never so much that none is left for the panels."""
+    longest = max(len(method) + 2 * (method in table.layout.marked) for method in table.layout.methods)
+    return min(2.0, 0.2 + _LETTER * longest)
 
 
 def _lane(table: Table) -> float:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import rich.table
+from rich.console import Console
 from rich.text import Text
 
 from omrl_bench.report.captions import DAGGER, MISSING
-from omrl_bench.report.tables import Table
+from omrl_bench.report.frames import collect
+from omrl_bench.report.tables import Table, layout_of, score_table
+from omrl_bench.stats.summary import summarise
+
+
+def print_scores(results: Path, suite: str, preset: str) -> bool:
+    """Print the score tables of a suite and preset; return whether there was any complete record."""
+    found = [each for each in collect(results, suite, preset) if len(each.frame)]
+    for each in found:
+        summary = summarise(each.frame)
+        Console().print(terminal_table(score_table(each, summary, layout_of(each, summary))))
+    return bool(found)
 
 
 def terminal_table(table: Table) -> rich.table.Table:

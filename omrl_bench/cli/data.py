@@ -1,0 +1,152 @@
+"""``omrl-bench data``: build, verify and list datasets; the two verbs by which maintainers make new ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from omrl_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from omrl_bench.envs.families import Family
+
+app = typer.Typer(help="Build, verify and list datasets.", no_args_is_help=True)
+
+Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all).")]
+Qualities = Annotated[list[str] | None, typer.Option(help="Only this quality: mixed, expert, random (repeatable).")]
+
+
+@app.command()
+def build(
+    families: Families = None,
+    quality: Qualities = None,
+    force: Annotated[bool, typer.Option("--force", help="Build again what is there.")] = False,
+) -> None:
+    """Build datasets by rolling out the behaviour policies; what is there already is kept.
+
+    Examples:
+      omrl-bench data build
+
+      omrl-bench data build cheetah-vel --quality expert --force
+    """
+    from omrl_bench.data.manifest import build_dataset, verify_dataset
+    from omrl_bench.data.store import dataset_folder, dataset_id
+
+    for family, name in _chosen(families, quality):
+        if dataset_folder(family, name).exists() and not force:
+            typer.echo(f"{dataset_id(family, name)}: already there")
+            continue
+        typer.echo(f"{dataset_id(family, name)}: building", nl=False)
+        build_dataset(family, name, os.cpu_count() or 1)
+        typer.echo(f", {verify_dataset(family, name)[0]}")
+
+
+@app.command()
+def verify(families: Families = None, quality: Qualities = None) -> None:
+    """Compare local datasets with the manifest: canonical, equivalent, or wrong (exit code 2).
+
+    Examples:
+      omrl-bench data verify point-goal
+    """
+    from omrl_bench.data.manifest import verify_dataset
+    from omrl_bench.data.store import dataset_folder, dataset_id
+
+    wrong = []
+    for family, name in _chosen(families, quality):
+        if not dataset_folder(family, name).exists():
+            typer.echo(f"{dataset_id(family, name)}: not built")
+            continue
+        try:
+            status, reason = verify_dataset(family, name)
+        except InputError as error:
+            status, reason = "wrong", str(error)
+        typer.echo(f"{dataset_id(family, name)}: {status} ({reason})")
+        if status == "wrong":
+            wrong.append(dataset_id(family, name))
+    if wrong:
+        raise InputError(f"wrong: {', '.join(wrong)}; omrl-bench data build FAMILY --quality QUALITY --force")
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """List all datasets, and which of them are here.
+
+    Examples:
+      omrl-bench data list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from omrl_bench.data.manifest import read_manifest
+    from omrl_bench.data.store import data_root, dataset_folder, dataset_id
+
+    table = Table(title=f"datasets in {data_root()}", title_justify="left")
+    for column in ("dataset", "episodes", "transitions", "mean return", "here", "size"):
+        table.add_column(column)
+    for family, name in _chosen(None, None):
+        entry = read_manifest(family).datasets[name]
+        folder = dataset_folder(family, name)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0
+        mean = sum(entry.return_mean) / len(entry.return_mean)
+        here = ("yes", f"{size / 2**20:.0f} MiB") if size else ("no", "")
+        table.add_row(dataset_id(family, name), str(entry.episodes), str(entry.transitions), f"{mean:.1f}", *here)
+    Console().print(table)
+
+
+@app.command("train-behaviour")
+def train_behaviour(
+    family: Annotated[str, typer.Argument(help="A MuJoCo family.")],
+    folder: Annotated[Path, typer.Option(help="Where checkpoints go; the same folder resumes.")] = Path("behaviour"),
+) -> None:
+    """Train a family's behaviour policies again (maintainers; needs the extra `collect`; about 20 minutes, one core).
+
+    Leaves ten checkpoints in FOLDER/FAMILY/selected and the training's curve beside them. To make them the family's
+    policies, copy them to omrl_bench/data/policies/FAMILY and run `omrl-bench data freeze FAMILY`.
+
+    Examples:
+      omrl-bench data train-behaviour cheetah-vel --folder behaviour
+    """
+    from omrl_bench.envs.families import get_family
+
+    definition = get_family(family)
+    try:
+        from omrl_bench.data.train_behaviour import BehaviourConfig, select, train
+    except ImportError as error:
+        raise InputError(f"{error.name} is not installed; pip install 'omrl-bench[collect]'") from error
+    target = folder / definition.name
+    train(definition, BehaviourConfig(), target)
+    select(target, target / "selected", target / "selected" / "curve.csv")
+    typer.echo(f"ten checkpoints in {target / 'selected'}")
+
+
+@app.command()
+def freeze(
+    family: Annotated[str, typer.Argument(help="Family.")],
+    out: Annotated[Path, typer.Option(help="File to write the manifest to.")] = Path("manifest.json"),
+) -> None:
+    """Measure reference returns, build all datasets and write the manifest of a new version of a family (maintainers).
+
+    Examples:
+      omrl-bench data freeze point-goal --out omrl_bench/data/manifests/point-goal-v0.json
+    """
+    from omrl_bench.data.manifest import freeze as freeze_family
+    from omrl_bench.envs.families import get_family
+    from omrl_bench.runner.records import write_atomically
+
+    text = freeze_family(get_family(family), os.cpu_count() or 1, typer.echo)
+    write_atomically(out, text.encode())
+    typer.echo(f"wrote {out}")
+
+
+def _chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
+    from omrl_bench.data.store import QUALITIES
+    from omrl_bench.envs.families import FAMILIES, get_family
+    from omrl_bench.errors import unknown_name
+
+    for quality in qualities or ():
+        if quality not in QUALITIES:
+            raise unknown_name("quality", quality, QUALITIES)
+    return [(get_family(f), q) for f in families or FAMILIES for q in qualities or QUALITIES]

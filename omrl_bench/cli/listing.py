@@ -1,0 +1,46 @@
+"""``omrl-bench list``: the names that other verbs take."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import typer
+
+
+class Kind(enum.StrEnum):
+    """What can be listed."""
+
+    suites = "suites"
+    families = "families"
+    methods = "methods"
+    backbones = "backbones"
+
+
+def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List suites, families, methods (with installed plug-ins) or backbones.
+
+    Examples:
+      omrl-bench list methods
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "")
+    for name, description in sorted(_entries(kind).items()):
+        table.add_row(name, description.replace("[", "\\["))
+    Console().print(table)
+
+
+def _entries(kind: Kind) -> dict[str, str]:
+    if kind is Kind.families:
+        from omrl_bench.envs.families import FAMILIES
+
+        return {f.name: f"{f.env_id}, {len(f.tasks())} tasks, horizon {f.horizon}" for f in FAMILIES.values()}
+    if kind is Kind.suites:
+        from omrl_bench.protocols.suite import load_suite, suite_names
+
+        return {name: load_suite(name).title for name in suite_names()}
+    from omrl_bench.registry import backbones, methods
+
+    return methods() if kind is Kind.methods else backbones()

@@ -1,0 +1,65 @@
+"""The application and how its errors end."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from omrl_bench import __version__
+from omrl_bench.cli import data, listing, report, run, smoke, status, worker
+from omrl_bench.errors import InputError
+
+app = typer.Typer(
+    name="omrl-bench",
+    help="The benchmark suite and leaderboard harness for offline meta-reinforcement learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("report")(report.report)
+app.command("smoke")(smoke.smoke)
+app.command("list")(listing.list_names)
+app.add_typer(data.app, name="data")
+app.command("worker", hidden=True)(worker.worker)
+app.command("smoke-worker", hidden=True)(smoke.smoke_worker)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"omrl-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Keep the options that come before the verb; --debug is read by main()."""
+
+
+def main() -> None:
+    """Run the application: exit code 2 for bad input, 1 for failed cells or an unexpected error."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except InputError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # | head
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"unexpected {type(error).__name__}: {error}\nomrl-bench --debug ... shows where")
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    typer.echo(typer.style("error: ", fg="red", bold=True) + message, err=True)

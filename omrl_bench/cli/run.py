@@ -1,0 +1,132 @@
+"""``omrl-bench run``: plan, data, training, evaluation, table."""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from omrl_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from omrl_bench.runner.plan import Rerun, Selection
+
+INTERRUPTED = 130
+
+
+class RerunChoice(enum.StrEnum):
+    """Each choice includes the ones before it."""
+
+    missing = "missing"
+    failed = "failed"
+    stale = "stale"
+    all = "all"
+
+
+def run(
+    suite: Annotated[str, typer.Option(help="Suite: a name (omrl-bench list suites) or a TOML file of your own.")],
+    preset: Annotated[str | None, typer.Option(help="Budget: quick, standard, ... (default: the suite's).")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).")] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="A method of your own, path/to/file.py:Class, beside the others.")
+    ] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this family (repeatable).")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,3,7 (default: the preset's).")] = None,
+    out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
+    rerun: Annotated[
+        RerunChoice,
+        typer.Option(help="Cells to run: missing; failed (and missing); stale (and those); all."),
+    ] = RerunChoice.stale,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Workers at a time (default: one per core).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Run a suite: build missing data, train and evaluate what is missing, print the table.
+
+    Complete cells are kept, so the same command resumes an interrupted run.
+
+    Examples:
+      omrl-bench run --suite shift
+
+      omrl-bench run --suite shift --preset standard --method focal --family cheetah-vel --seeds 0-4
+
+      omrl-bench run --suite shift --adapter my_method.py:MyMethod --dry-run
+    """
+    from omrl_bench.cli.display import make_watcher, print_plan
+    from omrl_bench.protocols.suite import load_suite
+    from omrl_bench.runner import run as running
+    from omrl_bench.runner.plan import select
+
+    definition = load_suite(suite)
+    chosen = [*(method or []), *(adapter or [])] if method else [*definition.methods, *(adapter or [])]
+    selection = select(definition, preset, family or (), chosen, parse_seeds(seeds))
+    slots = jobs or os.cpu_count() or 1
+    if dry_run:
+        print_plan(running.make_plan(selection, out, _rerun(rerun), slots, _unknown_statuses(selection)), selection)
+        return
+    signal.signal(signal.SIGTERM, _interrupt)
+    with running.locked(out):
+        statuses = running.data_statuses(selection, lambda text: typer.echo(f"data: {text}"))
+        plan = running.make_plan(selection, out, _rerun(rerun), slots, statuses)
+        print_plan(plan, selection)
+        try:
+            with make_watcher(plan) as watcher:
+                errors = running.execute(plan, watcher)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; finished cells are kept, the same command goes on from here", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        _conclude(out, selection, errors)
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...]:
+    """Parse ``0-4`` or ``0,3,7`` into seeds; none given is an empty tuple.
+
+    Raises:
+        InputError: if the text is neither.
+    """
+    if text is None:
+        return ()
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            seeds += range(int(first), int(last) + 1) if dash and first else [int(part)]
+        except ValueError as error:
+            raise InputError(f"--seeds {text!r}: write numbers and ranges, e.g. 0-4 or 0,3,7") from error
+    if not seeds:
+        raise InputError(f"--seeds {text!r}: the range is empty")
+    return tuple(seeds)
+
+
+def _rerun(choice: RerunChoice) -> Rerun:
+    from omrl_bench.runner.plan import Rerun
+
+    return get_args(Rerun)[list(RerunChoice).index(choice)]
+
+
+def _unknown_statuses(selection: Selection) -> dict[tuple[str, str], str]:
+    from omrl_bench.runner.plan import needed_datasets
+
+    return {(family.name, quality): "unknown" for family, quality in needed_datasets(selection)}
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _conclude(out: Path, selection: Selection, errors: list[str]) -> None:
+    from omrl_bench.report.build import build
+    from omrl_bench.report.terminal import print_scores
+
+    if print_scores(out, selection.suite.name, selection.preset_name):
+        written = build(out, out / "report", selection.suite.name, selection.preset_name)
+        typer.echo(f"\nrecords: {out / selection.suite.name}   tables and figure: {written[0].parent}")
+    if errors:
+        typer.echo(f"\n{len(errors)} failed; the same command tries them again:", err=True)
+        for error in errors:
+            typer.echo(f"  {error}", err=True)
+        raise typer.Exit(1)

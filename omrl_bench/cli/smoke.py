@@ -1,0 +1,66 @@
+"""``omrl-bench smoke``: check a method in seconds, before it is given hours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from omrl_bench.errors import InputError
+
+Method = Annotated[str | None, typer.Argument(help="A registered method.")]
+Adapter = Annotated[str | None, typer.Option(help="A method of your own, path/to/file.py:Class.")]
+Backbone = Annotated[str, typer.Option(help="Backbone to build it with.")]
+
+
+def smoke(
+    method: Method = None,
+    adapter: Adapter = None,
+    backbone: Backbone = "iql",
+    time_limit: Annotated[int, typer.Option(min=1, help="Seconds after which the check gives up.")] = 60,
+) -> None:
+    """Check a method on a small real dataset: shapes, limits, saving, seeds, global random state.
+
+    Exit code 2, and what is wrong in words, if it fails.
+
+    Examples:
+      omrl-bench smoke focal
+
+      omrl-bench smoke --adapter my_method.py:MyMethod
+    """
+    from omrl_bench.registry import resolve_method
+
+    if (method is None) == (adapter is None):
+        raise InputError("name one method, or one --adapter path/to/file.py:Class")
+    name, target = resolve_method(str(method or adapter))
+    # in a process of its own, because an adapter may hang or crash
+    command = [sys.executable, "-m", "omrl_bench", "smoke-worker", target, "--backbone", backbone]
+    try:
+        code = subprocess.run(command, timeout=time_limit, check=False).returncode
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"{name}: not done after {time_limit} s with 20 updates; does it end when its budget is spent?"
+        ) from error
+    if code < 0:
+        raise InputError(f"{name}: the process was ended by signal {-code}")
+    if code:
+        raise typer.Exit(code)
+    typer.echo(f"{name}: all checks passed")
+
+
+def smoke_worker(target: str, backbone: Backbone = "iql") -> None:
+    """Run the checks in this process."""
+    from omrl_bench.registry import backbones, load_class
+    from omrl_bench.testing import AdapterError, check_adapter
+
+    if backbone not in backbones():
+        from omrl_bench.errors import unknown_name
+
+        raise unknown_name("backbone", backbone, backbones())
+    name = target.rpartition(":")[2]
+    try:
+        check_adapter(load_class(target), backbone, lambda text: typer.echo(f"ok  {text}"))
+    except AdapterError as problem:
+        raise InputError(f"{name}: {problem}") from problem

@@ -1,0 +1,140 @@
+"""Starts workers and watches over them: one process per job, so that a crash costs that job only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from omrl_bench.runner.job import Job, failed_record, progress_path, read_progress, write_job
+from omrl_bench.runner.records import read_record, write_record
+
+POLL = 0.1  # seconds
+GRACE = 5.0  # seconds between asking a worker to end and killing it
+
+
+class Watcher(Protocol):
+    """Is told what happens."""
+
+    def started(self, job: Job) -> None:
+        """A worker took up the job."""
+        ...
+
+    def progressed(self, job: Job, stage: str, fraction: float) -> None:
+        """The worker reported."""
+        ...
+
+    def finished(self, job: Job, seconds: float, error: str | None) -> None:
+        """The job's records are written; ``error`` is the first one's, if they failed."""
+        ...
+
+
+@dataclass
+class _Running:
+    job: Job
+    file: Path
+    process: subprocess.Popen[bytes]
+    started: float
+
+
+def run_jobs(jobs: Sequence[Job], slots: int, watcher: Watcher) -> list[str]:
+    """Run all jobs, ``slots`` at a time, and return the errors of those that failed, as ``label: error``.
+
+    Afterwards every cell has a record. When interrupted, the workers are ended first; no record is left half-written.
+    """
+    waiting = list(enumerate(jobs))
+    running: list[_Running] = []
+    errors: list[str] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < slots:
+                number, job = waiting.pop(0)
+                running.append(_start(number, job))
+                watcher.started(job)
+            time.sleep(POLL)
+            for worker in list(running):
+                if not _watch(worker, watcher):
+                    continue
+                running.remove(worker)
+                error = _conclude(worker)
+                if error:
+                    errors.append(f"{worker.job.label}: {error}")
+                watcher.finished(worker.job, time.monotonic() - worker.started, error)
+    finally:
+        for worker in running:
+            _end(worker.process)
+    return errors
+
+
+def _start(number: int, job: Job) -> _Running:
+    folder = job.results / ".jobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"job-{number}.json"
+    progress_path(file).unlink(missing_ok=True)
+    write_job(file, job)
+    threads = str(job.threads)
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    with file.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "omrl_bench", "worker", str(file)],
+            stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however it ends
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is ours to pass on
+        )
+    return _Running(job, file, process, time.monotonic())
+
+
+def _watch(worker: _Running, watcher: Watcher) -> bool:
+    """Report a worker's progress and return whether it has ended; end it if it is over its time."""
+    if worker.process.poll() is not None:
+        return True
+    if time.monotonic() - worker.started > worker.job.preset.time_limit:
+        _end(worker.process)
+        return True
+    progress = read_progress(worker.file)
+    if progress is not None:
+        watcher.progressed(worker.job, progress.stage, progress.fraction)
+    return False
+
+
+def _conclude(worker: _Running) -> str | None:
+    """Make sure that every cell has a record, and return the error of the first that failed."""
+    job, code = worker.job, worker.process.returncode
+    if code != 0:
+        seconds = time.monotonic() - worker.started
+        if seconds > job.preset.time_limit:
+            error = f"exceeded the time limit of {job.preset.time_limit} s"
+        elif code < 0:
+            error = f"the worker was ended by signal {signal.Signals(-code).name}"
+        else:
+            error = f"the worker ended with exit code {code}"
+        error += f"; its output is in {worker.file.with_suffix('.log')}"
+        for index in range(len(job.cells)):
+            write_record(job.results, failed_record(job, index, error), None)
+        return error
+    for cell in job.cells:
+        record = read_record(cell.record_path(job.results))
+        if record.status == "failed":
+            return record.error
+    for file in (worker.file, progress_path(worker.file), worker.file.with_suffix(".log")):
+        file.unlink(missing_ok=True)
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

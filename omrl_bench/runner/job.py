@@ -1,0 +1,88 @@
+"""A job: one file that says everything a worker needs to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from omrl_bench.protocols.suite import Preset, Protocol
+from omrl_bench.runner.circumstances import circumstances, now
+from omrl_bench.runner.records import Cell, Hashes, Record, write_atomically
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Job(_Frozen):
+    """The cells that differ in their seed only: they train together."""
+
+    cells: tuple[Cell, ...]
+    target: str  # the method's class, see registry.resolve_method
+    settings: dict[str, Any]
+    protocol: Protocol
+    preset: Preset
+    hashes: Hashes
+    dataset_status: str
+    results: Path
+    threads: int
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the job's cells."""
+        return tuple(cell.seed for cell in self.cells)
+
+    @property
+    def label(self) -> str:
+        """Short name for progress and messages."""
+        cell = self.cells[0]
+        seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
+        return f"{cell.family} / {cell.method} ({seeds})"
+
+
+class Progress(_Frozen):
+    """What a worker says of its state, several times a minute."""
+
+    stage: str
+    fraction: float  # of the whole job, 0 to 1
+
+
+def write_job(path: Path, job: Job) -> None:
+    """Write the job file."""
+    write_atomically(path, job.model_dump_json(indent=1).encode())
+
+
+def read_job(path: Path) -> Job:
+    """Read a job file."""
+    return Job.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def progress_path(job_file: Path) -> Path:
+    """Where the worker of a job reports."""
+    return job_file.with_suffix(".progress")
+
+
+def read_progress(job_file: Path) -> Progress | None:
+    """Return the last report, if there is one."""
+    try:
+        return Progress.model_validate_json(progress_path(job_file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def failed_record(job: Job, index: int, error: str) -> Record:
+    """The record of a cell that did not make it."""
+    return Record(
+        cell=job.cells[index],
+        status="failed",
+        error=error,
+        hashes=job.hashes,
+        dataset_status=job.dataset_status,
+        privileges=(),
+        configuration={},
+        trained_together=job.seeds,
+        created=now(),
+        **circumstances(),
+    )

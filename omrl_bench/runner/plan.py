@@ -1,0 +1,229 @@
+"""From a suite to the cells it wants, what is there of them already, and the jobs that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from omrl_bench.api import Setup, TaskSpace
+from omrl_bench.data.contexts import draw_contexts, source_dataset
+from omrl_bench.data.manifest import compare, ensure_dataset, read_manifest
+from omrl_bench.data.store import dataset_folder, read_episodes, read_receipt
+from omrl_bench.envs.families import Family, get_family
+from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.fingerprint import hash_text
+from omrl_bench.protocols.suite import Preset, Suite, check_seeds
+from omrl_bench.registry import backbones, load_class, resolve_method, source_hash
+from omrl_bench.runner.job import Job
+from omrl_bench.runner.records import Cell, Hashes, read_record
+
+State = Literal["complete", "missing", "failed", "stale"]
+#: Which cells run: each choice includes the ones before it.
+Rerun = Literal["missing", "failed", "stale", "all"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked for: a suite, restricted or extended by the command line."""
+
+    suite: Suite
+    preset_name: str
+    preset: Preset
+    families: tuple[str, ...]
+    methods: tuple[tuple[str, str], ...]  # name, target
+    backbones: tuple[str, ...]
+    seeds: tuple[int, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell with what is known of it."""
+
+    cell: Cell
+    target: str
+    state: State
+    reason: str  # why it is stale or failed
+
+
+def select(
+    suite: Suite,
+    preset: str | None = None,
+    families: Iterable[str] = (),
+    methods: Iterable[str] = (),
+    seeds: Iterable[int] = (),
+) -> Selection:
+    """Restrict a suite to some families, methods and seeds; methods may also be adapters of one's own.
+
+    Raises:
+        InputError: for a name that does not exist, or seeds that are negative or given twice.
+    """
+    preset_name, chosen = suite.preset(preset)
+    wanted_families = tuple(dict.fromkeys(families)) or suite.families
+    for family in wanted_families:
+        if family not in suite.families:
+            get_family(family)  # says "did you mean" if there is no such family at all
+            raise unknown_name(f"family of suite {suite.name!r}", family, suite.families)
+    for backbone in suite.backbones:
+        if backbone not in backbones():
+            raise unknown_name("backbone", backbone, backbones())
+    try:
+        wanted_seeds = check_seeds(tuple(seeds) or chosen.seeds)
+    except ValueError as error:
+        raise InputError(f"--seeds: {error}") from error
+    return Selection(
+        suite=suite,
+        preset_name=preset_name,
+        preset=chosen,
+        families=wanted_families,
+        methods=tuple(resolve_method(method) for method in dict.fromkeys(methods) or suite.methods),
+        backbones=suite.backbones,
+        seeds=wanted_seeds,
+        settings={},
+    )
+
+
+def needed_datasets(selection: Selection) -> list[tuple[Family, str]]:
+    """The datasets that training and contexts need."""
+    qualities = [*selection.suite.datasets, *(source_dataset(quality) for quality in selection.preset.qualities)]
+    return [(get_family(family), quality) for family in selection.families for quality in dict.fromkeys(qualities)]
+
+
+def prepare_data(selection: Selection, threads: int, announce: Callable[[str], None]) -> dict[tuple[str, str], str]:
+    """Build the datasets that are missing, check all of them, and return their status by (family, quality).
+
+    Raises:
+        InputError: if a dataset is foreign, damaged, of another version, or disagrees with the manifest.
+    """
+    statuses: dict[tuple[str, str], str] = {}
+    for family, quality in needed_datasets(selection):
+        ensure_dataset(family, quality, threads, announce)
+        status, reason = compare(read_episodes(family, quality)[0], family, quality)
+        if status == "wrong":
+            raise InputError(
+                f"dataset {dataset_folder(family, quality)} differs from its manifest: {reason}; "
+                f"omrl-bench data build {family.name} --quality {quality} --force"
+            )
+        statuses[family.name, quality] = status
+    return statuses
+
+
+def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
+    """Return every cell of the selection with its state; nothing is run or built."""
+    cells = []
+    for family in selection.families:
+        for dataset in selection.suite.datasets:
+            for name, target in selection.methods:
+                for backbone in selection.backbones:
+                    expected = expected_hashes(selection, family, dataset, target, backbone)
+                    for seed in selection.seeds:
+                        cell = Cell(
+                            suite=selection.suite.name,
+                            family=family,
+                            dataset=dataset,
+                            method=name,
+                            backbone=backbone,
+                            preset=selection.preset_name,
+                            seed=seed,
+                        )
+                        cells.append(PlannedCell(cell, target, *_state(cell, results, expected)))
+    return cells
+
+
+def make_jobs(
+    selection: Selection,
+    cells: Iterable[PlannedCell],
+    rerun: Rerun,
+    statuses: Mapping[tuple[str, str], str],
+    results: Path,
+    threads: int,
+) -> list[Job]:
+    """Group the cells that are to run into jobs: those that differ in their seed only train together."""
+    order: tuple[State, ...] = ("missing", "failed", "stale", "complete")
+    wanted = order[: get_args(Rerun).index(rerun) + 1]
+    todo = [planned for planned in cells if planned.state in wanted]
+    jobs = []
+    for _, group in groupby(todo, key=lambda p: p.cell.model_copy(update={"seed": 0})):
+        members = list(group)
+        cell = members[0].cell
+        jobs.append(
+            Job(
+                cells=tuple(member.cell for member in members),
+                target=members[0].target,
+                settings=dict(selection.settings),
+                protocol=selection.suite.protocol,
+                preset=selection.preset,
+                hashes=expected_hashes(selection, cell.family, cell.dataset, members[0].target, cell.backbone)[0],
+                dataset_status=statuses[cell.family, cell.dataset],
+                results=results.resolve(),
+                threads=threads,
+            )
+        )
+    return jobs
+
+
+def expected_hashes(
+    selection: Selection, family_name: str, dataset: str, target: str, backbone: str
+) -> tuple[Hashes, ...]:
+    """Hashes that a record of this cell may carry: of the local data first, then of the canonical data."""
+    family = get_family(family_name)
+    space = task_space(family)
+    setup = Setup(selection.preset_name, backbone, selection.settings)
+    configuration = load_class(target)(space, setup).configuration()
+    sources = tuple(dict.fromkeys(source_dataset(quality) for quality in selection.preset.qualities))
+    return tuple(
+        Hashes(
+            suite=selection.suite.fingerprint(selection.preset_name),
+            family=family.fingerprint(),
+            dataset=hash_data(dataset),
+            contexts=hash_text(*(hash_contexts(source) for source in sources)),
+            method=hash_text(source_hash(target, backbone), repr(sorted(configuration.items()))),
+        )
+        for hash_data, hash_contexts in _data_hashes(family)
+    )
+
+
+def task_space(family: Family) -> TaskSpace:
+    """What a method is told of a family."""
+    return TaskSpace(
+        family=family.name,
+        observation_size=family.observation_size,
+        action_size=family.action_size,
+        action_limit=family.action_limit,
+        horizon=family.horizon,
+        descriptor_size=len(family.descriptor),
+    )
+
+
+def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
+    manifest = read_manifest(family)
+
+    def local(quality: str) -> str:
+        if not dataset_folder(family, quality).exists():
+            return manifest.datasets[quality].content
+        return read_receipt(family, quality).content
+
+    def local_contexts(quality: str) -> str:
+        if local(quality) == manifest.datasets[quality].content:
+            return manifest.datasets[quality].contexts
+        return draw_contexts(family, quality, read_episodes(family, quality)[0]).fingerprint()
+
+    yield local, local_contexts
+    yield lambda quality: manifest.datasets[quality].content, lambda quality: manifest.datasets[quality].contexts
+
+
+def _state(cell: Cell, results: Path, expected: tuple[Hashes, ...]) -> tuple[State, str]:
+    path = cell.record_path(results)
+    if not path.exists():
+        return "missing", ""
+    record = read_record(path)
+    if record.status == "failed":
+        return "failed", record.error or ""
+    if record.hashes in expected:
+        return "complete", ""
+    now = expected[0].model_dump()
+    changed = [name for name, value in record.hashes.model_dump().items() if value != now[name]]
+    return "stale", f"changed since: {', '.join(changed)}"

@@ -1,0 +1,193 @@
+"""The worker: trains and evaluates the cells of one job and leaves their records behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from omrl_bench.api import Algorithm, Budget, Setup, Transitions
+from omrl_bench.data.contexts import draw_contexts, gather, source_dataset
+from omrl_bench.data.manifest import Manifest, read_manifest
+from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.data.store import Episodes, read_episodes
+from omrl_bench.envs.families import Family, get_family
+from omrl_bench.errors import InputError
+from omrl_bench.protocols import given_context
+from omrl_bench.registry import load_class
+from omrl_bench.runner.circumstances import circumstances, now
+from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
+from omrl_bench.runner.plan import task_space
+from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_atomically, write_record
+
+VALIDATION_DRAWS = 2
+REPORT_EVERY = 0.5  # seconds
+
+
+def main(job_file: Path) -> None:
+    """Run a job; afterwards every cell has a record, complete or failed."""
+    watch_parent()
+    run_job(read_job(job_file), job_file)
+
+
+def watch_parent() -> None:
+    """End this process when the runner, which holds the other end of our standard input, is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def run_job(job: Job, job_file: Path) -> None:
+    """Train and evaluate; an exception becomes the error of the job's records."""
+    torch.set_num_threads(job.threads)
+    try:
+        outcomes = _Run(job, job_file).outcomes()
+    except Exception as error:
+        traceback.print_exc()
+        outcomes = [(failed_record(job, index, describe(error)), None) for index in range(len(job.cells))]
+    for record, cube in outcomes:
+        write_record(job.results, record, cube)
+
+
+def describe(error: Exception) -> str:
+    """One line that says what went wrong, and where in the method if it was raised there."""
+    message = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {message}{where}"[:600]
+
+
+class _Run:
+    """One job's data, method and progress."""
+
+    def __init__(self, job: Job, job_file: Path) -> None:
+        self.job, self.job_file = job, job_file
+        self.family: Family = get_family(job.cells[0].family)
+        self.manifest: Manifest = read_manifest(self.family)
+        self.datasets: dict[str, Episodes] = {}
+        self.curves: dict[int, list[CurvePoint]] = {seed: [] for seed in job.seeds}
+        self.stages: dict[str, float] = {}
+        self.last_report = 0.0
+        cls = load_class(job.target)
+        self.privileges = cls.requires.privileges
+        setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings)
+        self.algorithm: Algorithm = cls(task_space(self.family), setup)
+
+    def outcomes(self) -> list[tuple[Record, Cube | None]]:
+        """Fit, evaluate every seed, and return its record and cube."""
+        job = self.job
+        started = time.perf_counter()
+        data = MetaDataset(self.family, self.episodes(job.cells[0].dataset), self.privileges)
+        budget = Budget(job.preset.updates, job.preset.encoder_updates)
+        self.algorithm.fit(data, budget, job.seeds, self.log)
+        fitted = time.perf_counter()
+        cubes = [self.cube(seed) for seed in job.seeds]
+        finished = time.perf_counter()
+        return [
+            (self.record(index, cube, fitted - started, finished - fitted), cube) for index, cube in enumerate(cubes)
+        ]
+
+    def episodes(self, quality: str) -> Episodes:
+        """A dataset, read once."""
+        if quality not in self.datasets:
+            self.datasets[quality] = read_episodes(self.family, quality)[0]
+        return self.datasets[quality]
+
+    def log(self, stage: str, step: int, total: int) -> None:
+        """Report progress; at some steps of stage `policy`, take a point of the learning curve."""
+        points = self.job.preset.evaluations
+        if stage == "policy" and points and step * points // total > (step - 1) * points // total:
+            for seed, returns in zip(self.job.seeds, self.validate(), strict=True):
+                self.curves[seed].append(CurvePoint(step=step, score=round(returns, 2)))
+        self.report(stage, step / total)
+
+    def report(self, stage: str, fraction: float) -> None:
+        """Tell the runner, not too often."""
+        if time.monotonic() - self.last_report < REPORT_EVERY:
+            return
+        self.last_report = time.monotonic()
+        share = {"representation": (0.0, 0.3), "policy": (0.3, 0.9), "evaluation": (0.9, 1.0)}
+        low, high = share.get(stage, (0.0, 0.9))
+        progress = Progress(stage=stage, fraction=low + (high - low) * fraction)
+        write_atomically(progress_path(self.job_file), progress.model_dump_json().encode())
+
+    def validate(self) -> Sequence[float]:
+        """Mean score of each seed on the validation tasks, with contexts of the first quality."""
+        tasks = self.family.tasks().ids("validation")
+        quality = self.job.preset.qualities[0]
+        scores = []
+        for seed in self.job.seeds:
+            returns = self.evaluate(seed, tasks, quality, VALIDATION_DRAWS)
+            scores.append(float(self.as_cube((quality,), tasks, returns[None]).scores().mean()))
+        return scores
+
+    def cube(self, seed: int) -> Cube:
+        """Returns of one seed on the protocol's tasks, for every context quality."""
+        protocol, qualities = self.job.protocol, self.job.preset.qualities
+        tasks = self.family.tasks().ids(protocol.split)
+        returns = [self.evaluate(seed, tasks, quality, protocol.draws) for quality in qualities]
+        return self.as_cube(qualities, tasks, np.stack(returns))
+
+    def as_cube(self, qualities: tuple[str, ...], tasks: np.ndarray, returns: np.ndarray) -> Cube:
+        """Returns with the tasks' reference returns."""
+        random, expert = np.array(self.manifest.random)[tasks], np.array(self.manifest.expert)[tasks]
+        return Cube(qualities=qualities, tasks=tasks, returns=returns, random=random, expert=expert)
+
+    def evaluate(self, seed: int, tasks: np.ndarray, quality: str, draws: int) -> np.ndarray:
+        """Protocol `given-context`, one quality: (tasks, draws)."""
+        return given_context.evaluate(
+            self.algorithm.policy(seed),
+            self.family,
+            tasks,
+            self.context(tasks, quality, draws),
+            draws,
+            seed,
+            self.job.threads,
+            heartbeat=lambda: self.report("evaluation", 0.5),
+        )
+
+    def context(self, tasks: np.ndarray, quality: str, draws: int) -> Transitions:
+        """The first context draws of each task, one per lane."""
+        dataset = source_dataset(quality)
+        numbers = draw_contexts(self.family, dataset, self.episodes(dataset)).draws[quality][tasks, :draws]
+        told = "descriptors" in self.privileges
+        descriptors = self.family.tasks().descriptors[np.repeat(tasks, draws)].astype(np.float32) if told else None
+        return gather(self.episodes(dataset), numbers.reshape(-1), descriptors)
+
+    def record(self, index: int, cube: Cube, fit_seconds: float, evaluate_seconds: float) -> Record:
+        """The record of one complete cell."""
+        if not np.isfinite(cube.returns).all():
+            raise InputError("the simulator returned NaN or infinity")
+        scores = cube.scores().mean(axis=(1, 2))
+        returns = cube.returns.mean(axis=(1, 2))
+        metrics = {
+            quality: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
+            for quality, score, mean in zip(cube.qualities, scores, returns, strict=True)
+        }
+        job = self.job
+        return Record(
+            cell=job.cells[index],
+            status="complete",
+            hashes=job.hashes,
+            dataset_status=job.dataset_status,
+            privileges=tuple(sorted(self.privileges)),
+            configuration=dict(self.algorithm.configuration()),
+            trained_together=job.seeds,
+            metrics=metrics,
+            curve=tuple(self.curves[job.cells[index].seed]),
+            parameters=self.algorithm.parameter_count(),
+            fit_seconds=round(fit_seconds, 2),
+            evaluate_seconds=round(evaluate_seconds, 2),
+            created=now(),
+            **circumstances(),
+        )

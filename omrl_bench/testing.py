@@ -1,0 +1,193 @@
+"""Checks of an adapter, for ``omrl-bench smoke`` and for the tests of other packages."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from omrl_bench.api import PRIVILEGES, Algorithm, Budget, MetaPolicy, Requirements, Setup, TaskSpace, Transitions
+from omrl_bench.data.build import collect
+from omrl_bench.data.contexts import draw_contexts, gather
+from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.data.store import Episodes
+from omrl_bench.envs.families import Family, get_family
+
+EPISODES = 10  # per task, of the real `mixed` behaviour
+BUDGET = Budget(updates=20, encoder_updates=20)
+SEEDS = (3, 7)
+LANES = 6
+
+Result = TypeVar("Result")
+
+
+class AdapterError(Exception):
+    """What is wrong with an adapter, in words."""
+
+
+@dataclass
+class _Trial:
+    """An adapter, real data, and what earlier checks have trained."""
+
+    cls: type[Algorithm]
+    backbone: str
+    family: Family = field(default_factory=lambda: get_family("point-goal"))
+
+    def __post_init__(self) -> None:
+        self.episodes: Episodes = collect(self.family, "mixed", threads=1, episodes=EPISODES)
+        draws = draw_contexts(self.family, "mixed", self.episodes).draws["high"]
+        tasks = self.family.tasks().ids("validation")[:LANES]
+        told = "descriptors" in self.cls.requires.privileges
+        descriptors = self.family.tasks().descriptors[tasks].astype(np.float32) if told else None
+        self.context = gather(self.episodes, draws[tasks, 0], descriptors)
+        self.observations = np.random.default_rng(0).uniform(-1, 1, (LANES, 2)).astype(np.float32)
+
+    def make(self) -> Algorithm:
+        family = self.family
+        space = TaskSpace(
+            family.name,
+            family.observation_size,
+            family.action_size,
+            family.action_limit,
+            family.horizon,
+            len(family.descriptor),
+        )
+        return self.cls(space, Setup("quick", self.backbone))
+
+    def fit(self) -> Algorithm:
+        algorithm = self.make()
+        data = MetaDataset(self.family, self.episodes, self.cls.requires.privileges)
+        algorithm.fit(data, BUDGET, SEEDS, lambda stage, step, total: None)
+        return algorithm
+
+    def actions(self, policy: MetaPolicy) -> np.ndarray:
+        """Two steps of a conditioned policy: (2, lanes, action size)."""
+        policy.reset(LANES)
+        policy.condition(self.context)
+        taken = []
+        for _ in range(2):
+            actions = policy.act(self.observations)
+            self._check_actions(actions)
+            taken.append(actions)
+            policy.observe(_transition(self.observations, actions, self.context))
+        policy.end_episode()
+        return np.stack(taken)
+
+    def _check_actions(self, actions: np.ndarray) -> None:
+        expected = (LANES, self.family.action_size)
+        if not isinstance(actions, np.ndarray):
+            raise AdapterError(f"act returned a {type(actions).__name__}; return a NumPy array of shape {expected}")
+        if actions.shape != expected:
+            raise AdapterError(f"act returned shape {actions.shape} for {LANES} lanes; expected {expected}")
+        if not np.isfinite(actions).all():
+            raise AdapterError("act returned NaN or infinity")
+        excess = float(np.abs(actions).max()) / self.family.action_limit
+        if excess > 1 + 1e-5:
+            raise AdapterError(
+                f"an action is {excess:.3g} times the limit space.action_limit = {self.family.action_limit}; "
+                "the environment would clip it"
+            )
+
+
+def check_adapter(
+    cls: type[Algorithm], backbone: str = "iql", passed: Callable[[str], None] = lambda text: None
+) -> None:
+    """Check an adapter on a small real dataset, in seconds.
+
+    Args:
+        cls: The adapter.
+        backbone: Backbone to build it with.
+        passed: Called with the name of each check that passes.
+
+    Raises:
+        AdapterError: what is wrong first, in words; an exception of the adapter is its cause.
+    """
+    _check_requirements(cls)
+    passed("declares what it needs")
+    trial = _Trial(cls, backbone)
+    first = _without_global_randomness("fit", lambda: _call("fit", trial.fit))
+    passed("trains on the training tasks, without global random state")
+    policies = [_call(f"policy({seed})", partial(first.policy, seed)) for seed in SEEDS]
+    acted = [
+        _without_global_randomness("act", partial(_call, "the policy", partial(trial.actions, policy)))
+        for policy in policies
+    ]
+    passed("acts: right shape, finite, within the limits")
+    again = _call("the policy", lambda: trial.actions(policies[0]))
+    _same(acted[0], again, "after reset, the same policy in the same context acts differently; reset must forget all")
+    passed("forgets on reset")
+    second = _call("fit", trial.fit)
+    _same(acted[0], trial.actions(second.policy(SEEDS[0])), "two fits with the same seed act differently")
+    passed("same seed, same actions")
+    _check_saving(trial, first, acted)
+    passed("save and load give the same actions")
+
+
+def _check_requirements(cls: type[Algorithm]) -> None:
+    if not isinstance(cls.requires, Requirements):
+        raise AdapterError("`requires` must be an omrl_bench.api.Requirements")
+    unknown = sorted(set(cls.requires.privileges) - set(PRIVILEGES))
+    if unknown:
+        raise AdapterError(f"unknown privilege {unknown[0]!r}; there are: {', '.join(PRIVILEGES)}")
+
+
+def _check_saving(trial: _Trial, fitted: Algorithm, acted: Sequence[np.ndarray]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _call("save", lambda: fitted.save(Path(folder)))
+        restored = trial.make()
+        # a method without the privilege to act may hold what fit gave it; such a control has nothing to restore
+        if trial.cls.requires.privileges - {"descriptors"}:
+            return
+        _call("load", lambda: restored.load(Path(folder)))
+        for seed, actions in zip(SEEDS, acted, strict=True):
+            policy = _call(f"policy({seed}) after load", partial(restored.policy, seed))
+            loaded = _call("the loaded policy", partial(trial.actions, policy))
+            _same(actions, loaded, f"the policy of seed {seed} acts differently after save and load")
+
+
+def _without_global_randomness(what: str, call: Callable[[], Result]) -> Result:
+    import torch
+
+    def state() -> tuple[object, ...]:
+        generator = np.random.get_state(legacy=False)["state"]  # noqa: NPY002  (the check that nobody uses it)
+        return random.getstate(), (generator["key"].tobytes(), generator["pos"]), bytes(torch.get_rng_state().numpy())
+
+    before = state()
+    result = call()
+    for name, old, new in zip(("random", "np.random", "torch"), before, state(), strict=True):
+        if old != new:
+            raise AdapterError(f"{what} used the global generator of `{name}`; use a generator of your own, per seed")
+    return result
+
+
+def _call(what: str, call: Callable[[], Result]) -> Result:
+    try:
+        return call()
+    except AdapterError:
+        raise
+    except Exception as error:
+        raise AdapterError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+def _same(expected: np.ndarray, actual: np.ndarray, otherwise: str) -> None:
+    if not np.allclose(expected, actual, rtol=1e-5, atol=1e-6):
+        raise AdapterError(otherwise)
+
+
+def _transition(observations: np.ndarray, actions: np.ndarray, context: Transitions) -> Transitions:
+    lanes = len(observations)
+    return Transitions(
+        observations=observations[:, None],
+        actions=actions[:, None].astype(np.float32),
+        rewards=np.zeros((lanes, 1), np.float32),
+        next_observations=(observations + actions)[:, None].astype(np.float32),
+        terminated=np.zeros((lanes, 1), bool),
+        valid=np.ones((lanes, 1), bool),
+        descriptors=context.descriptors,
+    )

@@ -1,0 +1,67 @@
+"""Synthetic records for the tests of the report."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omrl_bench.runner.records import Cell, Cube, Hashes, Record, write_record
+
+QUALITIES = ("high", "low")
+
+
+def make_record(family, method, seed, *, error=None, privileges=(), dataset_status="canonical", hashes=None, **cell):
+    """A record; failed if there is an error."""
+    names = {"suite": "shift", "preset": "quick", "dataset": "mixed", "backbone": "iql"} | cell
+    return Record(
+        cell=Cell(family=family, method=method, seed=seed, **names),
+        status="failed" if error else "complete",
+        error=error,
+        hashes=Hashes(**{"suite": "s", "family": "f", "dataset": "d", "contexts": "c", "method": "m"} | (hashes or {})),
+        dataset_status=dataset_status,
+        privileges=privileges,
+        configuration={},
+        trained_together=(seed,),
+        created="2026-01-01T00:00:00Z",
+    )
+
+
+def make_cube(levels, seed, tasks=4, draws=2):
+    """A cube with scores around the level of each quality; random returns -300, the expert -50."""
+    task_effect = np.random.default_rng(99).normal(0, 10, (1, tasks, 1))
+    noise = np.random.default_rng(seed).normal(0, 3, (len(levels), tasks, draws))
+    scores = np.array(levels, dtype=float)[:, None, None] + task_effect + noise
+    return Cube(
+        qualities=QUALITIES[: len(levels)],
+        tasks=np.arange(40, 40 + tasks),
+        returns=(-300 + 2.5 * scores).astype(np.float32),
+        random=np.full(tasks, -300.0),
+        expert=np.full(tasks, -50.0),
+    )
+
+
+class Store:
+    """A results folder that records are put into."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, family, method, seed, levels=(80, 50), tasks=4, draws=2, **fields):
+        record = make_record(family, method, seed, **fields)
+        cube = make_cube(levels, seed, tasks, draws) if record.status == "complete" else None
+        write_record(self.path, record, cube)
+        return record
+
+    def fill(self, families=("point-goal", "cheetah-vel"), seeds=3, **fields):
+        for family in families:
+            for seed in range(seeds):
+                self.put(family, "task-blind", seed, (40, 40), **fields)
+                self.put(family, "focal", seed, (80, 50), **fields)
+                self.put(family, "oracle", seed, (95, 95), privileges=("descriptors",), **fields)
+        return self
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty results folder."""
+    return Store(tmp_path / "results")

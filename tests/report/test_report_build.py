@@ -1,0 +1,136 @@
+"""The report end to end, on synthetic records."""
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from omrl_bench.errors import InputError
+from omrl_bench.report.build import _file_name, build
+from omrl_bench.report.frames import load
+from omrl_bench.stats.panels import ALL
+from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
+
+NAMES = {f"{stem}.{ending}" for stem in ("score", "return", "drop") for ending in ("md", "tex")}
+NAMES |= {"score.csv", "score.svg", "score.pdf", "score.png"}
+
+
+def contents(paths, base):
+    return {path.relative_to(base).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_files_and_their_contents(store, tmp_path):
+    store.fill()
+    store.put("point-goal", "focal", 2, error="ValueError: loss is NaN")
+    out = tmp_path / "out"
+    paths = build(store.path, out)
+    assert {path.parent for path in paths} == {out / "shift-quick"}
+    assert {path.name for path in paths} == NAMES == {path.name for path in (out / "shift-quick").iterdir()}
+
+    table = pd.read_csv(out / "shift-quick" / "score.csv")
+    assert tuple(table.columns) == (*SUMMARY_COLUMNS, "privileges")
+    assert set(table.query("method == 'oracle'")["privileges"]) == {"descriptors"}
+    assert list(dict.fromkeys(table["family"])) == ["cheetah-vel", "point-goal", ALL]
+    order = ["family", "quality", "method"]
+    expected = summarise(load(store.path)[0]).sort_values(order, ignore_index=True)
+    found = table[list(SUMMARY_COLUMNS)].sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-14)
+
+    for name in ("score.md", "score.tex", "return.md", "drop.tex"):
+        assert "point-goal / focal: seed 2 failed: ValueError: loss is NaN" in (out / "shift-quick" / name).read_text()
+    drawing = ElementTree.fromstring((out / "shift-quick" / "score.svg").read_text())
+    assert drawing.tag.endswith("svg")
+    assert (out / "shift-quick" / "score.pdf").read_bytes().startswith(b"%PDF")
+    assert (out / "shift-quick" / "score.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_builds_make_the_same_bytes(store, tmp_path):
+    store.fill(seeds=2)
+    first = contents(build(store.path, tmp_path / "a"), tmp_path / "a")
+    with mpl.rc_context({"font.size": 30, "savefig.dpi": 20, "svg.hashsalt": "other"}):
+        second = contents(build(store.path, tmp_path / "b"), tmp_path / "b")
+        assert mpl.rcParams["font.size"] == 30  # settings are put back
+    assert first == second
+    code = "import sys; from pathlib import Path; from omrl_bench.report.build import build; "
+    code += "build(Path(sys.argv[1]), Path(sys.argv[2]))"
+    environment = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Pacific/Auckland"}
+    command = [sys.executable, "-c", code, str(store.path), str(tmp_path / "c")]
+    subprocess.run(command, check=True, env=environment, timeout=120)
+    assert contents(sorted((tmp_path / "c").rglob("*.*")), tmp_path / "c") == first
+
+
+def test_hostile_names_reach_files_escaped(store, tmp_path):
+    store.fill(seeds=2)
+    for seed in range(2):
+        for family in ("point-goal", "cheetah-vel"):
+            store.put(family, "a|b_c%$x^2$", seed)
+    folder = build(store.path, tmp_path / "out")[0].parent
+    assert r"| a\|b\_c%\$x^2\$ " in (folder / "score.md").read_text()
+    assert r"a\textbar{}b\_c\%\$x\textasciicircum{}2\$ &" in (folder / "score.tex").read_text()
+    assert "a|b_c%$x^2$" in set(pd.read_csv(folder / "score.csv")["method"])
+    ElementTree.fromstring((folder / "score.svg").read_text())
+
+
+def test_suites_presets_datasets_and_backbones(store, tmp_path):
+    for dataset in ("mixed", "expert"):
+        store.fill(families=("ant-dir",), seeds=1, dataset=dataset)
+    store.fill(families=("ant-dir",), seeds=1, suite="my:ood suite", preset="standard")
+    paths = build(store.path, tmp_path / "out")
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
+    assert len(names) == len(paths) == 30
+    assert {"shift-quick/score-mixed-iql.md", "shift-quick/score-expert-iql.md"} <= names
+    assert "my_ood_suite-standard/score.md" in names  # names from records become plain file names
+    assert all(path.is_file() for path in paths)
+    assert len(build(store.path, tmp_path / "one", suite="shift", preset="quick")) == 20
+
+
+def test_names_stay_in_the_folder():
+    assert "/" not in _file_name("../../x/y\\z")
+    assert _file_name("limited-v1.2+x") == "limited-v1.2+x"
+
+
+def test_order_of_families_and_methods_can_be_given(store, tmp_path):
+    store.fill(seeds=1)
+    folder = build(store.path, tmp_path, families=["point-goal"], methods=["focal", "oracle"])[0].parent
+    table = pd.read_csv(folder / "score.csv")
+    assert list(dict.fromkeys(table["family"])) == ["point-goal", "cheetah-vel", ALL]
+    assert list(dict.fromkeys(table["method"])) == ["focal", "oracle", "task-blind"]
+
+
+def test_without_both_qualities_there_is_no_drop_table(store, tmp_path):
+    store.put("ant-dir", "focal", 0, levels=(80,))
+    assert {path.name for path in build(store.path, tmp_path)} == NAMES - {"drop.md", "drop.tex"}
+
+
+def test_scores_far_outside_and_missing_cells_can_be_drawn(store, tmp_path):
+    store.fill(seeds=1)
+    store.put("point-goal", "focal", 0, levels=(-900, 900))
+    store.put("point-goal", "long" * 50, 0)
+    store.put("point-goal", "corro", 0)
+    assert len(build(store.path, tmp_path)) == len(NAMES)
+
+
+def test_many_families_and_qualities(store, tmp_path):
+    for number in range(7):
+        store.put(f"a-family-with-a-long-name-{number}", "focal", 0, tasks=1, draws=1)
+    assert len(build(store.path, tmp_path)) == len(NAMES)
+
+
+def test_nothing_to_report(store, tmp_path):
+    with pytest.raises(InputError, match="no complete records; run a suite first"):
+        build(store.path, tmp_path / "out")
+    store.put("ant-dir", "focal", 0, error="boom")
+    with pytest.raises(InputError, match="no complete records of suite 'shift' of preset 'quick'"):
+        build(store.path, tmp_path / "out", "shift", "quick")
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_that_do_not_fit_together(store, tmp_path):
+    store.fill(families=("ant-dir",), seeds=2)
+    store.put("ant-dir", "focal", 1, tasks=3)
+    with pytest.raises(InputError, match="cannot report suite 'shift', preset 'quick': ant-dir / focal / high: seed 1"):
+        build(store.path, tmp_path / "out")
