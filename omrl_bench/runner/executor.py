@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from omrl_bench.runner.job import Job, failed_record, progress_path, read_progress, write_job
-from omrl_bench.runner.records import read_record, write_record
+from omrl_bench.runner.records import Cell, read_record, write_record
 
 POLL = 0.1  # seconds
 GRACE = 5.0  # seconds between asking a worker to end and killing it
@@ -117,9 +117,10 @@ def _conclude(worker: _Running) -> str | None:
         else:
             error = f"the worker ended with exit code {code}"
         error += f"; its output is in {worker.file.with_suffix('.log')}"
-        for index in range(len(job.cells)):
+        lost = [index for index, cell in enumerate(job.cells) if not _written_since(worker, cell)]
+        for index in lost:
             write_record(job.results, failed_record(job, index, error), None)
-        return error
+        return error if lost else None
     for cell in job.cells:
         record = read_record(cell.record_path(job.results))
         if record.status == "failed":
@@ -127,6 +128,12 @@ def _conclude(worker: _Running) -> str | None:
     for file in (worker.file, progress_path(worker.file), worker.file.with_suffix(".log")):
         file.unlink(missing_ok=True)
     return None
+
+
+def _written_since(worker: _Running, cell: Cell) -> bool:
+    """Whether this worker got as far as writing the cell's record."""
+    path = cell.record_path(worker.job.results)
+    return path.exists() and path.stat().st_mtime >= worker.file.stat().st_mtime
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

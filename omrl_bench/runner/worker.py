@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import traceback
@@ -41,7 +40,8 @@ def watch_parent() -> None:
     """End this process when the runner, which holds the other end of our standard input, is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not sys.stdin: a thread inside it blocks the interpreter's exit
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
