@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,25 +16,36 @@ from torch import Tensor, nn
 
 from omrl_bench.api import Algorithm, Log, MetaPolicy, Setup, TaskSpace, Transitions
 
-from .networks import parameters_per_seed
 from .training import Batches, LatentPolicy, Scale, adam, load_tensors, save_tensors, seed_generators, step
 
 META_BATCH = 16  # tasks per update of the backbone, as in all five papers
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """A method with no hyper-parameters of its own."""
 
 
 class Conditioned(Algorithm):
     """A backbone on (s, z); subclasses say where z comes from.
 
     Attributes:
+        Config: The method's hyper-parameters, a dataclass.
         seeds: The trained seeds, in the order of the leading axis R.
         backbone: The policy learner of all seeds.
     """
+
+    Config: ClassVar[Any] = NoConfig
 
     def __init__(self, space: TaskSpace, setup: Setup) -> None:
         super().__init__(space, setup)
         module = import_module(f".{setup.backbone}", __package__)
         self._backbone_class = getattr(module, module.BACKBONES[setup.backbone])
+        self.config = resolve(self.Config, setup)
         self.backbone_config = resolve(self._backbone_class.Config, setup)
+        unknown = set(setup.settings) - set(vars(self.config)) - set(vars(self.backbone_config))
+        if unknown:
+            raise ValueError(f"unknown hyper-parameter {min(unknown)!r} of {type(self).__name__} on {setup.backbone}")
         self.seeds: list[int] = []
 
     @property
@@ -80,12 +92,15 @@ class Conditioned(Algorithm):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
 
     def configuration(self) -> Mapping[str, Any]:
-        """Backbone and hyper-parameters."""
-        return {"backbone": dataclasses.asdict(self.backbone_config)}
+        """Hyper-parameters of the method and of its backbone."""
+        return {**dataclasses.asdict(self.config), "backbone": dataclasses.asdict(self.backbone_config)}
 
     def parameter_count(self) -> int:
         """Trained parameters per seed."""
-        return parameters_per_seed(*self.modules().values()) if self.seeds else 0
+        if not self.seeds:
+            return 0
+        trained = [p for module in self.modules().values() for p in module.parameters() if p.requires_grad]
+        return sum(parameter.numel() for parameter in trained) // len(self.seeds)
 
 
 def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, updates: int, log: Log) -> None:

@@ -44,7 +44,7 @@ class HSConfig:
     latent: int = 64  # length of the task representation
     projection: int = 5  # length of the projection that the loss sees
     temperature: float = 0.1
-    episodes: int = 64  # per update and seed, each gives two views [256]
+    episodes: int = 32  # per update and seed, each gives two views [256]
     transitions: int = 25  # kept of each view [100]
     learning_rate: float = 1e-3  # [3e-4]
 

@@ -35,7 +35,7 @@ class IQLConfig:
     learning_rate: float = 1e-3  # of all networks [3e-4]
     discount: float = 0.99
     expectile: float = 0.8  # tau in eq. 1
-    temperature: float = 3.0  # beta in eq. 3
+    temperature: float = 10.0  # beta in eq. 3, for rewards of unit deviation [3]
     max_weight: float = 100.0  # clip of exp(beta A), from the public code
     target_rate: float = 0.005  # Polyak rate of the target Q network
 

@@ -70,10 +70,5 @@ def take_seed(module: AnyModule, index: int) -> AnyModule:
     return single
 
 
-def parameters_per_seed(*modules: nn.Module) -> int:
-    """Number of parameters of one seed."""
-    return sum(p[0].numel() for module in modules for p in module.parameters())
-
-
 def _stack(arrays: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(arrays).astype(np.float32))

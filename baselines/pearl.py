@@ -15,19 +15,18 @@ Privileges: none.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from omrl_bench.api import Budget, Log, Setup, TaskSpace, TrainingData, Transitions
+from omrl_bench.api import Budget, Log, TrainingData, Transitions
 
-from .conditioned import META_BATCH, Conditioned, resolve
+from .conditioned import META_BATCH, Conditioned
 from .networks import Rngs, mlp, take_seed
 from .training import Batches, Scale, adam, seed_generators, step
 
@@ -73,14 +72,13 @@ class GaussianEncoder(nn.Module):
 class Pearl(Conditioned):
     """Offline PEARL."""
 
-    def __init__(self, space: TaskSpace, setup: Setup) -> None:
-        super().__init__(space, setup)
-        self.config: PearlConfig = resolve(PearlConfig, setup)
+    Config = PearlConfig
 
     @property
     def z_size(self) -> int:
         """Length of z."""
-        return self.config.latent
+        size: int = self.config.latent
+        return size
 
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct backbone and encoder."""
@@ -118,10 +116,6 @@ class Pearl(Conditioned):
             return mean[0]
 
         return infer
-
-    def configuration(self) -> Mapping[str, Any]:
-        """Hyper-parameters of the method and of its backbone."""
-        return {**dataclasses.asdict(self.config), **super().configuration()}
 
 
 def kl_divergence(mean: Tensor, variance: Tensor) -> Tensor:

@@ -5,18 +5,16 @@ A method file says what is its own: the encoder network, the loss, the hyper-par
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omrl_bench.api import Budget, Log, Setup, TaskSpace, TrainingData, Transitions
+from omrl_bench.api import Budget, Log, TrainingData, Transitions
 
-from .conditioned import Conditioned, fit_backbone, resolve
+from .conditioned import Conditioned, fit_backbone
 from .networks import Rngs, take_seed
 from .training import Batches, Scale, adam, seed_generators, step
 
@@ -25,12 +23,6 @@ EMBEDDING_CHUNK = 256  # episodes embedded at once
 
 class TwoStage(Conditioned):
     """Stage 1: train the encoder alone. Stage 2: embed every training episode once, train the backbone on (s, z)."""
-
-    Config: ClassVar[Any]
-
-    def __init__(self, space: TaskSpace, setup: Setup) -> None:
-        super().__init__(space, setup)
-        self.config = resolve(self.Config, setup)
 
     @abstractmethod
     def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
@@ -91,7 +83,3 @@ class TwoStage(Conditioned):
             return z
 
         return infer
-
-    def configuration(self) -> Mapping[str, Any]:
-        """Hyper-parameters of the method and of its backbone."""
-        return {**dataclasses.asdict(self.config), **super().configuration()}

@@ -78,8 +78,7 @@ def _start(number: int, job: Job) -> _Running:
     file = folder / f"job-{number}.json"
     progress_path(file).unlink(missing_ok=True)
     write_job(file, job)
-    threads = str(job.threads)
-    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with file.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "omrl_bench", "worker", str(file)],

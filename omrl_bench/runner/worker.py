@@ -49,7 +49,7 @@ def watch_parent() -> None:
 
 def run_job(job: Job, job_file: Path) -> None:
     """Train and evaluate; an exception becomes the error of the job's records."""
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
     try:
         outcomes = _Run(job, job_file).outcomes()
     except Exception as error:
