@@ -1,0 +1,114 @@
+"""Small real data of point-goal, and methods trained on it for a moment."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from omrl_bench.api import Budget, Setup, TaskSpace
+from omrl_bench.baselines.controls import Oracle, TaskBlind
+from omrl_bench.baselines.focal import Focal
+from omrl_bench.baselines.hs_omrl import HardSampling, SupervisedContrastive
+from omrl_bench.baselines.pearl import Pearl
+from omrl_bench.data.build import collect
+from omrl_bench.data.contexts import draw_contexts, gather
+from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.envs.families import get_family
+
+torch.set_num_threads(1)
+
+TRAINED = (TaskBlind, Oracle, Focal, Pearl, SupervisedContrastive, HardSampling)
+SMALL = {"width": 32, "batch": 64}
+
+
+def _ignore(stage, step, total):
+    pass
+
+
+@pytest.fixture(scope="session")
+def family():
+    return get_family("point-goal")
+
+
+@pytest.fixture(scope="session")
+def space(family):
+    return TaskSpace(family.name, 2, 2, family.action_limit, family.horizon, 2)
+
+
+@pytest.fixture(scope="session")
+def episodes(family):
+    return collect(family, "mixed", threads=1, episodes=10)
+
+
+@pytest.fixture(scope="session")
+def ragged(episodes):
+    """The same episodes, each cut to a length of its own between 3 and 60; the cut ones end in a terminal state."""
+    lengths = np.random.default_rng(0).integers(3, 61, len(episodes.tasks))
+    horizon = int(episodes.offsets[1])
+    kept = np.arange(horizon) < lengths[:, None]
+    last = np.arange(horizon) == lengths[:, None] - 1
+    rows = kept.reshape(-1)
+    return replace(
+        episodes,
+        observations=episodes.observations[rows],
+        actions=episodes.actions[rows],
+        rewards=episodes.rewards[rows],
+        next_observations=episodes.next_observations[rows],
+        terminated=(last & (lengths < horizon)[:, None]).reshape(-1)[rows],
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    )
+
+
+@pytest.fixture(scope="session")
+def data_for(family, episodes):
+    """Training data with just the privileges that a class declares."""
+    return lambda cls: MetaDataset(family, episodes, cls.requires.privileges)
+
+
+@pytest.fixture(scope="session")
+def make(space):
+    """A method that is not trained yet, small unless told otherwise."""
+    return lambda cls, preset="quick", **settings: cls(space, Setup(preset, "iql", {**SMALL, **settings}))
+
+
+@pytest.fixture(scope="session")
+def fit(make, data_for):
+    """A method after a few updates."""
+
+    def run(cls, seeds=(3, 5, 11), updates=30, encoder_updates=30, log=_ignore, data=None, **settings):
+        method = make(cls, **settings)
+        method.fit(data or data_for(cls), Budget(updates, encoder_updates), seeds, log)
+        return method
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def contexts(family, episodes):
+    """Contexts of 8 test tasks (descriptors included), and observations to act on."""
+    tasks = family.tasks().ids("test")[:8]
+    draws = draw_contexts(family, "mixed", episodes).draws["high"][tasks, 0]
+    context = gather(episodes, draws, family.tasks().descriptors[tasks].astype(np.float32))
+    observations = np.random.default_rng(1).uniform(-1, 1, (8, 2)).astype(np.float32)
+    return context, observations
+
+
+@pytest.fixture(scope="session")
+def act(contexts):
+    """Actions of a seed's policy in the contexts."""
+    context, observations = contexts
+
+    def run(method, seed):
+        policy = method.policy(seed)
+        policy.reset(len(observations))
+        policy.condition(context)
+        return policy.act(observations)
+
+    return run
+
+
+@pytest.fixture(scope="session", params=TRAINED, ids=lambda cls: cls.__name__)
+def method_class(request):
+    """Each method that is trained."""
+    return request.param

@@ -1,0 +1,127 @@
+"""Many lanes at once give the numbers of the ordinary environment."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from omrl_bench.envs.batched import BatchedEnv
+from omrl_bench.envs.families import FAMILIES
+from omrl_bench.envs.single import register
+
+register()
+every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
+LANES = 4
+
+
+def wild_actions(family, steps, lanes=LANES, seed=0):
+    """A third of the components lies beyond the limits."""
+    return family.action_limit * np.random.default_rng(seed).uniform(-1.5, 1.5, (steps, lanes, family.action_size))
+
+
+def roll(env, actions):
+    """Observations, rewards, terminated and truncated of a batch, each (steps, lanes, ...)."""
+    return [np.stack(part) for part in zip(*(env.step(a) for a in actions), strict=True)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@every_family
+def test_batch_equals_single_environments_over_a_whole_episode(family, threads):
+    tasks = np.linspace(0, len(family.tasks()) - 1, LANES).astype(int)
+    seeds = np.array([0, 1, 2**31, 2**32 - 1])
+    actions = wild_actions(family, family.horizon)
+    assert (np.abs(actions) > family.action_limit).any()
+    batch = BatchedEnv(family, LANES, threads)
+    first = batch.reset(tasks, seeds)
+    observations, rewards, terminated, truncated = roll(batch, actions)
+    assert observations.shape == (family.horizon, LANES, family.observation_size)
+    for lane in range(LANES):
+        env = gymnasium.make(family.env_id, task=int(tasks[lane]))
+        np.testing.assert_allclose(env.reset(seed=int(seeds[lane]))[0], first[lane], rtol=0, atol=1e-10)
+        for step in range(family.horizon):
+            observation, reward, ended, cut, _ = env.step(actions[step, lane])
+            np.testing.assert_allclose(observation, observations[step, lane], rtol=0, atol=1e-10)
+            assert reward == pytest.approx(rewards[step, lane], rel=0, abs=1e-10)
+            assert (ended, cut) == (terminated[step, lane], truncated[step, lane])
+        assert cut
+
+
+@every_family
+def test_threads_do_not_matter(family):
+    actions = wild_actions(family, 20)
+    results = []
+    for threads in (1, 2, 3):
+        env = BatchedEnv(family, LANES, threads)
+        env.reset(np.arange(LANES), np.arange(LANES))
+        results.append(roll(env, actions))
+    for other in results[1:]:
+        for expected, actual in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(expected, actual)
+
+
+@every_family
+def test_actions_beyond_the_limits_are_clipped_in_dynamics_and_reward(family):
+    actions = 7 * wild_actions(family, 5)
+    limit = family.action_limit
+    results = []
+    for taken in (actions, np.clip(actions, -limit, limit)):
+        env = BatchedEnv(family, LANES)
+        env.reset(np.arange(LANES), np.arange(LANES))
+        results.append(roll(env, taken))
+    for expected, actual in zip(*results, strict=True):
+        np.testing.assert_array_equal(expected, actual)
+
+
+@every_family
+def test_lanes_do_not_depend_on_their_neighbours(family):
+    actions = wild_actions(family, 10)
+    batch, alone = BatchedEnv(family, LANES), BatchedEnv(family, 1)
+    first = batch.reset([3, 4, 5, 6], [10, 11, 12, 13])
+    np.testing.assert_array_equal(alone.reset([5], [12])[0], first[2])
+    together, single = roll(batch, actions), roll(alone, actions[:, 2:3])
+    for many, one in zip(together, single, strict=True):
+        np.testing.assert_allclose(many[:, 2], one[:, 0], rtol=0, atol=1e-10)
+
+
+@every_family
+def test_reset_of_some_lanes_leaves_the_others_alone(family):
+    before, after = wild_actions(family, 7, seed=1), wild_actions(family, family.horizon - 7, seed=2)
+    tasks, seeds = np.array([0, 1, 2, 3]), np.array([4, 5, 6, 7])
+    env, undisturbed = BatchedEnv(family, LANES), BatchedEnv(family, LANES)
+    for batch in (env, undisturbed):
+        batch.reset(tasks, seeds)
+        last = roll(batch, before)[0][-1]
+    again, others, new_tasks, new_seeds = np.array([3, 1]), np.array([0, 2]), np.array([8, 9]), np.array([20, 21])
+    shown = env.reset(new_tasks, new_seeds, again)
+    fresh = BatchedEnv(family, 2)
+    np.testing.assert_array_equal(shown[again], fresh.reset(new_tasks, new_seeds))
+    np.testing.assert_array_equal(shown[others], last[others])
+
+    mixed, kept, started = roll(env, after), roll(undisturbed, after), roll(fresh, after[:, again])
+    for some, expected_others, expected_again in zip(mixed, kept, started, strict=True):
+        np.testing.assert_allclose(some[:, others], expected_others[:, others], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(some[:, again], expected_again, rtol=0, atol=1e-10)
+    assert mixed[3][-1].tolist() == [True, False, True, False]  # the lanes that were reset have 7 steps left
+
+
+@every_family
+def test_a_seed_gives_one_start_and_another_seed_another(family):
+    env = BatchedEnv(family, 3)
+    starts = env.reset([0, 0, 0], [1, 1, 2])
+    np.testing.assert_array_equal(starts[0], starts[1])
+    if family.name.startswith("cheetah"):
+        assert not np.array_equal(starts[0], starts[2])
+
+
+@every_family
+def test_returned_arrays_are_the_callers_own(family):
+    actions = wild_actions(family, 3)
+    results = []
+    for spoil in (False, True):
+        env = BatchedEnv(family, LANES)
+        shown = env.reset(np.arange(LANES), np.arange(LANES))
+        for taken in actions:
+            if spoil:
+                shown[:] = 1e6
+            shown = env.step(taken)[0]
+        results.append(shown)
+    np.testing.assert_array_equal(*results)

@@ -1,0 +1,380 @@
+"""Real runs of a tiny suite: the data, the suite, adapters good and bad, and the command line in this process or its own."""
+
+import contextlib
+import fcntl
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+TINY = """
+name = "tiny"
+version = 0
+title = "A suite for tests"
+families = ["point-goal"]
+datasets = ["mixed"]
+methods = ["random", "focal"]
+backbones = ["iql"]
+default_preset = "quick"
+
+[protocol]
+kind = "given-context"
+draws = 2
+
+[presets.quick]
+seeds = [0, 1]
+qualities = ["high", "low"]
+updates = 4
+encoder_updates = 4
+evaluations = 2
+time_limit = 120
+job_seconds = 100
+
+[presets.brief]
+seeds = [0, 1]
+qualities = ["high"]
+updates = 4
+encoder_updates = 0
+evaluations = 0
+time_limit = 2
+job_seconds = 2
+"""
+
+HELD = '''
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from omrl_bench.api import Algorithm, MetaPolicy
+
+HERE = Path(__file__).parent
+
+
+class Linear(MetaPolicy):
+    def __init__(self, weights, limit):
+        self.weights, self.limit = weights, limit
+
+    def reset(self, lanes):
+        self.goals = np.zeros((lanes, 2))
+
+    def condition(self, context):
+        self.goals = context.observations[:, -1].astype(float)
+
+    def act(self, observations, explore=False):
+        features = np.concatenate([observations, self.goals, np.ones((len(observations), 1))], axis=1)
+        return np.clip(features @ self.weights, -self.limit, self.limit).astype(np.float32)
+
+
+class Quick(Algorithm):
+    """Behaviour cloning by stochastic gradient descent on (s, last state of the context)."""
+
+    def fit(self, data, budget, seeds, log):
+        self.weights = {}
+        for number, seed in enumerate(seeds):
+            rng = np.random.default_rng(seed)
+            weights = rng.normal(0, 0.01, (5, 2))
+            for step in range(50):
+                episodes = data.sample_episodes([rng], data.sample_tasks([rng], 16))[0]
+                rows = data.sample_within([rng], episodes[None], 8)[0]
+                goals = data.next_observations[data.episode_offsets[episodes + 1] - 1]
+                goals = np.repeat(goals[:, None], 8, axis=1)
+                features = np.concatenate([data.observations[rows], goals, np.ones((16, 8, 1))], axis=2).reshape(-1, 5)
+                error = features @ weights - data.actions[rows].reshape(-1, 2)
+                weights -= 0.1 * features.T @ error / len(features)
+                self.pause(number, step)
+            self.weights[seed] = weights
+            log("policy", number + 1, len(seeds))
+
+    def pause(self, number, step):
+        pass
+
+    def policy(self, seed):
+        return Linear(self.weights[seed], self.space.action_limit)
+
+    def save(self, folder):
+        weights = {seed: weights.tolist() for seed, weights in self.weights.items()}
+        (folder / "weights.json").write_text(json.dumps(weights))
+
+    def load(self, folder):
+        weights = json.loads((folder / "weights.json").read_text())
+        self.weights = {int(seed): np.array(values) for seed, values in weights.items()}
+
+
+class Held(Quick):
+    """The same, but it stops in the middle of the second seed's training while a file `hold` lies beside this one."""
+
+    def pause(self, number, step):
+        if number == 1 and step == 25 and (HERE / "hold").exists():
+            (HERE / "reached").touch()
+            while (HERE / "hold").exists():
+                time.sleep(0.02)
+'''
+
+BAD = '''
+import os
+import signal
+import time
+
+import numpy as np
+
+from omrl_bench.api import Algorithm, MetaPolicy
+
+
+class Policy(MetaPolicy):
+    def __init__(self, action):
+        self.action = action
+
+    def reset(self, lanes):
+        pass
+
+    def condition(self, context):
+        pass
+
+    def act(self, observations, explore=False):
+        return self.action(len(observations))
+
+
+class Zero(Algorithm):
+    def fit(self, data, budget, seeds, log):
+        pass
+
+    def policy(self, seed):
+        return Policy(self.action)
+
+    def action(self, lanes):
+        return np.zeros((lanes, self.space.action_size), np.float32)
+
+    def save(self, folder):
+        pass
+
+    def load(self, folder):
+        pass
+
+
+class Raises(Zero):
+    def fit(self, data, budget, seeds, log):
+        raise RuntimeError("the matrix is singular")
+
+
+class Nan(Zero):
+    def action(self, lanes):
+        return super().action(lanes) * np.nan
+
+
+class Shape(Zero):
+    def action(self, lanes):
+        return super().action(lanes)[:, :1]
+
+
+class Kills(Zero):
+    def fit(self, data, budget, seeds, log):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Exits(Zero):
+    def fit(self, data, budget, seeds, log):
+        print("last words")
+        os._exit(3)
+
+
+class ExitsWell(Zero):
+    def fit(self, data, budget, seeds, log):
+        os._exit(0)
+
+
+class Hangs(Zero):
+    def fit(self, data, budget, seeds, log):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        log("policy", 1, 2)
+        while True:
+            time.sleep(0.1)
+
+
+class Init(Zero):
+    def __init__(self, space, setup):
+        super().__init__(space, setup)
+        raise RuntimeError("no licence found")
+'''
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def words(self):
+        """Both outputs without line breaks (tables and paragraphs are wrapped)."""
+        return " ".join(f"{self.out} {self.err}".split())
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory):
+    """Minari's root folder with the mixed data of point-goal, built by the real command, once per test session."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / "omrl-minari"
+    with (root / "omrl-minari.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [sys.executable, "-m", "omrl_bench", "data", "build", "point-goal", "--quality", "mixed"]
+        environment = os.environ | {"MINARI_DATASETS_PATH": str(folder)}
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def omrl(datasets):
+    """Run the command line in a process of its own, where its standard output is no terminal."""
+
+    def run(*arguments, cwd=None):
+        command = [sys.executable, "-m", "omrl_bench", *map(str, arguments)]
+        environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
+        environment["MINARI_DATASETS_PATH"] = str(datasets)
+        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def cli(datasets, monkeypatch):
+    """Run the command line in this process (its workers are real processes), without the report at the end of a run."""
+    import omrl_bench.report.build
+    import omrl_bench.report.terminal
+    from omrl_bench.cli.main import main
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(omrl_bench.report.terminal, "print_scores", lambda *_: False)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments):
+        out, err = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["omrl-bench", *map(str, arguments)])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main()
+                code = 0
+            except SystemExit as end:
+                code = end.code or 0
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """The tiny suite's file; called with replacements, a changed copy of it."""
+
+    def write(*replacements, name="tiny.toml"):
+        text = TINY
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def held(tmp_path):
+    """An adapter that can be stopped in the middle of its training."""
+    return Held(tmp_path / "held")
+
+
+class Held:
+    """The adapter `Held`, in a folder of its own."""
+
+    def __init__(self, folder):
+        folder.mkdir()
+        self.file = folder / "held.py"
+        self.file.write_text(HELD)
+        self._hold, self._reached = folder / "hold", folder / "reached"
+
+    @property
+    def reference(self):
+        return f"{self.file}:Held"
+
+    def hold(self):
+        self._reached.unlink(missing_ok=True)
+        self._hold.touch()
+
+    def release(self):
+        self._hold.unlink()
+
+    def wait_until_reached(self, process):
+        """Wait until a worker is in the middle of its training; the process that started it is still running."""
+        deadline = time.monotonic() + 90
+        while not self._reached.exists():
+            assert process.poll() is None, "the run ended early"
+            assert time.monotonic() < deadline, "no worker got that far"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """References of adapters that go wrong in the way of their name: bad("Raises")."""
+    (tmp_path / "bad.py").write_text(BAD)
+    return lambda name: f"{tmp_path / 'bad.py'}:{name}"
+
+
+@pytest.fixture
+def begin(datasets, tmp_path):
+    """Start the real command in the background: begin(arguments) -> process; its output goes to tmp_path/output."""
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "omrl_bench", *map(str, arguments)]
+        with (tmp_path / "output").open("w") as output:
+            process = subprocess.Popen(
+                command,
+                env=os.environ | {"MINARI_DATASETS_PATH": str(datasets)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(omrl, tmp_path_factory):
+    """One whole, undisturbed run of the tiny suite and an adapter: (results folder, how the command ended)."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "tiny.toml").write_text(TINY)
+    held = Held(folder / "held")
+    results = folder / "runs"
+    outcome = omrl("run", "--suite", folder / "tiny.toml", "--adapter", held.reference, "--out", results, "--jobs", 2)
+    assert outcome.code == 0, outcome
+    return results, outcome
+
+
+@pytest.fixture
+def results(undisturbed, tmp_path):
+    """A copy of the undisturbed run's results, to be changed."""
+    return Path(shutil.copytree(undisturbed[0], tmp_path / "results"))
