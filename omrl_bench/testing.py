@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from omrl_bench.api import PRIVILEGES, Algorithm, Budget, MetaPolicy, Requirements, Setup, TaskSpace, Transitions
+from omrl_bench.api import PRIVILEGES, Algorithm, Budget, MetaPolicy, Requirements, Setup, Transitions
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.meta_dataset import MetaDataset
@@ -49,16 +49,7 @@ class _Trial:
         self.observations = np.random.default_rng(0).uniform(-1, 1, (LANES, 2)).astype(np.float32)
 
     def make(self) -> Algorithm:
-        family = self.family
-        space = TaskSpace(
-            family.name,
-            family.observation_size,
-            family.action_size,
-            family.action_limit,
-            family.horizon,
-            len(family.descriptor),
-        )
-        return self.cls(space, Setup("quick", self.backbone))
+        return self.cls(self.family.space(), Setup("quick", self.backbone))
 
     def fit(self) -> Algorithm:
         algorithm = self.make()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 
@@ -33,7 +32,6 @@ def evaluate(
     draws: int,
     seed: int,
     threads: int,
-    heartbeat: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Return the undiscounted return of every lane, (tasks, draws) float64.
 
@@ -47,7 +45,6 @@ def evaluate(
         draws: Context draws per task.
         seed: The training seed, which the environment seeds depend on.
         threads: Simulator threads.
-        heartbeat: Called once per step.
 
     Raises:
         PolicyError: if an action has the wrong shape or is not finite.
@@ -66,7 +63,6 @@ def evaluate(
         returns += rewards * running
         running &= ~terminated
         observations = following
-        heartbeat()
     policy.end_episode()
     return returns.reshape(len(tasks), draws)
 

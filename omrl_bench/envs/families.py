@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from omrl_bench.api import TaskSpace
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
 
@@ -58,6 +59,17 @@ class Family:
         module, name = self.law.split(":")
         law: Law = getattr(import_module(module), name)(self)
         return law
+
+    def space(self) -> TaskSpace:
+        """What a method is told of the family."""
+        return TaskSpace(
+            family=self.name,
+            observation_size=self.observation_size,
+            action_size=self.action_size,
+            action_limit=self.action_limit,
+            horizon=self.horizon,
+            descriptor_size=len(self.descriptor),
+        )
 
     def tasks(self) -> TaskTable:
         """Return the family's frozen task table."""

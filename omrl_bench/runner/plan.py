@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from omrl_bench.api import Setup, TaskSpace
+from omrl_bench.api import Setup
 from omrl_bench.data.contexts import draw_contexts, source_dataset
 from omrl_bench.data.manifest import compare, ensure_dataset, read_manifest
 from omrl_bench.data.store import dataset_folder, read_episodes, read_receipt
@@ -170,9 +170,8 @@ def expected_hashes(
 ) -> tuple[Hashes, ...]:
     """Hashes that a record of this cell may carry: of the local data first, then of the canonical data."""
     family = get_family(family_name)
-    space = task_space(family)
     setup = Setup(selection.preset_name, backbone, selection.settings)
-    configuration = load_class(target)(space, setup).configuration()
+    configuration = load_class(target)(family.space(), setup).configuration()
     sources = tuple(dict.fromkeys(source_dataset(quality) for quality in selection.preset.qualities))
     return tuple(
         Hashes(
@@ -183,18 +182,6 @@ def expected_hashes(
             method=hash_text(source_hash(target, backbone), repr(sorted(configuration.items()))),
         )
         for hash_data, hash_contexts in _data_hashes(family)
-    )
-
-
-def task_space(family: Family) -> TaskSpace:
-    """What a method is told of a family."""
-    return TaskSpace(
-        family=family.name,
-        observation_size=family.observation_size,
-        action_size=family.action_size,
-        action_limit=family.action_limit,
-        horizon=family.horizon,
-        descriptor_size=len(family.descriptor),
     )
 
 

@@ -83,7 +83,7 @@ class Record(_Frozen):
     metrics: dict[str, Metric] = {}  # by context quality
     curve: tuple[CurvePoint, ...] = ()
     parameters: int = 0
-    fit_seconds: float = 0.0  # of all seeds together
+    fit_seconds: float = 0.0  # of all seeds together, learning curve included
     evaluate_seconds: float = 0.0
     peak_memory_mib: float = 0.0
     machine: dict[str, Any] = {}

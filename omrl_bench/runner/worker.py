@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from omrl_bench.api import Algorithm, Budget, Setup, Transitions
-from omrl_bench.data.contexts import draw_contexts, gather, source_dataset
+from omrl_bench.data.contexts import ContextSet, draw_contexts, gather, source_dataset
 from omrl_bench.data.manifest import Manifest, read_manifest
 from omrl_bench.data.meta_dataset import MetaDataset
 from omrl_bench.data.store import Episodes, read_episodes
@@ -23,7 +23,6 @@ from omrl_bench.protocols import given_context
 from omrl_bench.registry import load_class
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
-from omrl_bench.runner.plan import task_space
 from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_atomically, write_record
 
 VALIDATION_DRAWS = 2
@@ -75,13 +74,14 @@ class _Run:
         self.family: Family = get_family(job.cells[0].family)
         self.manifest: Manifest = read_manifest(self.family)
         self.datasets: dict[str, Episodes] = {}
+        self.context_sets: dict[str, ContextSet] = {}
         self.curves: dict[int, list[CurvePoint]] = {seed: [] for seed in job.seeds}
-        self.stages: dict[str, float] = {}
+        self.policy_from = 0.0
         self.last_report = 0.0
         cls = load_class(job.target)
         self.privileges = cls.requires.privileges
         setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings)
-        self.algorithm: Algorithm = cls(task_space(self.family), setup)
+        self.algorithm: Algorithm = cls(self.family.space(), setup)
 
     def outcomes(self) -> list[tuple[Record, Cube | None]]:
         """Fit, evaluate every seed, and return its record and cube."""
@@ -91,7 +91,10 @@ class _Run:
         budget = Budget(job.preset.updates, job.preset.encoder_updates)
         self.algorithm.fit(data, budget, job.seeds, self.log)
         fitted = time.perf_counter()
-        cubes = [self.cube(seed) for seed in job.seeds]
+        cubes = []
+        for done, seed in enumerate(job.seeds):
+            self.report("evaluation", done / len(job.seeds))
+            cubes.append(self.cube(seed))
         finished = time.perf_counter()
         return [
             (self.record(index, cube, fitted - started, finished - fitted), cube) for index, cube in enumerate(cubes)
@@ -116,7 +119,9 @@ class _Run:
         if time.monotonic() - self.last_report < REPORT_EVERY:
             return
         self.last_report = time.monotonic()
-        share = {"representation": (0.0, 0.3), "policy": (0.3, 0.9), "evaluation": (0.9, 1.0)}
+        if stage == "representation":
+            self.policy_from = 0.3  # rough shares of a job's time; a method without an encoder stage starts at 0
+        share = {"representation": (0.0, 0.3), "policy": (self.policy_from, 0.9), "evaluation": (0.9, 1.0)}
         low, high = share.get(stage, (0.0, 0.9))
         progress = Progress(stage=stage, fraction=low + (high - low) * fraction)
         write_atomically(progress_path(self.job_file), progress.model_dump_json().encode())
@@ -145,21 +150,15 @@ class _Run:
 
     def evaluate(self, seed: int, tasks: np.ndarray, quality: str, draws: int) -> np.ndarray:
         """Protocol `given-context`, one quality: (tasks, draws)."""
-        return given_context.evaluate(
-            self.algorithm.policy(seed),
-            self.family,
-            tasks,
-            self.context(tasks, quality, draws),
-            draws,
-            seed,
-            self.job.threads,
-            heartbeat=lambda: self.report("evaluation", 0.5),
-        )
+        policy, context = self.algorithm.policy(seed), self.context(tasks, quality, draws)
+        return given_context.evaluate(policy, self.family, tasks, context, draws, seed, self.job.threads)
 
     def context(self, tasks: np.ndarray, quality: str, draws: int) -> Transitions:
         """The first context draws of each task, one per lane."""
         dataset = source_dataset(quality)
-        numbers = draw_contexts(self.family, dataset, self.episodes(dataset)).draws[quality][tasks, :draws]
+        if dataset not in self.context_sets:
+            self.context_sets[dataset] = draw_contexts(self.family, dataset, self.episodes(dataset))
+        numbers = self.context_sets[dataset].draws[quality][tasks, :draws]
         told = "descriptors" in self.privileges
         descriptors = self.family.tasks().descriptors[np.repeat(tasks, draws)].astype(np.float32) if told else None
         return gather(self.episodes(dataset), numbers.reshape(-1), descriptors)
