@@ -16,6 +16,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,11 @@ class IQLConfig:
     temperature: float = 10.0  # beta in eq. 3, for rewards of unit deviation [3]
     max_weight: float = 100.0  # clip of exp(beta A), from the public code
     target_rate: float = 0.005  # Polyak rate of the target Q network
+
+    PRESETS: ClassVar = {
+        "quick": {"width": 64},
+        "paper": {"width": 64, "learning_rate": 3e-4, "temperature": 3.0},
+    }
 
 
 class IQL(nn.Module):

@@ -15,10 +15,17 @@ def hash_text(*texts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def normalise_source(source: str) -> str:
-    """Return Python source without comments, docstrings and layout, so that only a change of meaning changes a hash."""
+def normalise_source(source: str, leave_out: frozenset[str] = frozenset()) -> str:
+    """Return Python source without comments, docstrings and layout, so that only a change of meaning changes a hash.
+
+    Args:
+        source: The text of a module.
+        leave_out: Names whose assignments, in the module or in a class, are left out too.
+    """
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef):
+            node.body = [child for child in node.body if not _assigned(child) & leave_out] or [ast.Pass()]
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -28,3 +35,9 @@ def normalise_source(source: str) -> str:
             ):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def _assigned(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {node.target.id} if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else set()

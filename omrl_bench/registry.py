@@ -89,7 +89,8 @@ def load_class(target: str) -> type[Algorithm]:
 def source_hash(target: str, backbone: str) -> str:
     """Hash of the source of a method: its file, the files of ``baselines/`` it imports, and its backbone's.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings and layout do not count, nor do names and presets: a record's configuration holds the
+    hyper-parameters that were used.
     """
     module_name = target.rpartition(":")[0]
     if module_name.endswith(".py"):
@@ -100,13 +101,17 @@ def source_hash(target: str, backbone: str) -> str:
             raise InputError(f"{module_name} cannot be found")
         path = Path(spec.origin)
     if not module_name.startswith(f"{BASELINES}."):
-        return hash_text(normalise_source(path.read_text(encoding="utf-8")))
+        return hash_text(_normalised(path))
     start = {path.stem, backbones()[backbone].split(":")[0].rpartition(".")[2]}
-    sources = {name: normalise_source((path.parent / f"{name}.py").read_text(encoding="utf-8")) for name in start}
+    sources = {name: _normalised(path.parent / f"{name}.py") for name in start}
     while missing := {i for s in sources.values() for i in re.findall(r"^from \.(\w+) import", s, re.M)} - set(sources):
         for name in missing:
-            sources[name] = normalise_source((path.parent / f"{name}.py").read_text(encoding="utf-8"))
+            sources[name] = _normalised(path.parent / f"{name}.py")
     return hash_text(*(f"{name}\n{source}" for name, source in sorted(sources.items())))
+
+
+def _normalised(path: Path) -> str:
+    return normalise_source(path.read_text(encoding="utf-8"), leave_out=frozenset({"METHODS", "BACKBONES", "PRESETS"}))
 
 
 def _scan(variable: str) -> dict[str, str]:
