@@ -41,11 +41,10 @@ class Conditioned(Algorithm):
         super().__init__(space, setup)
         module = import_module(f".{setup.backbone}", __package__)
         self._backbone_class = getattr(module, module.BACKBONES[setup.backbone])
-        self.config = resolve(self.Config, setup)
-        self.backbone_config = resolve(self._backbone_class.Config, setup)
-        unknown = set(setup.settings) - set(vars(self.config)) - set(vars(self.backbone_config))
-        if unknown:
-            raise ValueError(f"unknown hyper-parameter {min(unknown)!r} of {type(self).__name__} on {setup.backbone}")
+        ours = {name: value for name, value in setup.settings.items() if not name.startswith("backbone.")}
+        theirs = {name.removeprefix("backbone."): v for name, v in setup.settings.items() if name not in ours}
+        self.config = resolve(self.Config, setup.preset, ours)
+        self.backbone_config = resolve(self._backbone_class.Config, setup.preset, theirs)
         self.seeds: list[int] = []
 
     @property
@@ -113,7 +112,7 @@ def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, upda
         updates: Number of gradient updates.
         log: Progress.
     """
-    optimiser = adam(method.backbone_config.learning_rate, method.backbone)
+    optimiser = adam((method.backbone, method.backbone_config.learning_rate))
     seed = torch.arange(len(method.seeds))[:, None]
     for update in range(updates):
         tasks = batches.tasks(META_BATCH)
@@ -125,9 +124,14 @@ def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, upda
         log("policy", update + 1, updates)
 
 
-def resolve(config: Any, setup: Setup) -> Any:
-    """Construct a hyper-parameter dataclass: its defaults, the preset's values, the user's settings."""
-    names = {field.name for field in dataclasses.fields(config)}
-    values = dict(getattr(config, "PRESETS", {}).get(setup.preset, {}))
-    values.update({name: value for name, value in setup.settings.items() if name in names})
-    return config(**values)
+def resolve(config: Any, preset: str, settings: Mapping[str, Any]) -> Any:
+    """Construct a hyper-parameter dataclass: its defaults, the preset's values, the user's settings.
+
+    Raises:
+        ValueError: if the dataclass has no hyper-parameter of a setting's name.
+    """
+    names = [field.name for field in dataclasses.fields(config)]
+    for name in settings:
+        if name not in names:
+            raise ValueError(f"{config.__name__} has no hyper-parameter {name!r}; it has: {', '.join(names) or 'none'}")
+    return config(**{**getattr(config, "PRESETS", {}).get(preset, {}), **settings})

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class BehaviourControl(Untrained):
 
     def policy(self, seed: int) -> MetaPolicy:
         """The behaviour policies with the seed's generator."""
-        return BehaviourPolicy(self._behaviour, seed)
+        return BehaviourPolicy(copy.copy(self._behaviour), seed)  # each keeps the state of its own episodes
 
 
 class BehaviourPolicy(MetaPolicy):
@@ -145,7 +146,8 @@ class Oracle(Conditioned):
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
         """Train the backbone."""
         self.build(seeds, Scale.of(data, self.space))
-        self._mean, self._std = data.descriptors.mean(axis=0), data.descriptors.std(axis=0)
+        self._mean, deviation = data.descriptors.mean(axis=0), data.descriptors.std(axis=0)
+        self._std = np.where(deviation > 0, deviation, 1.0)
         z = torch.from_numpy((data.descriptors - self._mean) / self._std).float()
         per_episode = z[torch.from_numpy(np.repeat(np.arange(len(z)), np.diff(data.task_episodes)))]
         batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))

@@ -120,7 +120,8 @@ class HardSampling(SupervisedContrastive):
 
 
 def _log_sum_exp(values: Tensor, members: Tensor) -> Tensor:
-    return values.masked_fill(~members, -torch.inf).logsumexp(dim=-1)
+    # finite, so that an empty set (a single task has no negatives) gives no NaN where it is masked out later
+    return values.masked_fill(~members, torch.finfo(values.dtype).min / 2).logsumexp(dim=-1)
 
 
 def _mean_over(values: Tensor, members: Tensor) -> Tensor:

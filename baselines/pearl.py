@@ -41,7 +41,7 @@ class PearlConfig:
     width: int = 128  # of the encoder's three hidden layers [200]
     transitions: int = 32  # per context in the loss [100 to 256]
     kl_weight: float = 0.1
-    learning_rate: float = 1e-3  # of encoder and backbone [3e-4]
+    learning_rate: float = 1e-3  # of the encoder [3e-4]
 
     PRESETS: ClassVar = {
         "quick": {"width": 64},
@@ -95,7 +95,8 @@ class Pearl(Conditioned):
         self.build(seeds, Scale.of(data, self.space))
         batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
         noise = seed_generators(seeds, "noise")
-        optimiser = adam(self.config.learning_rate, self.encoder, self.backbone)
+        rates = self.config.learning_rate, self.backbone_config.learning_rate
+        optimiser = adam((self.encoder, rates[0]), (self.backbone, rates[1]))
         for update in range(budget.updates):
             tasks = batches.tasks(META_BATCH)
             each = self.backbone_config.batch // tasks.shape[1]

@@ -176,10 +176,15 @@ class LatentPolicy(MetaPolicy):
         return scaled
 
 
-def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
-    """Adam over some modules; it works elementwise, so the seeds stay independent."""
-    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+def adam(*groups: tuple[nn.Module, float]) -> torch.optim.Adam:
+    """Adam over some modules, each with its learning rate; it works elementwise, so the seeds stay independent."""
+    return torch.optim.Adam(
+        [
+            {"params": [parameter for parameter in module.parameters() if parameter.requires_grad], "lr": learning_rate}
+            for module, learning_rate in groups
+        ],
+        fused=True,
+    )
 
 
 def step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

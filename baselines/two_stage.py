@@ -52,7 +52,7 @@ class TwoStage(Conditioned):
         """Algorithm: encoder, embeddings, policy."""
         self.build(seeds, Scale.of(data, self.space))
         batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
-        optimiser = adam(self.config.learning_rate, self.encoder)
+        optimiser = adam((self.encoder, self.config.learning_rate))
         for update in range(budget.encoder_updates):
             step(optimiser, self.representation_loss(batches))
             log("representation", update + 1, budget.encoder_updates)

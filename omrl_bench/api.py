@@ -52,7 +52,7 @@ class Setup:
     Attributes:
         preset: ``quick``, ``standard`` or ``paper``; a method may keep hyper-parameters for each.
         backbone: Offline-RL learner under the method; a method without one ignores it.
-        settings: Hyper-parameters that override the method's own.
+        settings: Hyper-parameters that override the method's own; those of the backbone are ``backbone.<name>``.
     """
 
     preset: str = "quick"

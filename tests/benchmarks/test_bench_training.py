@@ -19,7 +19,7 @@ def updater(seeds, width):
     batch = Batch(normal(17), normal(6).tanh(), normal(), normal(17), torch.zeros(len(seeds), BATCH))
     z = normal(20)
     backbone = IQL(seed_generators(seeds, "bench"), 17, 6, 20, IQLConfig(width=width))
-    optimiser = adam(1e-3, backbone)
+    optimiser = adam((backbone, 1e-3))
 
     def update():
         for _ in range(UPDATES):
