@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from omrl_bench.report.frames import ordered
+from omrl_bench.report.layout import Layout
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.panels import ALL
-
-if TYPE_CHECKING:
-    from omrl_bench.report.tables import Layout
 
 DAGGER = "\N{DAGGER}"
 TIMES = "\N{MULTIPLICATION SIGN}"

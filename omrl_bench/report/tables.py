@@ -6,31 +6,15 @@ A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.text` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, privilege_note, sample_note
-from omrl_bench.report.frames import Results, ordered
+from omrl_bench.report.frames import Results
+from omrl_bench.report.layout import Layout
 from omrl_bench.stats.panels import ALL
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Order of everything in a table or figure.
-
-    Attributes:
-        families: Families, and :data:`ALL` at the end if there are rows for it.
-        qualities: Context qualities.
-        methods: Methods.
-        marked: Methods that use privileges.
-    """
-
-    families: tuple[str, ...]
-    qualities: tuple[str, ...]
-    methods: tuple[str, ...]
-    marked: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -63,26 +47,6 @@ class Table:
     layout: Layout
     entries: Mapping[tuple[str, str, str], Entry]
     footnotes: tuple[str, ...]
-
-
-def layout_of(
-    results: Results, summary: pd.DataFrame, families: Sequence[str] = (), methods: Sequence[str] = ()
-) -> Layout:
-    """Order the families and methods of a summary; qualities come in the order of the records.
-
-    Args:
-        results: What the summary was made from.
-        summary: See :func:`omrl_bench.stats.summary.summarise`.
-        families: Order of families; the rest follows alphabetically.
-        methods: Order of methods; the rest follows, controls first, then alphabetically.
-    """
-    present = set(summary["family"])
-    return Layout(
-        families=(*ordered(present - {ALL}, families, first=()), *({ALL} & present)),
-        qualities=tuple(dict.fromkeys(results.frame["quality"])),
-        methods=tuple(ordered(set(summary["method"]), methods)),
-        marked=frozenset(results.privileges),
-    )
 
 
 def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:

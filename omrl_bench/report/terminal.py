@@ -10,7 +10,8 @@ from rich.text import Text
 
 from omrl_bench.report.captions import DAGGER, MISSING
 from omrl_bench.report.frames import collect
-from omrl_bench.report.tables import Table, layout_of, score_table
+from omrl_bench.report.layout import layout_of
+from omrl_bench.report.tables import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 
