@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import re
 import sys
 from importlib import import_module, metadata, resources
 from pathlib import Path
@@ -102,12 +101,20 @@ def source_hash(target: str, backbone: str) -> str:
         path = Path(spec.origin)
     if not module_name.startswith(f"{BASELINES}."):
         return hash_text(_normalised(path))
-    start = {path.stem, backbones()[backbone].split(":")[0].rpartition(".")[2]}
-    sources = {name: _normalised(path.parent / f"{name}.py") for name in start}
-    while missing := {i for s in sources.values() for i in re.findall(r"^from \.(\w+) import", s, re.M)} - set(sources):
-        for name in missing:
-            sources[name] = _normalised(path.parent / f"{name}.py")
+    waiting = {path.stem, backbones()[backbone].split(":")[0].rpartition(".")[2]}
+    sources: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        file = path.parent / f"{name}.py"
+        sources[name] = _normalised(file)
+        waiting |= _siblings(file) - set(sources)
     return hash_text(*(f"{name}\n{source}" for name, source in sorted(sources.items())))
+
+
+def _siblings(file: Path) -> set[str]:
+    """Modules of the same folder that a file imports (``from .name import ...``)."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module}
 
 
 def _normalised(path: Path) -> str:

@@ -33,10 +33,11 @@ def build(
       omrl-bench data build cheetah-vel --quality expert --force
     """
     from omrl_bench.data.manifest import build_dataset, verify_dataset
-    from omrl_bench.data.store import dataset_folder, dataset_id
+    from omrl_bench.data.store import dataset_folder, dataset_id, read_receipt
 
     for family, name in _chosen(families, quality):
         if dataset_folder(family, name).exists() and not force:
+            read_receipt(family, name)
             typer.echo(f"{dataset_id(family, name)}: already there")
             continue
         typer.echo(f"{dataset_id(family, name)}: building", nl=False)

@@ -16,10 +16,10 @@ from omrl_bench.fingerprint import hash_text
 
 #: Context quality -> the dataset it is drawn from, and the range of return ranks (fractions) within a task.
 SOURCES = {
-    "high": ("mixed", 0.90, 1.00),
-    "medium": ("mixed", 0.45, 0.55),
-    "low": ("mixed", 0.00, 0.10),
-    "random": ("random", 0.00, 1.00),
+    "high": ("mixed", 90, 100),
+    "medium": ("mixed", 45, 55),
+    "low": ("mixed", 0, 10),
+    "random": ("random", 0, 100),
 }
 DRAWS = 20
 
@@ -69,7 +69,7 @@ def draw_contexts(family: Family, dataset: str, episodes: Episodes) -> ContextSe
         ranked = start + np.argsort(returns[start:stop], kind="stable")
         for quality in draws:
             _, low, high = SOURCES[quality]
-            pool = ranked[int(np.floor(low * len(ranked))) : int(np.ceil(high * len(ranked)))]
+            pool = ranked[low * len(ranked) // 100 : -(-high * len(ranked) // 100)]
             rounds = [rng.permutation(pool) for _ in range(-(-DRAWS // len(pool)))]
             draws[quality].append(np.concatenate(rounds)[:DRAWS])
     return ContextSet({quality: np.array(rows) for quality, rows in draws.items()})

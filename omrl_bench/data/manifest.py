@@ -112,7 +112,7 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
     distance = np.abs(returns.mean(axis=1) - np.array(entry.return_mean)) / np.maximum(spread, 1e-9)
     worst = int(distance.argmax())
     reason = f"task {worst}'s mean return is {distance[worst]:.1f} standard errors from the canonical one"
-    if distance[worst] > TOLERANCE:
+    if not distance[worst] <= TOLERANCE:  # NaN is wrong, too
         return "wrong", reason
     return "equivalent", f"other bytes, but the returns agree: at most, {reason}"
 

@@ -80,6 +80,8 @@ class MetaDataset:
 
     def sample_tasks(self, rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
         """Draw ``count`` different tasks for each seed: (seeds, count)."""
+        if count > len(self.tasks):
+            raise ValueError(f"{count} different tasks asked for; there are {len(self.tasks)}")
         keys = np.stack([rng.random(len(self.tasks)) for rng in rngs])
         return np.argsort(keys, axis=1)[:, :count]
 

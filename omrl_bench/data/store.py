@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
@@ -121,10 +122,15 @@ def write_dataset(family: Family, quality: str, episodes: Episodes, reference: t
         for namespace in (root / "omrl", folder.parent):
             if not (namespace / "namespace_metadata.json").exists():
                 (namespace / "namespace_metadata.json").write_text("{}")
+        if folder.exists() and not (folder / "receipt.json").is_file():
+            raise InputError(f"{folder} was not built by omrl-bench (no receipt.json); move it away")
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
     except OSError as error:
         raise InputError(f"cannot write to the data folder {root}: {error.strerror}") from error
+    aside = building.with_name(building.name.replace("building", "old"))
     try:
+        building.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is 0o700
+        _reserve(building, len(episodes.tasks) * 20_000 + 3 * sum(a.nbytes for a in episodes.arrays().values()))
         _write_minari(building / "data", family, quality, episodes, reference, minari.__version__)
         packed = _write_packed(building, episodes)
         receipt = Receipt(
@@ -137,12 +143,19 @@ def write_dataset(family: Family, quality: str, episodes: Episodes, reference: t
             packed=packed,
         )
         (building / "receipt.json").write_text(receipt.model_dump_json(indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
+        try:
+            if folder.exists():
+                folder.rename(aside)
+            building.rename(folder)
+        except BaseException:
+            if aside.exists() and not folder.exists():
+                aside.rename(folder)
+            raise
     except OSError as error:
         raise InputError(f"could not write {folder}: {error.strerror}; nothing was kept") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return receipt
 
 
@@ -159,12 +172,14 @@ def read_receipt(family: Family, quality: str) -> Receipt:
         raise InputError(f"dataset {dataset_id(family, quality)} is not in {data_root()}; {build}")
     try:
         receipt = Receipt.model_validate_json((folder / "receipt.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder} was not built by omrl-bench (no receipt.json); move it away, then {build}"
         ) from error
-    except ValidationError as error:
+    except ValueError as error:  # not JSON, not a receipt, not even text
         raise InputError(f"{folder / 'receipt.json'} is damaged; {again}") from error
+    if (receipt.family, receipt.quality) != (family.name, quality):
+        raise InputError(f"{folder} holds {receipt.family}, quality {receipt.quality}; {again}")
     if receipt.family_fingerprint != family.fingerprint():
         raise InputError(
             f"{folder} was built by {receipt.built_by} from another definition of {family.name} "
@@ -201,11 +216,23 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _reserve(folder: Path, size: int) -> None:
+    """Fail now, not while HDF5 writes: it answers a full disk with a segmentation fault."""
+    path = folder / "reserved"
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(folder).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    path.unlink()
+
+
 def _write_packed(folder: Path, episodes: Episodes) -> str:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = folder / "packed.safetensors"
-    save_file({name: np.ascontiguousarray(array) for name, array in episodes.arrays().items()}, path)
+    # not save_file: its errors are no OSError, and its file is readable by the owner only
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in episodes.arrays().items()}))
     return file_hash(path)
 
 
@@ -217,9 +244,6 @@ def _write_minari(
     from minari.data_collector.episode_buffer import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
-    from omrl_bench.envs.single import register
-
-    register()
     limit = family.action_limit
     storage = MinariStorage.new(
         folder,

@@ -1,7 +1,7 @@
 """Training of a family's behaviour policy: one task-conditioned SAC agent on the batched simulator.
 
 Only the maintainers of the datasets need this module (extra ``collect``); its result, a handful of small
-actors, is part of the repository (``data/behaviour``).
+actors, is part of the repository (``data/policies``).
 """
 
 from __future__ import annotations

@@ -78,10 +78,10 @@ class Family:
     def fingerprint(self) -> str:
         """Hash of everything that defines the MDPs: this entry, the task table, the law's source, model files."""
         files = resources.files("omrl_bench.envs")
-        module = self.law.split(":")[0].rsplit(".", 1)[1]
-        source = normalise_source(files.joinpath(f"{module}.py").read_text(encoding="utf-8"))
+        modules = [self.law.split(":")[0].rsplit(".", 1)[1], *(["mujoco_physics"] if self.assets else [])]
+        sources = [normalise_source(files.joinpath(f"{m}.py").read_text(encoding="utf-8")) for m in modules]
         assets = [files.joinpath("assets", asset).read_text(encoding="utf-8") for asset in self.assets]
-        return hash_text(repr(self), self.tasks().text, source, *assets)
+        return hash_text(repr(self), self.tasks().text, *sources, *assets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,10 @@ class TaskTable:
 
     def check(self, tasks: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return task ids as an array, or raise :class:`InputError` for one that does not exist."""
-        ids = np.asarray(tasks, dtype=np.int64)
+        ids = np.asarray(tasks)
+        if ids.size and ids.dtype.kind not in "iu":
+            raise InputError(f"task ids are integers, not {tasks!r}")
+        ids = ids.astype(np.int64)
         wrong = ids[(ids < 0) | (ids >= len(self))]
         if wrong.size:
             raise InputError(f"task {wrong.flat[0]} does not exist; the table has tasks 0 to {len(self) - 1}")

@@ -78,3 +78,8 @@ class StepPhysics:
         following = np.empty_like(states)
         mujoco.mj_getState(self.model, self.data, following[0], STATE)
         return following
+
+    def show(self, states: np.ndarray) -> None:
+        """Put ``data`` into a state, ready to be rendered."""
+        mujoco.mj_setState(self.model, self.data, states[0], STATE)
+        mujoco.mj_forward(self.model, self.data)

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from omrl_bench.envs.families import FAMILIES, get_family
+from omrl_bench.errors import InputError
 
 
 class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -33,6 +34,9 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._law = self.family.make_law()
         self._physics = self._law.single_physics()
         self._renderer: Any = None
+        self.metadata = self.metadata | {"render_modes": ["rgb_array"] if hasattr(self._physics, "show") else []}
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise InputError(f"{family} has no render mode {render_mode!r}")
         limit = self.family.action_limit
         self.observation_space = spaces.Box(-np.inf, np.inf, (self.family.observation_size,), np.float64)
         self.action_space = spaces.Box(-limit, limit, (self.family.action_size,), np.float32)
@@ -72,6 +76,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
         if self._renderer is None:
             self._renderer = mujoco.Renderer(self._physics.model, 240, 320)  # type: ignore[attr-defined]
+        self._physics.show(self._state)  # type: ignore[attr-defined]
         self._renderer.update_scene(data, camera="track")
         picture: np.ndarray = self._renderer.render()
         return picture

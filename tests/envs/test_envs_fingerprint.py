@@ -67,9 +67,9 @@ def test_normalised_source_keeps_meaning(old, new):
     assert normalise_source(SOURCE.replace(old, new)) != normalise_source(SOURCE)
 
 
-def test_a_body_that_is_only_a_docstring_stays_valid():
-    compile(normalise_source('def f():\n    """Nothing."""\n\n\nclass A:\n    """Nothing."""\n'), "source", "exec")
+def test_a_body_that_is_only_a_docstring_is_an_empty_one():
     assert normalise_source('def f():\n    """Nothing."""') == normalise_source("def f(): pass")
+    assert normalise_source('class A:\n    """Nothing."""') == normalise_source("class A: pass")
 
 
 def test_a_string_that_is_no_docstring_counts():
@@ -98,9 +98,6 @@ def other_python():
 QUOTES = "x = f\"{folder / 'receipt.json'} is damaged; {again}\""
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="ast.unparse writes f-strings differently from Python 3.12 on"
-)
 def test_normalised_source_is_the_same_in_every_python():
     python = other_python()
     if not python:
@@ -185,11 +182,6 @@ def test_the_family_entry_changes_the_fingerprint():
     assert replace(family, action_limit=0.2).fingerprint() != family.fingerprint()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the fingerprint leaves out mujoco_physics.py, though it defines how a MuJoCo state advances",
-)
 def test_the_physics_change_the_fingerprint_of_mujoco_families(envs_copy):
     before = fingerprints()
     edit(envs_copy / "mujoco_physics.py", "self.data.qacc_warmstart[:] = 0", "self.data.qacc_warmstart[:] = 1")

@@ -180,8 +180,11 @@ def test_cheetah_weighs_14(cheetah_model):
 
 
 @pytest.fixture(scope="module")
-def gymnasium_model():
-    return gymnasium.make("HalfCheetah-v5").unwrapped.model
+def half_cheetah(tmp_path_factory):
+    """Gymnasium's own environment; MuJoCo logs a warning about its model in the working folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("log"))
+        return gymnasium.make("HalfCheetah-v5").unwrapped
 
 
 @pytest.mark.parametrize(
@@ -208,25 +211,24 @@ def gymnasium_model():
         "qpos0",
     ],
 )
-def test_cheetah_is_gymnasiums_model(cheetah_model, gymnasium_model, array):
-    expected = getattr(gymnasium_model, array)
+def test_cheetah_is_gymnasiums_model(cheetah_model, half_cheetah, array):
+    expected = getattr(half_cheetah.model, array)
     assert expected.size
     np.testing.assert_allclose(getattr(cheetah_model, array), expected, rtol=1e-10, atol=1e-14)
 
 
-def test_cheetah_moves_as_gymnasiums_does(cheetah):
+def test_cheetah_moves_as_gymnasiums_does(cheetah, half_cheetah):
     """One environment step from the same state; Gymnasium's own class differs in the solver's warm start only."""
-    reference = gymnasium.make("HalfCheetah-v5").unwrapped
-    reference.reset(seed=0)
+    half_cheetah.reset(seed=0)
     law = cheetah.make_law()
     physics = law.single_physics()
     rng = np.random.default_rng(1)
     for seed in range(5):
         state = law.initial_state(np.random.default_rng(seed))
-        mujoco.mj_resetData(reference.model, reference.data)
-        reference.set_state(state[1:10], state[10:])
-        reference.data.qacc_warmstart[:] = 0
+        mujoco.mj_resetData(half_cheetah.model, half_cheetah.data)
+        half_cheetah.set_state(state[1:10], state[10:])
+        half_cheetah.data.qacc_warmstart[:] = 0
         action = rng.uniform(-1, 1, 6)
-        observation = reference.step(action)[0]
+        observation = half_cheetah.step(action)[0]
         following = physics.advance(state[None], action[None], np.zeros((1, 1)))
         np.testing.assert_allclose(law.observation(following)[0], observation, rtol=0, atol=1e-6)

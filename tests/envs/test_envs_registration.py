@@ -40,11 +40,6 @@ def test_register_makes_the_ids_known_in_a_fresh_interpreter(tmp_path):
     assert fresh_interpreter(code + MAKE_ALL.format(prefix=""), tmp_path) == MADE_ALL
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Gymnasium 1.0 dropped plugins: nothing reads the entry point gymnasium.envs, nothing calls register()",
-)
 @pytest.mark.parametrize(
     ("imports", "prefix"),
     [("import gymnasium", "omrl_bench.envs:"), ("import gymnasium, omrl_bench.envs", "")],
@@ -128,7 +123,6 @@ def test_a_task_that_does_not_exist_is_an_input_error(family):
             BatchedEnv(family, 2).reset([0, task], [0, 0])
 
 
-@pytest.mark.xfail(strict=True, reason="TaskTable.check casts to int64: task 2.9 is silently task 2")
 def test_a_task_that_is_not_an_integer_is_an_input_error():
     with pytest.raises(InputError):
         gymnasium.make("omrl/PointGoal-v0", task=2.9)

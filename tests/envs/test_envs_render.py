@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from omrl_bench.envs.single import register
+from omrl_bench.errors import InputError
 
 register()
 
@@ -74,19 +75,15 @@ def test_no_picture_without_a_render_mode(pictures):
     assert pictures["without_mode"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="reset does not set the physics' data: the picture is of the last episode",
-)
 def test_the_picture_after_reset_is_of_the_new_episode(pictures):
     assert pictures["reset_differs"] == 0
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a point family declares rgb_array, warns and returns None"
-)
-def test_a_family_without_pictures_does_not_declare_them():
-    env = gymnasium.make("omrl/PointGoal-v0", render_mode="rgb_array", disable_env_checker=True)
+def test_a_family_without_pictures_does_not_promise_them():
+    """It may refuse the render mode, or leave it out of its metadata."""
+    try:
+        env = gymnasium.make("omrl/PointGoal-v0", render_mode="rgb_array", disable_env_checker=True)
+    except InputError:
+        return
     env.reset(seed=0)
     assert isinstance(env.render(), np.ndarray) or "rgb_array" not in env.unwrapped.metadata["render_modes"]

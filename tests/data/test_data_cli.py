@@ -1,0 +1,163 @@
+"""`omrl-bench data`: what it prints, and how it exits."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from omrl_bench.cli.main import main
+from omrl_bench.data import manifest
+from omrl_bench.data.manifest import read_manifest
+from omrl_bench.data.store import read_episodes
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The real command in a process of its own, once; its root folder and what it printed."""
+    folder = tmp_path_factory.mktemp("cli")
+    root = folder / "datasets"
+    done = subprocess.run(
+        [sys.executable, "-m", "omrl_bench", "data", "build", "point-goal", "--quality", "mixed"],
+        cwd=folder,
+        env=os.environ | {"MINARI_DATASETS_PATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return root, done.stdout
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def run(*arguments, root=None):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["omrl-bench", *arguments])
+            patch.setenv("COLUMNS", "200")
+            if root is not None:
+                patch.setenv("MINARI_DATASETS_PATH", str(root))
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        printed = capsys.readouterr()
+        return exit_.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+def test_build_builds_the_canonical_dataset(built, point, canonical, monkeypatch):
+    root, printed = built
+    assert printed in (f"omrl/point-goal/mixed-v0: building, {status}\n" for status in ("canonical", "equivalent"))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    assert read_episodes(point, "mixed")[0].content_hash() == canonical["mixed"].content_hash()
+
+
+def test_build_keeps_what_is_there(built, command):
+    root, _ = built
+    before = (root / "omrl/point-goal/mixed-v0/receipt.json").stat()
+    code, out, _ = command("data", "build", "point-goal", "--quality", "mixed", root=root)
+    assert (code, out) == (0, "omrl/point-goal/mixed-v0: already there\n")
+    after = (root / "omrl/point-goal/mixed-v0/receipt.json").stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_build_with_force_builds_again(written, command, small, point, monkeypatch):
+    other = dict(small.arrays())
+    other["rewards"] = other["rewards"] + 1
+    monkeypatch.setattr(manifest, "collect", lambda family, quality, threads: type(small)(**other))
+    code, out, _ = command("data", "build", "point-goal", "--quality", "mixed", "--force")
+    assert (code, out) == (0, "omrl/point-goal/mixed-v0: building, wrong\n")
+    assert read_episodes(point, "mixed")[0].content_hash() != small.content_hash()
+
+
+def test_verify_says_canonical(built, command):
+    root, _ = built
+    code, out, _ = command("data", "verify", "point-goal", root=root)
+    mixed, expert, random = out.splitlines()
+    assert code == 0
+    assert mixed.startswith(("omrl/point-goal/mixed-v0: canonical (", "omrl/point-goal/mixed-v0: equivalent ("))
+    assert expert == "omrl/point-goal/expert-v0: not built"
+    assert random == "omrl/point-goal/random-v0: not built"
+
+
+def test_verify_of_a_wrong_dataset_exits_with_2(written, tmp_path):
+    """In a process of its own, as a script would call it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "omrl_bench", "data", "verify", "point-goal", "--quality", "mixed"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "omrl/point-goal/mixed-v0: wrong (task 0 has 2 episodes, the canonical dataset 45)" in done.stdout
+    assert "error: wrong: omrl/point-goal/mixed-v0; omrl-bench data build" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", ["truncated", "foreign", "receipt"])
+def test_verify_of_a_damaged_dataset_exits_with_2_and_says_why(written, command, fault):
+    if fault == "truncated":
+        with (written / "data" / "main_data.hdf5").open("r+b") as file:
+            file.truncate(1000)
+    elif fault == "foreign":
+        (written / "receipt.json").unlink()
+    else:
+        (written / "receipt.json").write_text("{")
+    code, out, err = command("data", "verify", "point-goal", "--quality", "mixed")
+    said = {"truncated": "truncated or changed", "foreign": "not built by omrl-bench", "receipt": "is damaged"}
+    assert code == 2
+    assert "omrl/point-goal/mixed-v0: wrong (" in out
+    assert said[fault] in out
+    assert "wrong: omrl/point-goal/mixed-v0" in err
+
+
+def test_verify_of_nothing_is_no_error(root, command):
+    code, out, _ = command("data", "verify")
+    assert code == 0
+    assert out.count(": not built\n") == 6
+
+
+def test_list_names_every_dataset_and_which_are_here(written, root, command, point):
+    code, out, _ = command("data", "list")
+    assert code == 0
+    assert str(root) in out
+    rows = {}
+    for line in out.splitlines():
+        cells = [cell.strip() for cell in line.strip("│┃ ").split("│")]
+        if cells[0].startswith("omrl/"):
+            rows[cells[0]] = cells[1:]
+    assert len(rows) == 6
+    assert rows["omrl/point-goal/mixed-v0"][:2] == ["2700", "162000"]
+    assert rows["omrl/point-goal/mixed-v0"][3:] == ["yes", "2 MiB"]
+    mean = np.mean(read_manifest(point).datasets["random"].return_mean)
+    assert rows["omrl/point-goal/random-v0"][2:4] == [f"{mean:.1f}", "no"]
+    assert rows["omrl/cheetah-vel/expert-v0"][:2] == ["3150", "630000"]
+    assert [name for name, cells in rows.items() if cells[3] == "yes"] == ["omrl/point-goal/mixed-v0"]
+
+
+@pytest.mark.parametrize("verb", ["build", "verify"])
+def test_unknown_names_exit_with_2_and_the_nearest_name(root, command, verb):
+    code, _, err = command("data", verb, "point-gaol")
+    assert (code, err) == (2, "error: unknown family 'point-gaol'; did you mean 'point-goal'?\n")
+    code, _, err = command("data", verb, "point-goal", "--quality", "expret")
+    assert (code, err) == (2, "error: unknown quality 'expret'; did you mean 'expert'?\n")
+    assert not root.exists()
+
+
+def test_build_into_an_unwritable_root_exits_with_2(tmp_path, command):
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "datasets"
+    code, _, err = command("data", "build", "point-goal", "--quality", "random", root=target)
+    assert code == 2
+    assert f"cannot write to the data folder {target}: Not a directory" in err
+
+
+def test_build_does_not_call_a_foreign_folder_there(written, command):
+    (written / "receipt.json").unlink()
+    code, out, err = command("data", "build", "point-goal", "--quality", "mixed")
+    assert "not built by omrl-bench" in out + err
+    assert code == 2

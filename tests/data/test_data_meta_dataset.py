@@ -1,0 +1,249 @@
+"""MetaDataset: the training tasks' rows and nothing else; sampling that hits what it is asked for."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from omrl_bench.api import Behaviour
+from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
+from omrl_bench.data.store import read_episodes
+from omrl_bench.errors import InputError
+
+ROW_ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminated")
+
+
+@pytest.fixture(scope="module")
+def ragged(point, make_ragged):
+    return make_ragged(point)
+
+
+@pytest.fixture(scope="module")
+def data(point, ragged):
+    return MetaDataset(point, ragged)
+
+
+def generators(seeds):
+    return [np.random.default_rng(seed) for seed in seeds]
+
+
+def check_brute_force(data, episodes, tasks):
+    """Compare with a loop over tasks and episodes."""
+    kept, rows, task_rows, task_episodes, episode_rows = [], [], [0], [0], [0]
+    for task in tasks:
+        for e in np.flatnonzero(episodes.tasks == task):
+            kept.append(e)
+            rows.extend(range(episodes.offsets[e], episodes.offsets[e + 1]))
+            episode_rows.append(len(rows))
+        task_rows.append(len(rows))
+        task_episodes.append(len(kept))
+    for name in ROW_ARRAYS:
+        expected = getattr(episodes, name)[rows]
+        assert getattr(data, name).dtype == expected.dtype
+        np.testing.assert_array_equal(getattr(data, name), expected)
+    np.testing.assert_array_equal(data.tasks, tasks)
+    np.testing.assert_array_equal(data.task_offsets, task_rows)
+    np.testing.assert_array_equal(data.task_episodes, task_episodes)
+    np.testing.assert_array_equal(data.episode_offsets, episode_rows)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_arrays_equal_a_brute_force_selection(point, make_ragged, split):
+    for seed in range(3):
+        ragged = make_ragged(point, seed)
+        check_brute_force(MetaDataset(point, ragged, split=split), ragged, point.tasks().ids(split))
+
+
+def test_tasks_need_not_be_one_block(cheetah, make_ragged):
+    """A table in which the splits alternate."""
+
+    class Alternating:
+        splits = ("train", "test") * 35
+        descriptors = np.arange(70.0)[:, None]
+
+        def __len__(self):
+            return 70
+
+        def ids(self, *splits):
+            return np.array([i for i, s in enumerate(self.splits) if not splits or s in splits])
+
+    class Family:
+        observation_size, action_size, action_limit = 2, 1, 1.0
+
+        def tasks(self):
+            return Alternating()
+
+    ragged = make_ragged(Family())
+    check_brute_force(MetaDataset(Family(), ragged), ragged, np.arange(0, 70, 2))
+
+
+def test_training_tasks_only_by_default(point, data):
+    np.testing.assert_array_equal(data.tasks, point.tasks().ids("train"))
+    assert set(data.observations[:, 0]) == set(range(30))
+
+
+def test_real_dataset_through_load(point, small, written):
+    loaded = MetaDataset.load("point-goal", "mixed")
+    check_brute_force(loaded, small, point.tasks().ids("train"))
+    check_brute_force(loaded, read_episodes(point, "mixed")[0], point.tasks().ids("train"))
+
+
+def test_load_explains_what_is_missing(root):
+    with pytest.raises(InputError, match=r"omrl/point-goal/mixed-v0 is not in .*omrl-bench data build point-goal"):
+        MetaDataset.load("point-goal", "mixed")
+    with pytest.raises(InputError, match="did you mean 'point-goal'"):
+        MetaDataset.load("point-gaol", "mixed")
+
+
+# --- sampling; in ragged data an observation tells its task and its episode
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seeds=st.lists(st.integers(0, 2**32), min_size=1, max_size=4),
+    tasks=st.integers(1, 30),
+    count=st.integers(1, 40),
+)
+def test_samples_are_of_the_tasks_and_episodes_asked_for(data, seeds, tasks, count):
+    rngs = generators(seeds)
+    chosen = data.sample_tasks(rngs, tasks)
+    assert chosen.shape == (len(seeds), tasks)
+    assert all(len(set(row)) == tasks and set(row) <= set(range(30)) for row in chosen.tolist())
+
+    rows = data.sample_rows(rngs, chosen, count)
+    assert rows.shape == (len(seeds), tasks, count)
+    np.testing.assert_array_equal(data.observations[rows, 0], np.repeat(data.tasks[chosen][..., None], count, -1))
+
+    episodes = data.sample_episodes(rngs, chosen)
+    assert episodes.shape == chosen.shape
+    np.testing.assert_array_equal(data.observations[data.episode_offsets[episodes], 0], data.tasks[chosen])
+
+    for consecutive in (False, True):
+        within = data.sample_within(rngs, episodes, count, consecutive)
+        assert within.shape == (len(seeds), tasks, count)
+        first = data.observations[data.episode_offsets[episodes], 1]
+        np.testing.assert_array_equal(data.observations[within, 1], np.repeat(first[..., None], count, -1))
+    lengths = np.diff(data.episode_offsets)[episodes]
+    steps = np.diff(within, axis=-1)
+    fits = lengths >= count
+    assert (steps[fits] == 1).all()
+    np.testing.assert_array_equal(within[~fits][:, 0], data.episode_offsets[episodes][~fits])
+    last = data.episode_offsets[episodes + 1][~fits] - 1
+    expected = np.minimum(within[~fits][:, :1] + np.arange(count), last[:, None])
+    np.testing.assert_array_equal(within[~fits], expected)  # a short episode repeats its last row
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(shape=st.lists(st.integers(1, 3), min_size=1, max_size=3), count=st.integers(1, 5))
+def test_episodes_may_have_any_shape_after_the_seed(data, shape, count):
+    rngs, shape = generators(range(2)), (2, *shape)
+    tasks = np.random.default_rng(0).integers(30, size=shape)
+    episodes = data.sample_episodes(rngs, tasks)
+    assert episodes.shape == shape
+    within = data.sample_within(rngs, episodes, count, consecutive=True)
+    assert within.shape == (*shape, count)
+    np.testing.assert_array_equal(data.observations[within, 0], np.repeat(tasks[..., None], count, -1))
+
+
+def draw_all(data, seeds):
+    rngs = generators(seeds)
+    tasks = data.sample_tasks(rngs, 5)
+    rows = data.sample_rows(rngs, tasks, 7)
+    episodes = data.sample_episodes(rngs, tasks)
+    within = data.sample_within(rngs, episodes, 4)
+    segment = data.sample_within(rngs, episodes, 4, consecutive=True)
+    return [tasks, rows, episodes, within, segment]
+
+
+def test_a_seeds_draws_do_not_depend_on_the_seeds_beside_it(data):
+    together = draw_all(data, [11, 3, 8])
+    for position, seed in enumerate([11, 3, 8]):
+        for many, alone in zip(together, draw_all(data, [seed]), strict=True):
+            np.testing.assert_array_equal(many[position], alone[0])
+    for one in together:
+        assert not np.array_equal(one[0], one[1])
+
+
+def p_value(sampled, low, high):
+    counts = np.bincount(np.ravel(sampled) - low, minlength=high - low)
+    assert len(counts) == high - low
+    return chisquare(counts).pvalue
+
+
+@pytest.mark.parametrize("task", [0, 17, 29])
+def test_rows_of_a_task_are_equally_likely(data, task):
+    rows = data.sample_rows(generators([1, 2]), np.full((2, 3), task), 2000)
+    assert p_value(rows, *data.task_offsets[task : task + 2]) > 1e-3
+
+
+def test_tasks_are_equally_likely(data):
+    rngs = generators(range(50))
+    assert p_value(np.stack([data.sample_tasks(rngs, 7) for _ in range(20)]), 0, 30) > 1e-3
+
+
+def test_episodes_of_a_task_are_equally_likely_whatever_their_length(data):
+    counts = np.diff(data.task_episodes)
+    task = int(np.argmax(counts))
+    assert counts[task] == 4
+    episodes = data.sample_episodes(generators([4]), np.full((1, 4000), task))
+    assert p_value(episodes, *data.task_episodes[task : task + 2]) > 1e-3
+
+
+def test_segments_begin_anywhere_they_fit(data):
+    episode = int(np.argmax(np.diff(data.episode_offsets)))
+    start, stop = data.episode_offsets[episode : episode + 2]
+    assert stop - start == 6
+    segments = data.sample_within(generators([5]), np.full((1, 3000), episode), 4, consecutive=True)
+    assert p_value(segments[..., 0], start, start + 3) > 1e-3
+    within = data.sample_within(generators([5]), np.full((1, 3000), episode), 4)
+    assert p_value(within, start, stop) > 1e-3
+
+
+def test_a_sample_never_reaches_the_next_task(point, make_ragged, monkeypatch):
+    """Even where the generator gives the largest number below 1."""
+    data = MetaDataset(point, make_ragged(point, length=(1, 3)))
+
+    class Highest:
+        def random(self, shape):
+            return np.full(shape, np.nextafter(1.0, 0.0))
+
+    tasks = np.arange(30)[None]
+    np.testing.assert_array_equal(data.sample_rows([Highest()], tasks, 1)[0, :, 0], data.task_offsets[1:] - 1)
+    np.testing.assert_array_equal(data.sample_episodes([Highest()], tasks)[0], data.task_episodes[1:] - 1)
+
+
+def test_more_different_tasks_than_there_are_is_an_error(data):
+    with pytest.raises(ValueError, match="30"):
+        data.sample_tasks(generators([0]), 31)
+
+
+# --- privileges
+
+
+def test_privileges_are_enforced_in_words(data):
+    with pytest.raises(PrivilegeError) as caught:
+        _ = data.descriptors
+    assert str(caught.value) == (
+        "the method reads 'descriptors' without declaring it; "
+        "set requires = Requirements(privileges=frozenset({'descriptors'}))"
+    )
+    with pytest.raises(PrivilegeError, match=r"reads 'behaviour' .*frozenset\(\{'behaviour'\}\)"):
+        _ = data.behaviour
+
+
+def test_one_privilege_does_not_give_the_other(point, ragged):
+    with pytest.raises(PrivilegeError):
+        _ = MetaDataset(point, ragged, frozenset({"behaviour"})).descriptors
+    with pytest.raises(PrivilegeError):
+        _ = MetaDataset(point, ragged, frozenset({"descriptors"})).behaviour
+
+
+def test_declared_privileges_give_what_they_say(point, ragged):
+    data = MetaDataset(point, ragged, frozenset({"descriptors", "behaviour"}))
+    np.testing.assert_array_equal(data.descriptors, point.tasks().descriptors[:30])
+    behaviour: Behaviour = data.behaviour
+    rng = np.random.default_rng(0)
+    behaviour.reset(np.full(30, 9), rng)
+    actions = behaviour.act(np.zeros((30, 2)), data.descriptors, rng, deterministic=True)
+    np.testing.assert_allclose(actions, np.clip(data.descriptors, -0.1, 0.1))

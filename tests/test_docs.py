@@ -1,0 +1,57 @@
+"""What the documents show is what the code does."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from omrl_bench.cli.main import app
+from omrl_bench.registry import load_class
+from omrl_bench.report.build import build
+from omrl_bench.testing import check_adapter
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+REPORT = RESULTS / "report" / "shift-standard"
+
+
+def blocks(document, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.M | re.S)
+
+
+def commands():
+    for document in ("README.md", "BENCHMARK.md"):
+        for block in blocks(document, ""):
+            for line in block.splitlines():
+                if line.startswith("omrl-bench "):
+                    yield line.partition("#")[0].strip()
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_every_command_in_the_documents_is_understood(command):
+    """All options and verbs exist: `--help` at the end is reached only after they are parsed."""
+    result = CliRunner().invoke(app, [*shlex.split(command)[1:], "--help"])
+    assert result.exit_code == 0, result.output
+    for option in re.findall(r"--[a-z-]+", command):
+        assert option in result.output
+
+
+def test_example_adapter_passes_the_smoke_test(tmp_path):
+    (code,) = blocks("BENCHMARK.md", "python")
+    file = tmp_path / "linear_clone.py"
+    file.write_text(code)
+    check_adapter(load_class(f"{file}:LinearClone"))
+
+
+def test_readme_shows_the_table_of_the_records():
+    table = (REPORT / "score.md").read_text().strip()
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_the_committed_report_is_what_the_records_make(tmp_path):
+    build(RESULTS, tmp_path, "shift", "standard")
+    for ending in ("md", "csv", "tex"):
+        for file in REPORT.glob(f"*.{ending}"):
+            assert (tmp_path / "shift-standard" / file.name).read_text() == file.read_text()
