@@ -180,10 +180,11 @@ class TrainingData(Protocol):
 class Log(Protocol):
     """How a method reports progress; the harness may evaluate the method's policies during the call."""
 
-    def __call__(self, stage: str, step: int, total: int) -> None:
+    def __call__(self, stage: str, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
         """Report that ``step`` of ``total`` updates of ``stage`` are done.
 
-        Call it after each update. In stage ``"policy"`` the harness may call :meth:`Algorithm.policy`.
+        Call it after each update. In stage ``"policy"`` the harness may call :meth:`Algorithm.policy` of the seeds
+        that are being trained: all of them, or those given in ``seeds`` by a method that trains one after the other.
         """
         ...
 

@@ -71,7 +71,7 @@ def load_class(target: str) -> type[Algorithm]:
     module_name, _, name = target.rpartition(":")
     try:
         module = _import_file(Path(module_name)) if module_name.endswith(".py") else import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if found is None:
@@ -91,7 +91,7 @@ def source_hash(target: str, backbone: str) -> str:
     Comments, docstrings and layout do not count, nor do names and presets: a record's configuration holds the
     hyper-parameters that were used.
     """
-    module_name = target.rpartition(":")[0]
+    module_name, _, name = target.rpartition(":")
     if module_name.endswith(".py"):
         path = Path(module_name)
     else:
@@ -100,15 +100,15 @@ def source_hash(target: str, backbone: str) -> str:
             raise InputError(f"{module_name} cannot be found")
         path = Path(spec.origin)
     if not module_name.startswith(f"{BASELINES}."):
-        return hash_text(_normalised(path))
+        return hash_text(name, normalise_source(path.read_text(encoding="utf-8")))
     waiting = {path.stem, backbones()[backbone].split(":")[0].rpartition(".")[2]}
     sources: dict[str, str] = {}
     while waiting:
-        name = waiting.pop()
-        file = path.parent / f"{name}.py"
-        sources[name] = _normalised(file)
+        sibling = waiting.pop()
+        file = path.parent / f"{sibling}.py"
+        sources[sibling] = _normalised(file)
         waiting |= _siblings(file) - set(sources)
-    return hash_text(*(f"{name}\n{source}" for name, source in sorted(sources.items())))
+    return hash_text(name, *(f"{sibling}\n{source}" for sibling, source in sorted(sources.items())))
 
 
 def _siblings(file: Path) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -54,7 +55,13 @@ class _Trial:
     def fit(self) -> Algorithm:
         algorithm = self.make()
         data = MetaDataset(self.family, self.episodes, self.cls.requires.privileges)
-        algorithm.fit(data, BUDGET, SEEDS, lambda stage, step, total: None)
+
+        def log(stage: str, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
+            if stage == "policy" and step == total:  # as the harness does for the learning curve
+                for seed in SEEDS if seeds is None else seeds:
+                    self.actions(_call(f"policy({seed}) inside log", partial(algorithm.policy, seed)))
+
+        algorithm.fit(data, BUDGET, SEEDS, log)
         return algorithm
 
     def actions(self, policy: MetaPolicy) -> np.ndarray:
@@ -102,6 +109,7 @@ def check_adapter(
     _check_requirements(cls)
     passed("declares what it needs")
     trial = _Trial(cls, backbone)
+    _check_configuration(trial.make())
     first = _without_global_randomness("fit", lambda: _call("fit", trial.fit))
     passed("trains on the training tasks, without global random state")
     policies = [_call(f"policy({seed})", partial(first.policy, seed)) for seed in SEEDS]
@@ -125,6 +133,14 @@ def _check_requirements(cls: type[Algorithm]) -> None:
     unknown = sorted(set(cls.requires.privileges) - set(PRIVILEGES))
     if unknown:
         raise AdapterError(f"unknown privilege {unknown[0]!r}; there are: {', '.join(PRIVILEGES)}")
+
+
+def _check_configuration(algorithm: Algorithm) -> None:
+    configuration = _call("configuration", algorithm.configuration)
+    try:
+        json.dumps(dict(configuration))
+    except (TypeError, ValueError) as error:
+        raise AdapterError(f"configuration() must return what JSON can hold: {error}") from error
 
 
 def _check_saving(trial: _Trial, fitted: Algorithm, acted: Sequence[np.ndarray]) -> str:
@@ -161,7 +177,7 @@ def _call(what: str, call: Callable[[], Result]) -> Result:
         return call()
     except AdapterError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AdapterError(f"{what} raised {type(error).__name__}: {error}") from error
 
 

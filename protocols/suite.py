@@ -6,13 +6,24 @@ import hashlib
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from omrl_bench.errors import InputError, unknown_name
 
 Quality = Literal["high", "medium", "low", "random"]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
+
+
+def _given_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("none given")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is given twice")
+    return names
 
 
 class _Frozen(BaseModel):
@@ -25,39 +36,48 @@ class Protocol(_Frozen):
     kind: Literal["given-context"]
     unit: Literal["episode"] = "episode"
     split: Literal["test", "extrapolation"] = "test"
-    draws: int = Field(10, ge=1, le=100)  # context draws per task and quality, one episode each
+    draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10  # context draws per task and quality, one episode each
 
 
 class Preset(_Frozen):
     """The budget of a suite."""
 
-    seeds: tuple[int, ...]
-    qualities: tuple[Quality, ...]
-    updates: int = Field(ge=1)
-    encoder_updates: int = Field(ge=0)
-    evaluations: int = Field(ge=0)  # points of the learning curve, on validation tasks
-    time_limit: int = Field(ge=1)  # seconds after which a job (the seeds of one method on one family) is ended
+    seeds: Annotated[tuple[Annotated[int, Field(strict=True)], ...], AfterValidator(lambda s: check_seeds(s))]
+    qualities: Annotated[tuple[Quality, ...], AfterValidator(_given_once)]
+    updates: Positive
+    encoder_updates: Count
+    evaluations: Count  # points of the learning curve, on validation tasks
+    time_limit: Positive  # seconds after which a job (the seeds of one method on one family) is ended
     job_seconds: float = Field(gt=0)  # seconds that a trained method takes per job, measured; for the estimate only
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        return check_seeds(seeds)
 
 
 class Suite(_Frozen):
     """A named grid: families x datasets x methods x backbones x seeds, a protocol, and presets."""
 
-    name: str
-    version: int = Field(ge=0)
+    name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")  # it becomes a folder
+    version: Count
     title: str
-    families: tuple[str, ...] = Field(min_length=1)
-    datasets: tuple[Literal["mixed", "expert", "medium", "random"], ...] = Field(min_length=1)
-    methods: tuple[str, ...] = Field(min_length=1)
-    backbones: tuple[str, ...] = Field(min_length=1)
+    families: Annotated[tuple[str, ...], AfterValidator(_given_once)]
+    datasets: Annotated[tuple[Literal["mixed", "expert", "random"], ...], AfterValidator(_given_once)]
+    methods: Annotated[tuple[str, ...], AfterValidator(_given_once)]
+    backbones: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     default_preset: str
     protocol: Protocol
     presets: dict[str, Preset]
+
+    @field_validator("name")
+    @classmethod
+    def _not_the_reports_folder(cls, name: str) -> str:
+        if name == "report":
+            raise ValueError("'report' is the folder of tables and figures")
+        return name
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Suite:
+        if self.default_preset not in self.presets:
+            known = ", ".join(self.presets) or "none"
+            raise ValueError(f"default_preset {self.default_preset!r} is no preset of the file; known: {known}")
+        return self
 
     def preset(self, name: str | None) -> tuple[str, Preset]:
         """Return a preset and its name; the default one if no name is given.
@@ -105,7 +125,10 @@ def load_suite(name: str) -> Suite:
         path = Path(name)
         if not path.is_file():
             raise InputError(f"suite file {name} does not exist")
-        return parse_suite(path.read_text(encoding="utf-8"), name)
+        try:
+            return parse_suite(path.read_text(encoding="utf-8"), name)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
     if name not in suite_names():
         raise unknown_name("suite", name, suite_names())
     file = resources.files("omrl_bench.protocols").joinpath(f"{name}.toml")
@@ -127,4 +150,5 @@ def parse_suite(text: str, where: str) -> Suite:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise InputError(f"{where}: unknown key {key!r}") from error
-        raise InputError(f"{where}: key {key!r}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: key {key!r}: {reason}" if key else f"{where}: {reason}") from error

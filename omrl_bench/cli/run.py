@@ -94,11 +94,12 @@ def parse_seeds(text: str | None) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            seeds += range(int(first), int(last) + 1) if dash and first else [int(part)]
+            found = list(range(int(first), int(last) + 1)) if dash and first else [int(part)]
         except ValueError as error:
             raise InputError(f"--seeds {text!r}: write numbers and ranges, e.g. 0-4 or 0,3,7") from error
-    if not seeds:
-        raise InputError(f"--seeds {text!r}: the range is empty")
+        if not found:
+            raise InputError(f"--seeds {text!r}: the range {part.strip()} is empty")
+        seeds += found
     return tuple(seeds)
 
 

@@ -48,14 +48,14 @@ def run_jobs(jobs: Sequence[Job], slots: int, watcher: Watcher) -> list[str]:
 
     Afterwards every cell has a record. When interrupted, the workers are ended first; no record is left half-written.
     """
-    waiting = list(enumerate(jobs))
+    waiting = list(jobs)
     running: list[_Running] = []
     errors: list[str] = []
     try:
         while waiting or running:
             while waiting and len(running) < slots:
-                number, job = waiting.pop(0)
-                running.append(_start(number, job))
+                job = waiting.pop(0)
+                running.append(_start(job))
                 watcher.started(job)
             time.sleep(POLL)
             for worker in list(running):
@@ -72,10 +72,9 @@ def run_jobs(jobs: Sequence[Job], slots: int, watcher: Watcher) -> list[str]:
     return errors
 
 
-def _start(number: int, job: Job) -> _Running:
-    folder = job.results / ".jobs"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"job-{number}.json"
+def _start(job: Job) -> _Running:
+    file = job.results / ".jobs" / job.cells[0].folder() / f"seed-{job.seeds[0]}.job"
+    file.parent.mkdir(parents=True, exist_ok=True)
     progress_path(file).unlink(missing_ok=True)
     write_job(file, job)
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -106,20 +105,13 @@ def _watch(worker: _Running, watcher: Watcher) -> bool:
 
 def _conclude(worker: _Running) -> str | None:
     """Make sure that every cell has a record, and return the error of the first that failed."""
-    job, code = worker.job, worker.process.returncode
-    if code != 0:
-        seconds = time.monotonic() - worker.started
-        if seconds > job.preset.time_limit:
-            error = f"exceeded the time limit of {job.preset.time_limit} s"
-        elif code < 0:
-            error = f"the worker was ended by signal {signal.Signals(-code).name}"
-        else:
-            error = f"the worker ended with exit code {code}"
-        error += f"; its output is in {worker.file.with_suffix('.log')}"
-        lost = [index for index, cell in enumerate(job.cells) if not _written_since(worker, cell)]
+    job = worker.job
+    lost = [index for index, cell in enumerate(job.cells) if not _written_since(worker, cell)]
+    if lost:
+        error = f"{_ending(worker)}; its output is in {worker.file.with_suffix('.log')}"
         for index in lost:
             write_record(job.results, failed_record(job, index, error), None)
-        return error if lost else None
+        return error
     for cell in job.cells:
         record = read_record(cell.record_path(job.results))
         if record.status == "failed":
@@ -127,6 +119,16 @@ def _conclude(worker: _Running) -> str | None:
     for file in (worker.file, progress_path(worker.file), worker.file.with_suffix(".log")):
         file.unlink(missing_ok=True)
     return None
+
+
+def _ending(worker: _Running) -> str:
+    """How a worker ended before its records were written."""
+    code = worker.process.returncode
+    if time.monotonic() - worker.started > worker.job.preset.time_limit:
+        return f"exceeded the time limit of {worker.job.preset.time_limit} s"
+    if code < 0:
+        return f"the worker was ended by signal {signal.Signals(-code).name}"
+    return f"the worker ended with exit code {code}"
 
 
 def _written_since(worker: _Running, cell: Cell) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -67,6 +68,8 @@ def select(
         if family not in suite.families:
             get_family(family)  # says "did you mean" if there is no such family at all
             raise unknown_name(f"family of suite {suite.name!r}", family, suite.families)
+        if not len(get_family(family).tasks().ids(suite.protocol.split)):
+            raise InputError(f"suite {suite.name!r}: family {family!r} has no {suite.protocol.split} tasks")
     for backbone in suite.backbones:
         if backbone not in backbones():
             raise unknown_name("backbone", backbone, backbones())
@@ -171,7 +174,7 @@ def expected_hashes(
     """Hashes that a record of this cell may carry: of the local data first, then of the canonical data."""
     family = get_family(family_name)
     setup = Setup(selection.preset_name, backbone, selection.settings)
-    configuration = load_class(target)(family.space(), setup).configuration()
+    configuration = _configuration(target, family, setup)
     sources = tuple(dict.fromkeys(source_dataset(quality) for quality in selection.preset.qualities))
     return tuple(
         Hashes(
@@ -179,10 +182,21 @@ def expected_hashes(
             family=family.fingerprint(),
             dataset=hash_data(dataset),
             contexts=hash_text(*(hash_contexts(source) for source in sources)),
-            method=hash_text(source_hash(target, backbone), repr(sorted(configuration.items()))),
+            method=hash_text(source_hash(target, backbone), configuration),
         )
         for hash_data, hash_contexts in _data_hashes(family)
     )
+
+
+def _configuration(target: str, family: Family, setup: Setup) -> str:
+    """Resolved hyper-parameters of a method, as JSON."""
+    try:
+        return json.dumps(dict(load_class(target)(family.space(), setup).configuration()), sort_keys=True)
+    except InputError:
+        raise
+    except Exception as error:  # it is somebody's code
+        name = target.rpartition(":")[2]
+        raise InputError(f"{name} cannot say its configuration(): {type(error).__name__}: {error}") from error
 
 
 def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
@@ -209,6 +223,8 @@ def _state(cell: Cell, results: Path, expected: tuple[Hashes, ...]) -> tuple[Sta
     record = read_record(path)
     if record.status == "failed":
         return "failed", record.error or ""
+    if not cell.cube_path(results).exists():
+        return "failed", "its cube is missing"
     if record.hashes in expected:
         return "complete", ""
     now = expected[0].model_dump()

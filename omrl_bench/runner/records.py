@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from omrl_bench.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Frozen(BaseModel):
@@ -71,7 +72,7 @@ class CurvePoint(_Frozen):
 class Record(_Frozen):
     """What is kept of one cell."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     cell: Cell
     status: Literal["complete", "failed"]
     error: str | None = None
@@ -180,7 +181,7 @@ def read_cube(path: Path) -> Cube:
                 qualities=tuple(str(q) for q in file["qualities"]),
                 **{name: file[name] for name in ("tasks", "returns", "random", "expert")},
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is missing or damaged: {error}; run its cell again with --rerun all") from error
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +68,13 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}{where}"[:600]
 
 
+def _as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(dict(configuration))))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"configuration() must return what JSON can hold: {error}") from error
+
+
 class _Run:
     """One job's data, method and progress."""
 
@@ -82,6 +91,7 @@ class _Run:
         self.privileges = cls.requires.privileges
         setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings)
         self.algorithm: Algorithm = cls(self.family.space(), setup)
+        self.configuration = _as_json(self.algorithm.configuration())
 
     def outcomes(self) -> list[tuple[Record, Cube | None]]:
         """Fit, evaluate every seed, and return its record and cube."""
@@ -106,12 +116,12 @@ class _Run:
             self.datasets[quality] = read_episodes(self.family, quality)[0]
         return self.datasets[quality]
 
-    def log(self, stage: str, step: int, total: int) -> None:
+    def log(self, stage: str, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
         """Report progress; at some steps of stage `policy`, take a point of the learning curve."""
         points = self.job.preset.evaluations
         if stage == "policy" and points and step * points // total > (step - 1) * points // total:
-            for seed, returns in zip(self.job.seeds, self.validate(), strict=True):
-                self.curves[seed].append(CurvePoint(step=step, score=round(returns, 2)))
+            for seed in self.job.seeds if seeds is None else seeds:
+                self.curves[seed].append(CurvePoint(step=step, score=round(self.validate(seed), 2)))
         self.report(stage, step / total)
 
     def report(self, stage: str, fraction: float) -> None:
@@ -126,15 +136,12 @@ class _Run:
         progress = Progress(stage=stage, fraction=low + (high - low) * fraction)
         write_atomically(progress_path(self.job_file), progress.model_dump_json().encode())
 
-    def validate(self) -> Sequence[float]:
-        """Mean score of each seed on the validation tasks, with contexts of the first quality."""
+    def validate(self, seed: int) -> float:
+        """Mean score of a seed on the validation tasks, with contexts of the first quality."""
         tasks = self.family.tasks().ids("validation")
         quality = self.job.preset.qualities[0]
-        scores = []
-        for seed in self.job.seeds:
-            returns = self.evaluate(seed, tasks, quality, VALIDATION_DRAWS)
-            scores.append(float(self.as_cube((quality,), tasks, returns[None]).scores().mean()))
-        return scores
+        returns = self.evaluate(seed, tasks, quality, VALIDATION_DRAWS)
+        return float(self.as_cube((quality,), tasks, returns[None]).scores().mean())
 
     def cube(self, seed: int) -> Cube:
         """Returns of one seed on the protocol's tasks, for every context quality."""
@@ -180,7 +187,7 @@ class _Run:
             hashes=job.hashes,
             dataset_status=job.dataset_status,
             privileges=tuple(sorted(self.privileges)),
-            configuration=dict(self.algorithm.configuration()),
+            configuration=self.configuration,
             trained_together=job.seeds,
             metrics=metrics,
             curve=tuple(self.curves[job.cells[index].seed]),
