@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from omrl_bench.api import Budget, Setup, TaskSpace
 from omrl_bench.baselines.controls import Oracle, TaskBlind
 from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.hs_omrl import HardSampling, SupervisedContrastive
 from omrl_bench.baselines.pearl import Pearl
+
+from omrl_bench.api import Budget, Setup, TaskSpace
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.meta_dataset import MetaDataset
@@ -19,7 +19,7 @@ from omrl_bench.envs.families import get_family
 torch.set_num_threads(1)
 
 TRAINED = (TaskBlind, Oracle, Focal, Pearl, SupervisedContrastive, HardSampling)
-SMALL = {"width": 32, "batch": 64}
+SMALL = {"backbone.width": 32, "backbone.batch": 64}
 
 
 def _ignore(stage, step, total):
@@ -68,8 +68,14 @@ def data_for(family, episodes):
 
 @pytest.fixture(scope="session")
 def make(space):
-    """A method that is not trained yet, small unless told otherwise."""
-    return lambda cls, preset="quick", **settings: cls(space, Setup(preset, "iql", {**SMALL, **settings}))
+    """A method that is not trained yet, small unless told otherwise; `backbone_x` is the setting `backbone.x`."""
+
+    def construct(cls, preset="quick", **settings):
+        small = {**SMALL, "width": 32} if hasattr(cls.Config, "width") else SMALL
+        named = {name.replace("backbone_", "backbone.", 1): value for name, value in settings.items()}
+        return cls(space, Setup(preset, "iql", {**small, **named}))
+
+    return construct
 
 
 @pytest.fixture(scope="session")
