@@ -85,15 +85,16 @@ def list_datasets() -> None:
     from omrl_bench.data.store import data_root, dataset_folder, dataset_id
 
     table = Table(title=f"datasets in {data_root()}", title_justify="left")
-    for column in ("dataset", "episodes", "transitions", "mean return", "here", "size"):
-        table.add_column(column)
+    table.add_column("dataset", no_wrap=True)
+    for column in ("episodes", "transitions", "mean return", "here"):
+        table.add_column(column, justify="right")
     for family, name in _chosen(None, None):
         entry = read_manifest(family).datasets[name]
         folder = dataset_folder(family, name)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0
         mean = sum(entry.return_mean) / len(entry.return_mean)
-        here = ("yes", f"{size / 2**20:.0f} MiB") if size else ("no", "")
-        table.add_row(dataset_id(family, name), str(entry.episodes), str(entry.transitions), f"{mean:.1f}", *here)
+        here = f"{size / 2**20:.0f} MiB" if size else "no"
+        table.add_row(dataset_id(family, name), str(entry.episodes), str(entry.transitions), f"{mean:.1f}", here)
     Console().print(table)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from omrl_bench.baselines.controls import BehaviourControl, BehaviourPolicy, Oracle, Random, TaskBlind
+from omrl_bench.baselines.iql import IQL
 from omrl_bench.protocols.given_context import evaluate
 
 from omrl_bench.api import Budget, Setup
@@ -162,10 +163,19 @@ def test_oracle_reads_descriptors_and_nothing_else_of_the_context(oracle, act, c
     assert np.abs(swapped - actions).max() > 5e-3
 
 
-def test_oracle_is_trained_on_the_descriptor_of_the_transitions_task(make, data_for, family, monkeypatch):
-    from omrl_bench.baselines.iql import IQL
-
-    data, seen = data_for(Oracle), []
+def test_oracle_is_trained_on_the_descriptor_of_the_transitions_task(make, family, episodes, monkeypatch):
+    """With a different number of episodes in each task."""
+    kept = np.flatnonzero(np.random.default_rng(0).random(len(episodes.tasks)) < 0.6)
+    rows = (kept[:, None] * family.horizon + np.arange(family.horizon)).reshape(-1)
+    per_row = ("observations", "actions", "rewards", "next_observations", "terminated")
+    uneven = replace(
+        episodes,
+        **{name: getattr(episodes, name)[rows] for name in per_row},
+        offsets=np.arange(len(kept) + 1) * family.horizon,
+        tasks=episodes.tasks[kept],
+    )
+    data, seen = MetaDataset(family, uneven, Oracle.requires.privileges), []
+    assert len(set(np.diff(data.task_episodes))) > 3
     data.rewards = np.repeat(np.arange(30), np.diff(data.task_offsets)).astype(np.float32)
     loss = IQL.loss
     monkeypatch.setattr(IQL, "loss", lambda self, batch, z: seen.append((batch, z)) or loss(self, batch, z))
@@ -176,6 +186,7 @@ def test_oracle_is_trained_on_the_descriptor_of_the_transitions_task(make, data_
     for batch, z in seen:
         tasks = (batch.rewards * method.scale.reward_std).round().long().numpy()
         np.testing.assert_allclose(z.numpy(), standardised[tasks], atol=1e-5)
+    assert len(seen) == 2
 
 
 def test_oracle_takes_a_descriptor_that_does_not_vary(make, data_for, monkeypatch):

@@ -1,8 +1,9 @@
-"""Real runs of a tiny suite: the data, the suite, adapters good and bad, and the command line in this process or its own."""
+"""Real runs of a tiny suite: the data, the suite, adapters good and bad, the command line."""
 
 import contextlib
 import fcntl
 import io
+import json
 import os
 import shutil
 import signal
@@ -79,10 +80,10 @@ class Quick(Algorithm):
     """Behaviour cloning by stochastic gradient descent on (s, last state of the context)."""
 
     def fit(self, data, budget, seeds, log):
-        self.weights = {}
-        for number, seed in enumerate(seeds):
+        self.weights = {seed: np.zeros((5, 2)) for seed in seeds}
+        for number, (seed, weights) in enumerate(self.weights.items()):
             rng = np.random.default_rng(seed)
-            weights = rng.normal(0, 0.01, (5, 2))
+            weights += rng.normal(0, 0.01, (5, 2))
             for step in range(50):
                 episodes = data.sample_episodes([rng], data.sample_tasks([rng], 16))[0]
                 rows = data.sample_within([rng], episodes[None], 8)[0]
@@ -92,8 +93,7 @@ class Quick(Algorithm):
                 error = features @ weights - data.actions[rows].reshape(-1, 2)
                 weights -= 0.1 * features.T @ error / len(features)
                 self.pause(number, step)
-            self.weights[seed] = weights
-            log("policy", number + 1, len(seeds))
+                log("policy", number * 50 + step + 1, len(seeds) * 50)
 
     def pause(self, number, step):
         pass
@@ -120,7 +120,7 @@ class Held(Quick):
                 time.sleep(0.02)
 '''
 
-BAD = '''
+BAD = """
 import os
 import signal
 import time
@@ -204,7 +204,7 @@ class Init(Zero):
     def __init__(self, space, setup):
         super().__init__(space, setup)
         raise RuntimeError("no licence found")
-'''
+"""
 
 
 class Outcome(NamedTuple):
@@ -220,19 +220,30 @@ class Outcome(NamedTuple):
         return " ".join(f"{self.out} {self.err}".split())
 
 
-@pytest.fixture(scope="session")
-def datasets(tmp_path_factory):
-    """Minari's root folder with the mixed data of point-goal, built by the real command, once per test session."""
-    root = tmp_path_factory.getbasetemp()
+def once(factory, name, make):
+    """Call make(folder) once per test session, whatever the number of xdist's processes: (folder, what it returned)."""
+    root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    folder = root / "omrl-minari"
-    with (root / "omrl-minari.lock").open("w") as lock:
+    folder, result = root / name, root / f"{name}.json"
+    with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not result.exists():
+            folder.mkdir()
+            result.write_text(json.dumps(make(folder)))
+    return folder, json.loads(result.read_text())
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory):
+    """Minari's root folder with the mixed data of point-goal, built by the real command."""
+
+    def build(folder):
         command = [sys.executable, "-m", "omrl_bench", "data", "build", "point-goal", "--quality", "mixed"]
         environment = os.environ | {"MINARI_DATASETS_PATH": str(folder)}
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
-    return folder
+
+    return once(tmp_path_factory, "omrl-point-goal-mixed", build)[0]
 
 
 @pytest.fixture(scope="session")
@@ -339,8 +350,9 @@ def begin(datasets, tmp_path):
     """Start the real command in the background: begin(arguments) -> process; its output goes to tmp_path/output."""
     started = []
 
-    def start(*arguments):
-        command = [sys.executable, "-m", "omrl_bench", *map(str, arguments)]
+    def start(*arguments, code=None):
+        program = ["-c", code] if code else ["-m", "omrl_bench"]
+        command = [sys.executable, *program, *map(str, arguments)]
         with (tmp_path / "output").open("w") as output:
             process = subprocess.Popen(
                 command,
@@ -365,13 +377,53 @@ def begin(datasets, tmp_path):
 @pytest.fixture(scope="session")
 def undisturbed(omrl, tmp_path_factory):
     """One whole, undisturbed run of the tiny suite and an adapter: (results folder, how the command ended)."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.toml").write_text(TINY)
-    held = Held(folder / "held")
-    results = folder / "runs"
-    outcome = omrl("run", "--suite", folder / "tiny.toml", "--adapter", held.reference, "--out", results, "--jobs", 2)
-    assert outcome.code == 0, outcome
-    return results, outcome
+
+    def run(folder):
+        (folder / "tiny.toml").write_text(TINY)
+        held = Held(folder / "held")
+        suite, results = folder / "tiny.toml", folder / "runs"
+        return omrl("run", "--suite", suite, "--adapter", held.reference, "--out", results, "--jobs", 2)
+
+    folder, outcome = once(tmp_path_factory, "omrl-undisturbed", run)
+    assert outcome[0] == 0, outcome
+    return folder / "runs", Outcome(*outcome)
+
+
+@pytest.fixture(scope="session")
+def failures(omrl, tmp_path_factory):
+    """One run of a good adapter and three bad ones: (results folder, how the command ended)."""
+
+    def run(folder):
+        (folder / "tiny.toml").write_text(TINY)
+        (folder / "bad.py").write_text(BAD)
+        (folder / "good.py").write_text(HELD)
+        good = ("--method", f"{folder / 'good.py'}:Quick")
+        adapters = [f"--adapter={folder / 'bad.py'}:{name}" for name in ("Raises", "Kills", "Exits")]
+        common = ("--suite", folder / "tiny.toml", "--out", folder / "runs", "--jobs", 2)
+        return omrl("run", *common, *good, *adapters)
+
+    folder, outcome = once(tmp_path_factory, "omrl-failures", run)
+    return folder / "runs", Outcome(*outcome)
+
+
+@pytest.fixture
+def inline(monkeypatch, tmp_path):
+    """Let runs of the command line in this process train in this process too, which takes no time to start."""
+    import torch
+
+    from omrl_bench.runner import run, worker
+
+    def run_jobs(jobs, slots, watcher):
+        for job in jobs:
+            watcher.started(job)
+            worker.run_job(job, tmp_path / "inline" / "job.json")
+            watcher.finished(job, 0.0, None)
+        return []
+
+    monkeypatch.setattr(run, "run_jobs", run_jobs)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,90 +1,74 @@
 """Adapters that go wrong cost their own cells only, and say how."""
 
-import contextlib
 import signal
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from omrl_bench.protocols.suite import load_suite
+
 from omrl_bench.runner import executor
+from omrl_bench.runner.job import failed_record, read_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, select
 from omrl_bench.runner.records import iterate_records
 
 WORDS = {
     "Raises": "RuntimeError: the matrix is singular (bad.py:",
-    "Nan": "PolicyError: act returned NaN or infinity in lane 0",
-    "Shape": "PolicyError: act returned shape (40, 1); expected a NumPy array of shape (40, 2) (lanes, action size)",
     "Kills": "the worker was ended by signal SIGKILL; its output is in ",
     "Exits": "the worker ended with exit code 3; its output is in ",
 }
 
 
-@pytest.fixture(scope="module")
-def failed(tmp_path_factory):
-    """Holds the outcome of the one run with all bad adapters, for the tests of this file."""
-    return SimpleNamespace(outcome=None, results=tmp_path_factory.mktemp("failed") / "runs", command=None)
-
-
-@pytest.fixture
-def outcome(failed, cli, tmp_path_factory, tiny, bad):
-    if failed.outcome is None:
-        adapters = [argument for name in WORDS for argument in ("--adapter", bad(name))]
-        arguments = ["--method", "random", *adapters, "--out", failed.results]
-        failed.command = ("run", "--suite", tiny(), *arguments)
-        failed.outcome = cli(*failed.command, "--jobs", 3)
-    return failed.outcome
-
-
-def test_failures_cost_their_own_cells_only(outcome, failed):
+def test_failures_cost_their_own_cells_only(failures):
+    results, outcome = failures
     assert outcome.code == 1
-    records = {(r.cell.method, r.cell.seed): r for r in iterate_records(failed.results)}
-    assert set(records) == {(name, seed) for name in ("random", *WORDS) for seed in (0, 1)}
-    assert {name for (name, _), record in records.items() if record.status == "complete"} == {"random"}
-    assert all(records["random", seed].metrics for seed in (0, 1))
+    records = {(r.cell.method, r.cell.seed): r for r in iterate_records(results)}
+    assert set(records) == {(name, seed) for name in ("Quick", *WORDS) for seed in (0, 1)}
+    assert {name for (name, _), record in records.items() if record.status == "complete"} == {"Quick"}
+    assert all(records["Quick", seed].metrics for seed in (0, 1))
+    assert "│ Quick" in outcome.out[outcome.out.index("Score by method") :]
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_failed_record_says_what_went_wrong(outcome, failed, name):
-    for record in iterate_records(failed.results):
-        if record.cell.method == name:
-            assert record.status == "failed"
-            assert record.error.startswith(WORDS[name])
-            assert "\n" not in record.error
-            assert record.metrics == {} and not record.cell.cube_path(failed.results).exists()
-            path = record.cell.record_path(failed.results)
-            assert path.stat().st_size < 4096
+def test_failed_record_says_what_went_wrong(failures, name):
+    records = [record for record in iterate_records(failures[0]) if record.cell.method == name]
+    assert len(records) == 2
+    for record in records:
+        assert record.status == "failed"
+        assert record.error.startswith(WORDS[name])
+        assert "\n" not in record.error
+        assert record.metrics == {} and not record.cell.cube_path(failures[0]).exists()
+        assert record.cell.record_path(failures[0]).stat().st_size < 4096
 
 
-def test_failures_are_listed_at_the_end(outcome):
-    lines = outcome.err.strip().splitlines()
-    assert lines[0] == "5 failed; the same command tries them again:"
-    assert len(lines) == 6
+def test_failures_are_listed_at_the_end(failures):
+    lines = failures[1].err.strip().splitlines()
+    assert lines[0] == "3 failed; the same command tries them again:"
+    assert len(lines) == 4
     for name, words in WORDS.items():
         assert sum(line.startswith(f"  point-goal / {name} (seeds 0, 1): {words}") for line in lines[1:]) == 1
-    assert "Traceback" not in outcome.err + outcome.out
+    assert "Traceback" not in failures[1].words
 
 
-def test_failures_are_reported_as_they_happen(outcome):
-    lines = outcome.out.splitlines()
+def test_failures_are_reported_as_they_happen(failures):
+    lines = failures[1].out.splitlines()
     for name, words in WORDS.items():
         assert sum(line.startswith(f"failed point-goal / {name} (seeds 0, 1): {words}") for line in lines) == 1
-    assert any(line.startswith("done   point-goal / random (seeds 0, 1) in ") for line in lines)
+    assert any(line.startswith("done   point-goal / Quick (seeds 0, 1) in ") for line in lines)
 
 
-def test_output_of_a_dead_worker_is_kept(outcome, failed):
-    error = next(r.error for r in iterate_records(failed.results) if r.cell.method == "Exits")
-    log = error.partition("its output is in ")[2]
-    with open(log) as file:  # noqa: PTH123  (the path as it is printed)
-        assert "last words" in file.read()
+def test_output_of_a_dead_worker_is_kept(failures):
+    error = next(r.error for r in iterate_records(failures[0]) if r.cell.method == "Exits")
+    log = Path(error.partition("its output is in ")[2])
+    assert "last words" in log.read_text()
 
 
-def test_status_shows_failures_and_their_reason(outcome, failed, cli, tiny, bad):
-    shown = cli("status", "--suite", tiny(), "--adapter", bad("Raises"), "--out", failed.results)
+def test_status_shows_failures_and_their_reason(failures, cli, tiny, bad):
+    shown = cli("status", "--suite", tiny(), "--adapter", bad("Raises"), "--out", failures[0])
     assert shown.code == 0
-    assert "2 complete, 2 missing, 2 failed, 0 stale" in shown.out  # random, focal, Raises
+    assert "0 complete, 4 missing, 2 failed, 0 stale" in shown.out  # of random, focal, Raises
     assert "the matrix is singular" in shown.words
 
 
@@ -114,118 +98,146 @@ class Recorder:
         self.events.append(("finished", job.cells[0].method, error))
 
 
-def test_a_hanging_worker_is_killed_and_the_others_finish(datasets, monkeypatch, tiny, bad, tmp_path):
-    """It hangs in `fit` and ignores SIGTERM. The clock jumps past its limit as soon as it has reported."""
+@pytest.fixture
+def jobs(datasets, monkeypatch, tiny, bad, tmp_path):
+    """Jobs of some bad adapters."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+
+    def make(*names, rerun="stale"):
+        selection = select(load_suite(str(tiny())), methods=[bad(name) for name in names])
+        cells = inspect_cells(selection, tmp_path / "runs")
+        return make_jobs(selection, cells, rerun, {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
+
+    return make
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Start a little program in place of the real worker of some methods: its processes, in order."""
+    real = executor.subprocess.Popen
+
+    def install(**programs):
+        started = []
+
+        def popen(command, **options):
+            method = read_job(Path(command[-1])).cells[0].method
+            if method in programs:
+                command = [sys.executable, "-S", "-c", programs[method], command[-1]]
+            started.append(real(command, **options))
+            return started[-1]
+
+        monkeypatch.setattr(executor.subprocess, "Popen", popen)
+        return started
+
+    return install
+
+
+#: Ignores SIGTERM, reports, and never ends.
+STUBBORN = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(sys.argv[1].removesuffix(".job") + ".progress", "w").write('{"stage": "policy", "fraction": 0.5}')
+time.sleep(600)
+"""
+
+
+def test_a_hanging_worker_is_killed_and_the_others_finish(monkeypatch, jobs, pretend, tmp_path):
+    """It ignores SIGTERM. The clock jumps past its limit as soon as it has reported."""
     monkeypatch.setattr(executor, "GRACE", 0.5)
-    suite = load_suite(str(tiny(("draws = 2", "draws = 1"))))
-    results = tmp_path / "runs"
-    selection = select(suite, methods=[bad("Hangs"), bad("Zero")])
-    statuses = {("point-goal", "mixed"): "canonical"}
-    hanging, good = make_jobs(selection, inspect_cells(selection, results), "stale", statuses, results, 1)
+    hanging, good = jobs("Hangs", "Zero")
     assert hanging.preset.time_limit == 120
     patient = good.model_copy(update={"preset": good.preset.model_copy(update={"time_limit": 10**6})})
-
-    jump, pids = [0.0], []
+    jump = [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + jump[0], sleep=time.sleep)
     monkeypatch.setattr(executor, "time", clock)
-    real = executor._start
-
-    def start(number, job):
-        running = real(number, job)
-        pids.append(running.process)
-        return running
-
-    monkeypatch.setattr(executor, "_start", start)
+    started = pretend(Hangs=STUBBORN)  # the other one is a real worker
 
     class Jump(Recorder):
         def progressed(self, job, stage, fraction):
             if job.cells[0].method == "Hangs":
-                assert stage == "policy" and 0 < fraction < 1
+                assert (stage, fraction) == ("policy", 0.5)
                 jump[0] = 121.0
 
     watcher = Jump()
     errors = executor.run_jobs([hanging, patient], 2, watcher)
-    assert jump[0], "the hanging adapter never reported"
-    assert len(errors) == 1 and errors[0].startswith("point-goal / Hangs (seeds 0, 1): exceeded the time limit of 120 s")
-    assert pids[0].returncode == -signal.SIGKILL and pids[1].returncode == 0
-    states = {(r.cell.method, r.status) for r in iterate_records(results)}
+    assert jump[0], "it never reported"
+    assert len(errors) == 1 and errors[0].startswith(
+        "point-goal / Hangs (seeds 0, 1): exceeded the time limit of 120 s"
+    )
+    assert [process.returncode for process in started] == [-signal.SIGKILL, 0]
+    states = {(r.cell.method, r.status) for r in iterate_records(tmp_path / "runs")}
     assert states == {("Hangs", "failed"), ("Zero", "complete")}
     assert ("finished", "Zero", None) in watcher.events
 
 
-def test_one_slot_means_one_worker_at_a_time(monkeypatch, datasets, tiny, bad, tmp_path):
-    """With workers that only write a failure and end: the order of events is one job after the other."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
-    selection = select(load_suite(str(tiny())), methods=[bad("Zero"), bad("Nan")])
-    results = tmp_path / "runs"
-    jobs = make_jobs(
-        selection, inspect_cells(selection, results), "stale", {("point-goal", "mixed"): "canonical"}, results, 1
-    )
-    real = executor.subprocess.Popen
-
-    def popen(command, **options):
-        return real([sys.executable, "-c", "import sys; sys.exit(4)"], **options)
-
-    monkeypatch.setattr(executor.subprocess, "Popen", popen)
+def test_one_slot_means_one_worker_at_a_time(jobs, pretend, tmp_path):
+    pretend(Zero="raise SystemExit(4)", Nan="raise SystemExit(5)")
     watcher = Recorder()
-    errors = executor.run_jobs(jobs, 1, watcher)
+    errors = executor.run_jobs(jobs("Zero", "Nan"), 1, watcher)
     kinds = [(event[0], event[1]) for event in watcher.events if event[0] != "progressed"]
     assert kinds == [("started", "Zero"), ("finished", "Zero"), ("started", "Nan"), ("finished", "Nan")]
-    assert len(errors) == 2 and all("the worker ended with exit code 4" in error for error in errors)
-    assert {r.status for r in iterate_records(results)} == {"failed"}
+    assert "the worker ended with exit code 4" in errors[0] and "the worker ended with exit code 5" in errors[1]
+    assert {r.status for r in iterate_records(tmp_path / "runs")} == {"failed"}
 
 
-def test_ctrl_c_ends_a_worker_that_ignores_sigterm(monkeypatch, datasets, tiny, bad, tmp_path):
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+def test_a_dead_worker_loses_only_the_cells_it_has_not_written(jobs, pretend, tmp_path):
+    (job,) = jobs("Zero")
+    text = failed_record(job, 1, "written by the worker").model_dump_json()
+    path = job.cells[1].record_path(job.results)
+    path.parent.mkdir(parents=True)
+    pretend(Zero=f"open({str(path)!r}, 'w').write({text!r}); import os; os.kill(os.getpid(), 9)")
+    (error,) = executor.run_jobs([job], 1, Recorder())
+    assert "ended by signal SIGKILL" in error
+    records = {r.cell.seed: r.error for r in iterate_records(tmp_path / "runs")}
+    assert records[1] == "written by the worker" and "SIGKILL" in records[0]
+
+
+def test_an_old_record_is_not_taken_for_the_dead_workers(jobs, pretend, tmp_path):
+    pretend(Zero="raise SystemExit(4)")
+    executor.run_jobs(jobs("Zero"), 1, Recorder())
+    pretend(Zero="raise SystemExit(5)")
+    time.sleep(0.02)  # the file system's clock ticks
+    executor.run_jobs(jobs("Zero"), 1, Recorder())
+    assert all("exit code 5" in r.error for r in iterate_records(tmp_path / "runs"))
+
+
+def test_output_of_a_dead_worker_is_kept_by_later_runs(jobs, pretend, tmp_path):
+    pretend(**{name: f"print('output of {name}'); raise SystemExit(4)" for name in ("Zero", "Nan")})
+    for name in ("Zero", "Nan"):  # two commands on one results folder, each for another method
+        executor.run_jobs(jobs(name, rerun="missing"), 1, Recorder())
+    for record in iterate_records(tmp_path / "runs"):
+        log = Path(record.error.partition("its output is in ")[2])
+        assert log.read_text().strip() == f"output of {record.cell.method}"
+
+
+def test_ctrl_c_ends_a_worker_that_ignores_sigterm(monkeypatch, jobs, pretend, tmp_path):
     monkeypatch.setattr(executor, "GRACE", 0.5)
-    selection = select(load_suite(str(tiny())), methods=[bad("Zero")])
-    results = tmp_path / "runs"
-    jobs = make_jobs(
-        selection, inspect_cells(selection, results), "stale", {("point-goal", "mixed"): "canonical"}, results, 1
-    )
-    ready = tmp_path / "ready"
-    code = (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        f"open({str(ready)!r}, 'w').close(); time.sleep(600)"
-    )
-    started, real = [], executor.subprocess.Popen
+    started = pretend(Zero=STUBBORN)
 
-    def popen(command, **options):
-        started.append(real([sys.executable, "-c", code], **options))
-        return started[-1]
-
-    monkeypatch.setattr(executor.subprocess, "Popen", popen)
-
-    def sleep(seconds):
-        time.sleep(seconds)
-        if ready.exists():
+    class Impatient(Recorder):
+        def progressed(self, job, stage, fraction):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
-    with contextlib.suppress(KeyboardInterrupt):
-        executor.run_jobs(jobs, 1, Recorder())
-        pytest.fail("the interrupt was swallowed")
-    assert started[0].poll() == -signal.SIGKILL
-    assert list(iterate_records(results)) == []
+    with pytest.raises(KeyboardInterrupt):
+        executor.run_jobs(jobs("Zero"), 1, Impatient())
+    assert [process.poll() for process in started] == [-signal.SIGKILL]
+    assert list(iterate_records(tmp_path / "runs")) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: a worker that ends with code 0 without writing its records ends the whole run (FileNotFoundError)",
-)
-def test_a_worker_that_ends_early_with_code_0_costs_its_cells_only(cli, tiny, bad, tmp_path):
-    out = tmp_path / "runs"
-    outcome = cli("run", "--suite", tiny(), "--method", bad("ExitsWell"), "--method", bad("Zero"), "--out", out)
-    records = {(r.cell.method, r.status) for r in iterate_records(out)}
-    assert records == {("ExitsWell", "failed"), ("Zero", "complete")}
-    assert outcome.code == 1
-    assert "point-goal / ExitsWell (seeds 0, 1): " in outcome.err and "unexpected" not in outcome.err
+def test_a_worker_that_ends_early_with_code_0_costs_its_cells_only(jobs, pretend, tmp_path):
+    """An adapter that calls sys.exit() or os._exit(0)."""
+    pretend(Zero="raise SystemExit(0)", Nan="raise SystemExit(4)")
+    errors = executor.run_jobs(jobs("Zero", "Nan"), 1, Recorder())
+    assert [error.partition(":")[0] for error in errors] == [
+        "point-goal / Zero (seeds 0, 1)",
+        "point-goal / Nan (seeds 0, 1)",
+    ]
+    assert {(r.cell.method, r.status) for r in iterate_records(tmp_path / "runs")} == {
+        ("Zero", "failed"),
+        ("Nan", "failed"),
+    }
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: an adapter whose constructor raises ends the whole run as an `unexpected` error, code 1"
-)
 def test_an_adapter_that_cannot_be_constructed_is_bad_input(cli, tiny, bad, tmp_path):
     outcome = cli("run", "--suite", tiny(), "--adapter", bad("Init"), "--out", tmp_path / "runs", "--dry-run")
     assert outcome.code == 2

@@ -10,8 +10,6 @@ import pytest
 
 from omrl_bench.runner.records import iterate_records, read_cube, read_record
 
-JOBS = ("--jobs", 2)
-
 
 def living(processes):
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -58,10 +56,11 @@ def output(tmp_path):
     return lambda: (tmp_path / "output").read_text()
 
 
-def test_ctrl_c_and_sigterm_end_the_workers_and_keep_what_is_done(begin, cli, held, tiny, tmp_path, undisturbed, output):
+def test_whatever_ends_a_run_the_same_command_goes_on(begin, cli, held, tiny, tmp_path, undisturbed, output):
+    """Ctrl-C, then kill -9 of the runner, then kill -9 of the worker, each in the middle of a training."""
     results = tmp_path / "runs"
     quick = f"{held.file}:Quick"
-    command = ("run", "--suite", tiny(), "--method", quick, "--method", held.reference, "--out", results, *JOBS)
+    command = ("run", "--suite", tiny(), "--method", quick, "--method", held.reference, "--out", results, "--jobs", 2)
     finished = results / "tiny/quick/point-goal/mixed/Quick/iql/seed-1.json"
 
     held.hold()
@@ -81,34 +80,12 @@ def test_ctrl_c_and_sigterm_end_the_workers_and_keep_what_is_done(begin, cli, he
     held.hold()
     process = begin(*command)
     held.wait_until_reached(process)
-    workers = workers_of(process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 130
-    assert living(workers) == []
-    assert "4 cells, 2 to run in 1 jobs" in output() and "interrupted" in output()
-    assert len(check_whole(results)) == 2
-
-    held.release()
-    outcome = cli(*command)
-    assert outcome.code == 0
-    assert "4 cells, 2 to run in 1 jobs" in outcome.words
-    assert finished.stat().st_mtime_ns == kept
-    check_same_numbers(results, undisturbed)
-    assert list((results / ".jobs").iterdir()) == []
-
-
-def test_kill_9_of_runner_and_of_worker(begin, cli, held, tiny, tmp_path, undisturbed, output):
-    results = tmp_path / "runs"
-    command = ("run", "--suite", tiny(), "--method", held.reference, "--out", results, *JOBS)
-
-    held.hold()
-    process = begin(*command)
-    held.wait_until_reached(process)
     orphans = workers_of(process)
     process.kill()
     process.wait()
     wait_for(lambda: living(orphans) == [], "an orphaned worker goes on", 5)
-    assert check_whole(results) == {}
+    assert "4 cells, 2 to run in 1 jobs" in output()
+    assert len(check_whole(results)) == 2
 
     held.hold()
     process = begin(*command)  # the dead run's lock is gone
@@ -117,10 +94,10 @@ def test_kill_9_of_runner_and_of_worker(begin, cli, held, tiny, tmp_path, undist
     worker.kill()
     assert process.wait(60) == 1
     records = check_whole(results)
-    assert set(records) == {("Held", 0), ("Held", 1)}
-    for record in records.values():
-        assert record.status == "failed"
-        assert record.error.startswith("the worker was ended by signal SIGKILL")
+    for seed in (0, 1):
+        assert records["Held", seed].status == "failed"
+        assert records["Held", seed].error.startswith("the worker was ended by signal SIGKILL")
+        assert records["Quick", seed].status == "complete"
     assert "1 failed; the same command tries them again:" in output()
     assert "point-goal / Held (seeds 0, 1): the worker was ended by signal SIGKILL" in output()
     assert "Traceback" not in output()
@@ -128,7 +105,45 @@ def test_kill_9_of_runner_and_of_worker(begin, cli, held, tiny, tmp_path, undist
     held.release()
     outcome = cli(*command)
     assert outcome.code == 0
+    assert "4 cells, 2 to run in 1 jobs" in outcome.words
+    assert finished.stat().st_mtime_ns == kept
     check_same_numbers(results, undisturbed)
+
+
+#: The real command, but its workers only say that they have started, and wait.
+IDLE_WORKERS = """
+import subprocess, sys
+from pathlib import Path
+from omrl_bench.cli.main import main
+from omrl_bench.runner import executor
+
+class Popen(subprocess.Popen):
+    def __init__(self, command, **options):
+        if "worker" in command:
+            program = f"import time; open({command[-1] + '.started'!r}, 'w'); time.sleep(600)"
+            command = [sys.executable, "-S", "-c", program, "worker"]
+        super().__init__(command, **options)
+
+executor.subprocess.Popen = Popen
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_the_workers(begin, held, tiny, tmp_path, output, number):
+    results = tmp_path / "runs"
+    reference = (f"{held.file}:Quick", held.reference)
+    process = begin(
+        "run", "--suite", tiny(), *(f"--method={r}" for r in reference), "--out", results, code=IDLE_WORKERS
+    )
+    wait_for(lambda: len(list((results / ".jobs").rglob("*.started"))) == 2, "the workers did not start")
+    workers = workers_of(process)
+    assert len(workers) == 2
+    process.send_signal(number)
+    assert process.wait(20) == 130
+    assert living(workers) == []
+    assert "interrupted; finished cells are kept" in output() and "Traceback" not in output()
+    assert check_whole(results) == {}
 
 
 def test_ctrl_c_before_training_is_no_traceback(cli, tiny, tmp_path, monkeypatch):
