@@ -1,6 +1,6 @@
 """FOCAL (Li et al., ICLR 2021): a deterministic encoder trained by an inverse-power distance metric loss.
 
-    L = 1{y_i = y_j} ||z_i - z_j||^2  +  1{y_i != y_j} beta / (||z_i - z_j||^n + epsilon),   n = 2     (FOCAL, eq. 6)
+    L = 1{y_i = y_j} ||z_i - z_j||^2  +  1{y_i != y_j} beta / (||z_i - z_j||^n + epsilon),   n = 2
 
 over all pairs of contexts of a meta-batch, positives and negatives each divided by their number.
 
@@ -11,6 +11,7 @@ Deviations
   reaches the encoder there either.
 * A context is one episode (the benchmark's unit), from which the loss draws i.i.d. transitions; the paper draws them
   from all episodes of the task. s' is always part of the context.
+* The backbone sees embeddings of whole episodes, with more transitions than the loss draws.
 * Backbone: the suite's choice; the paper's is BRAC.
 
 Privileges: none.
@@ -79,7 +80,7 @@ class Focal(TwoStage):
         return self.metric_loss(z, torch.from_numpy(labels)).sum()
 
     def metric_loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        """FOCAL eq. 6: z (R, C, latent), labels (R, C) -> (R,)."""
+        """FOCAL's distance metric loss: z (R, C, latent), labels (R, C) -> (R,)."""
         squared = (z[:, :, None] - z[:, None]).square().sum(dim=-1)
         same = labels[:, :, None] == labels[:, None]
         upper = torch.ones_like(same).triu(diagonal=1)  # each pair once

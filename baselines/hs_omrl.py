@@ -12,6 +12,8 @@ Deviations
   the paper writes it; u_p in the numerator is what pulls far positives. The public code detaches them and puts u_p
   outside the logarithm.
 * Two views of an episode are two random segments of half the horizon, thinned to `transitions` evenly spaced steps.
+* The aggregator is single-head self-attention with a residual connection, then the mean; the paper says "attention".
+* The backbone sees embeddings of whole episodes, which are longer than the views that the loss sees.
 * Backbone: the suite's choice; the paper's is IQL.
 
 Privileges: none.

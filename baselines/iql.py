@@ -3,9 +3,11 @@
 Deviations
 * Q target is r + gamma (1 - d) V(s'), as in Kostrikov et al.; HS-OMRL's eq. 2 prints a Q(s', a') with the same
   expectation, and its public code leaves out the (1 - d).
+* Q is twin; eq. 1 and the advantage take the smaller of the two target Q values, as Kostrikov et al. do.
+* The three losses step together, from one batch, with one Adam.
 * The policy is a Gaussian with a tanh mean and a deviation that does not depend on the state.
 * Rewards are divided by their standard deviation over the training data, so that one advantage temperature
-  serves all families.
+  serves all families. Preset `paper` keeps the paper's 3.0, which there belongs to raw rewards.
 
 Gradients: z receives the gradient of the Q loss only; value and policy see z detached.
 """

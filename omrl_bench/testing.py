@@ -119,7 +119,12 @@ def check_adapter(
     ]
     passed("acts: right shape, finite, within the limits")
     again = _call("the policy", lambda: trial.actions(policies[0]))
-    _same(acted[0], again, "after reset, the same policy in the same context acts differently; reset must forget all")
+    _same(
+        acted[0],
+        again,
+        "after reset, the same policy in the same context acts differently: reset must forget all, and randomness must "
+        "start again from the policy's seed",
+    )
     passed("forgets on reset")
     second = _call("fit", trial.fit)
     _same(acted[0], trial.actions(second.policy(SEEDS[0])), "two fits with the same seed act differently")

@@ -57,26 +57,35 @@ def evaluate(
     returns = np.zeros(lanes)
     running = np.ones(lanes, dtype=bool)
     for _ in range(family.horizon):
-        actions = check_actions(policy.act(observations.astype(np.float32)), lanes, family)
+        # a lane that has ended is shown zeros: what its simulator goes on doing is nobody's business
+        shown = np.where(running[:, None], observations, 0.0).astype(np.float32)
+        actions = check_actions(policy.act(shown), running, family)
         following, rewards, terminated, _ = env.step(actions)
         policy.observe(_one_step(observations, actions, rewards, following, terminated, running, context))
-        returns += rewards * running
+        returns[running] += rewards[running]
         running &= ~terminated
         observations = following
     policy.end_episode()
     return returns.reshape(len(tasks), draws)
 
 
-def check_actions(actions: np.ndarray, lanes: int, family: Family) -> np.ndarray:
-    """Return the actions, or raise :class:`PolicyError` saying what is wrong with them."""
-    expected = (lanes, family.action_size)
+def check_actions(actions: np.ndarray, running: np.ndarray, family: Family) -> np.ndarray:
+    """Return the actions, clipped to the limits, or raise :class:`PolicyError` saying what is wrong with them.
+
+    Args:
+        actions: What the policy returned.
+        running: (lanes,) bool; an ended lane's action does not matter and becomes 0.
+        family: The family.
+    """
+    expected = (len(running), family.action_size)
     if not isinstance(actions, np.ndarray) or actions.shape != expected:
         got = f"shape {actions.shape}" if isinstance(actions, np.ndarray) else f"a {type(actions).__name__}"
         raise PolicyError(f"act returned {got}; expected a NumPy array of shape {expected} (lanes, action size)")
-    if not np.isfinite(actions).all():
-        lane = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
-        raise PolicyError(f"act returned NaN or infinity in lane {lane}")
-    return actions
+    wrong = running & ~np.isfinite(actions).all(axis=1)
+    if wrong.any():
+        raise PolicyError(f"act returned NaN or infinity in lane {int(wrong.argmax())}")
+    limit = family.action_limit
+    return np.where(running[:, None], np.clip(actions, -limit, limit), 0.0)
 
 
 def _one_step(
@@ -89,11 +98,11 @@ def _one_step(
     context: Transitions,
 ) -> Transitions:
     return Transitions(
-        observations=observations[:, None].astype(np.float32),
+        observations=np.where(running[:, None], observations, 0.0)[:, None].astype(np.float32),
         actions=actions[:, None].astype(np.float32),
-        rewards=rewards[:, None].astype(np.float32),
-        next_observations=following[:, None].astype(np.float32),
-        terminated=terminated[:, None],
+        rewards=np.where(running, rewards, 0.0)[:, None].astype(np.float32),
+        next_observations=np.where(running[:, None], following, 0.0)[:, None].astype(np.float32),
+        terminated=(terminated & running)[:, None],
         valid=running[:, None].copy(),
         descriptors=context.descriptors,
     )

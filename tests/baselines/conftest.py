@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
+from omrl_bench.api import Budget, Setup, TaskSpace
 from omrl_bench.baselines.controls import Oracle, TaskBlind
 from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.hs_omrl import HardSampling, SupervisedContrastive
 from omrl_bench.baselines.pearl import Pearl
-
-from omrl_bench.api import Budget, Setup, TaskSpace
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.meta_dataset import MetaDataset

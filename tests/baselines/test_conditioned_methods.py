@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+
+from omrl_bench.api import Budget, Setup
 from omrl_bench.baselines.conditioned import Conditioned, NoConfig, fit_backbone, resolve
 from omrl_bench.baselines.controls import Oracle, TaskBlind
 from omrl_bench.baselines.focal import Focal, FocalConfig
@@ -16,8 +18,6 @@ from omrl_bench.baselines.hs_omrl import HardSampling, HSConfig, SupervisedContr
 from omrl_bench.baselines.iql import IQL, IQLConfig
 from omrl_bench.baselines.pearl import Pearl
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
-
-from omrl_bench.api import Budget, Setup
 
 SEEDS = (3, 5, 11)
 TWO_STAGE = (Focal, SupervisedContrastive, HardSampling)

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from omrl_bench.baselines.controls import BehaviourControl, BehaviourPolicy, Oracle, Random, TaskBlind
-from omrl_bench.baselines.iql import IQL
-from omrl_bench.protocols.given_context import evaluate
 
 from omrl_bench.api import Budget, Setup
+from omrl_bench.baselines.controls import BehaviourControl, BehaviourPolicy, Oracle, Random, TaskBlind
+from omrl_bench.baselines.iql import IQL
 from omrl_bench.data.contexts import gather
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
+from omrl_bench.protocols.given_context import evaluate
 
 
 def untrained(cls, space, data=None):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
 

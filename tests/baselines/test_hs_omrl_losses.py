@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
+
 from omrl_bench.baselines.hs_omrl import AttentionEncoder, HardSampling, SupervisedContrastive
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
-from torch.nn.functional import normalize
 
 R, C, D = 3, 8, 5
 LABELS = torch.tensor([[0, 1, 1, 0, 2, 2, 0, 1], [3, 3, 3, 3, 4, 4, 5, 5], [0, 1, 2, 3, 0, 1, 2, 3]])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from omrl_bench.baselines.iql import IQL, IQLConfig
 from omrl_bench.baselines.networks import SeedLinear
 from omrl_bench.baselines.training import Batch, seed_generators

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+
 from omrl_bench.baselines.controls import Oracle, TaskBlind
 from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.hs_omrl import HardSampling
-from omrl_bench.protocols.given_context import evaluate
-
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.manifest import read_manifest
+from omrl_bench.protocols.given_context import evaluate
 
 SEEDS = (0, 1)
 DRAWS = 3

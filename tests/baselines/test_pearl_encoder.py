@@ -3,16 +3,16 @@
 from itertools import pairwise
 
 import numpy as np
-import omrl_bench.baselines.pearl as pearl_module
 import pytest
 import torch
-from omrl_bench.baselines.iql import IQL
-from omrl_bench.baselines.pearl import GaussianEncoder, Pearl, PearlConfig, kl_divergence
-from omrl_bench.baselines.training import Scale, seed_generators
 from torch.distributions import Normal
 from torch.nn.functional import softplus
 
+import omrl_bench.baselines.pearl as pearl_module
 from omrl_bench.api import Budget
+from omrl_bench.baselines.iql import IQL
+from omrl_bench.baselines.pearl import GaussianEncoder, Pearl, PearlConfig, kl_divergence
+from omrl_bench.baselines.training import Scale, seed_generators
 
 R, C, N, FEATURES, LATENT = 3, 2, 5, 7, 3
 

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from omrl_bench.baselines.focal import MeanEncoder
 from omrl_bench.baselines.hs_omrl import AttentionEncoder, HSConfig
 from omrl_bench.baselines.iql import IQL, IQLConfig
 from omrl_bench.baselines.networks import SeedLinear, SelfAttention, masked_mean, mlp, take_seed
 from omrl_bench.baselines.pearl import GaussianEncoder, PearlConfig
 from omrl_bench.baselines.training import seed_generators
-from torch import nn
 
 FEATURES = 7
 SEEDS = (4, 0, 9)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from omrl_bench.baselines.training import Batches, LatentPolicy, Scale, load_tensors, save_tensors, seed_generators
 
+from omrl_bench.baselines.training import Batches, LatentPolicy, Scale, load_tensors, save_tensors, seed_generators
 from omrl_bench.data.meta_dataset import MetaDataset
 
 SEEDS = (4, 0, 9)

@@ -1,15 +1,15 @@
 """The two stages: what each trains, and the embeddings between them."""
 
 import numpy as np
-import omrl_bench.baselines.two_stage as two_stage
 import pytest
 import torch
+
+import omrl_bench.baselines.two_stage as two_stage
+from omrl_bench.api import Budget
 from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.hs_omrl import HardSampling
 from omrl_bench.baselines.networks import take_seed
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
-
-from omrl_bench.api import Budget
 from omrl_bench.data.meta_dataset import MetaDataset
 
 

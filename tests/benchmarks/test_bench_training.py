@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from omrl_bench.baselines.iql import IQL, IQLConfig
 from omrl_bench.baselines.training import Batch, adam, seed_generators, step
 
