@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -90,7 +91,7 @@ class _LiveWatcher:
         self._progress.update(self._all, completed=sum(self._remaining.fractions.values()), note=self._remaining.note())
 
     def finished(self, job: Job, seconds: float, error: str | None) -> None:
-        self.progressed(job, f"[red]failed[/]: {error}" if error else "done", 1.0)
+        self.progressed(job, f"[red]failed[/]: {escape(error)}" if error else "done", 1.0)
         self._progress.stop_task(self._bars[job.label])
 
 

@@ -1,0 +1,276 @@
+"""Suite files: schema, errors that name the file and the key, presets, fingerprints."""
+
+import tomllib
+from importlib import resources
+
+import pytest
+
+from omrl_bench.errors import InputError
+from omrl_bench.protocols.suite import Suite, check_seeds, load_suite, parse_suite, suite_names
+
+TEXT = """
+name = "mine"
+version = 3
+title = "Mine"
+families = ["point-goal"]
+datasets = ["mixed"]
+methods = ["focal", "pearl"]
+backbones = ["iql"]
+default_preset = "quick"
+
+[protocol]
+kind = "given-context"
+
+[presets.quick]
+seeds = [0, 1]
+qualities = ["high", "low"]
+updates = 10
+encoder_updates = 0
+evaluations = 0
+time_limit = 60
+job_seconds = 1.5
+
+[presets.standard]
+seeds = [4, 2]
+qualities = ["random"]
+updates = 20
+encoder_updates = 5
+evaluations = 3
+time_limit = 60
+job_seconds = 2
+"""
+
+
+def parse(*replacements):
+    text = TEXT
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    return parse_suite(text, "mine.toml")
+
+
+def message(*replacements):
+    with pytest.raises(InputError) as caught:
+        parse(*replacements)
+    text = str(caught.value)
+    assert text.startswith("mine.toml: ") and "\n" not in text
+    return text.removeprefix("mine.toml: ")
+
+
+def test_a_suite_is_read():
+    suite = parse()
+    assert (suite.name, suite.version, suite.families, suite.methods) == (
+        "mine",
+        3,
+        ("point-goal",),
+        ("focal", "pearl"),
+    )
+    assert (suite.protocol.draws, suite.protocol.unit, suite.protocol.split) == (10, "episode", "test")
+    name, preset = suite.preset(None)
+    assert (name, preset.seeds, preset.updates) == ("quick", (0, 1), 10)
+    assert suite.preset("standard")[1].seeds == (4, 2)
+
+
+def test_unknown_preset():
+    with pytest.raises(InputError, match="unknown preset of suite 'mine' 'standrad'; did you mean 'standard'"):
+        parse().preset("standrad")
+
+
+def test_a_suite_cannot_be_changed():
+    suite = parse()
+    with pytest.raises(ValueError, match="frozen"):
+        suite.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("version = 3", "version =", "not valid TOML: Invalid value (at line 3, column 10)"),
+        ("version = 3", "version = 3\nversion = 4", "not valid TOML: "),
+        ('name = "mine"', "", "key 'name': Field required"),
+        ('kind = "given-context"', "", "key 'protocol.kind': Field required"),
+        ("job_seconds = 1.5", "", "key 'presets.quick.job_seconds': Field required"),
+        ("title", "titel", "key"),
+        ("title", 'subtitle = ""\ntitle', "unknown key 'subtitle'"),
+        ("[protocol]", "[protocol]\ndraw = 3", "unknown key 'protocol.draw'"),
+        ("updates = 10", "updates = 10\nupdate = 10", "unknown key 'presets.quick.update'"),
+        ("[presets.standard]", "[presets.standard]\nwidth = 3", "unknown key 'presets.standard.width'"),
+        ("version = 3", "version = 'three'", "key 'version': "),
+        ("version = 3", "version = -1", "key 'version': "),
+        ("updates = 10", "updates = 1.5", "key 'presets.quick.updates': "),
+        ("updates = 10", "updates = 0", "key 'presets.quick.updates': "),
+        ("encoder_updates = 0", "encoder_updates = -1", "key 'presets.quick.encoder_updates': "),
+        ("evaluations = 0", "evaluations = -1", "key 'presets.quick.evaluations': "),
+        ("time_limit = 60", "time_limit = 0", "key 'presets.quick.time_limit': "),
+        ("job_seconds = 1.5", "job_seconds = 0", "key 'presets.quick.job_seconds': "),
+        ('["high", "low"]', '["high", "lwo"]', "key 'presets.quick.qualities.1': "),
+        ('["mixed"]', '["mixd"]', "key 'datasets.0': "),
+        ('["mixed"]', "[]", "key 'datasets': "),
+        ('["point-goal"]', "[]", "key 'families': "),
+        ('["point-goal"]', '"point-goal"', "key 'families': "),
+        ('["focal", "pearl"]', "[]", "key 'methods': "),
+        ('["focal", "pearl"]', "[3]", "key 'methods.0': "),
+        ('["iql"]', "[]", "key 'backbones': "),
+        ("given-context", "give-context", "key 'protocol.kind': "),
+        ("[protocol]", "[protocol]\ndraws = 0", "key 'protocol.draws': "),
+        ("[protocol]", "[protocol]\ndraws = 1000", "key 'protocol.draws': "),
+        ("[protocol]", "[protocol]\nsplit = 'train'", "key 'protocol.split': "),
+        ("[0, 1]", "[0, 1, 0]", "key 'presets.quick.seeds': seed 0 is given twice"),
+        ("[0, 1]", "[0, -1]", "key 'presets.quick.seeds': seed -1 is negative"),
+        ("[0, 1]", "[]", "key 'presets.quick.seeds': no seeds"),
+        ("[0, 1]", "['a']", "key 'presets.quick.seeds.0': "),
+    ],
+)
+def test_errors_name_the_file_and_the_key(old, new, words):
+    assert message((old, new)).startswith(words)
+
+
+@pytest.mark.parametrize("value", ['"10"', "true", "10.0"])
+def test_numbers_are_numbers(value):
+    assert message(("updates = 10", f"updates = {value}")).startswith("key 'presets.quick.updates': ")
+
+
+def test_qualities_are_at_least_one():
+    assert message(('["high", "low"]', "[]")).startswith("key 'presets.quick.qualities'")
+
+
+@pytest.mark.parametrize(
+    ("key", "old"),
+    [
+        ("families", '["point-goal"]'),
+        ("datasets", '["mixed"]'),
+        ("backbones", '["iql"]'),
+        ("presets.quick.qualities", '["high", "low"]'),
+    ],
+)
+def test_names_are_given_once(key, old):
+    first = old.strip("[]").split(",")[0]
+    assert message((old, f"[{first}, {first}]")).startswith(f"key '{key}'")
+
+
+def test_no_more_draws_than_there_are():
+    from omrl_bench.data.contexts import DRAWS
+
+    parse(("[protocol]", f"[protocol]\ndraws = {DRAWS}"))
+    assert message(("[protocol]", f"[protocol]\ndraws = {DRAWS + 1}")).startswith("key 'protocol.draws'")
+
+
+def test_datasets_are_those_that_can_be_built():
+    from omrl_bench.data.store import QUALITIES
+
+    for quality in QUALITIES:
+        assert parse(('["mixed"]', f'["{quality}"]')).datasets == (quality,)
+    assert message(('["mixed"]', '["medium"]')).startswith("key 'datasets.0': Input should be 'mixed'")
+
+
+def test_default_preset_exists():
+    words = message(('default_preset = "quick"', 'default_preset = "quik"'))
+    assert "default_preset" in words and "'quik'" in words and "quick" in words
+
+
+@pytest.mark.parametrize("name", ["", "../elsewhere", "/tmp/elsewhere", "report"])
+def test_a_name_is_a_folder_of_its_own(name):
+    assert message(('name = "mine"', f'name = "{name}"')).startswith("key 'name'")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (5, 3, 1), (10**12,)])
+def test_seeds_that_are_right(seeds):
+    assert check_seeds(seeds) == seeds
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"), [((), "no seeds"), ((1, -2), "seed -2 is negative"), ((4, 0, 4), "seed 4 is given twice")]
+)
+def test_seeds_that_are_wrong(seeds, words):
+    with pytest.raises(ValueError, match=words):
+        check_seeds(seeds)
+
+
+CHANGES = [
+    ("version = 3", "version = 4"),
+    ('name = "mine"', 'name = "yours"'),
+    ("updates = 10", "updates = 11"),
+    ("encoder_updates = 0", "encoder_updates = 1"),
+    ("evaluations = 0", "evaluations = 1"),
+    ('["high", "low"]', '["low", "high"]'),
+    ('["high", "low"]', '["high"]'),
+    ("[protocol]", "[protocol]\ndraws = 11"),
+    ("[protocol]", "[protocol]\nsplit = 'extrapolation'"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[1][:20])
+def test_fingerprint_follows_what_changes_numbers(change):
+    assert parse(change).fingerprint("quick") != parse().fingerprint("quick")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("[0, 1]", "[0, 1, 2]"),
+        ("time_limit = 60", "time_limit = 70"),
+        ("job_seconds = 1.5", "job_seconds = 7"),
+        ("Mine", "Ours"),
+        ('["focal", "pearl"]', '["focal"]'),
+        ('["point-goal"]', '["point-goal", "cheetah-vel"]'),
+        ("updates = 20", "updates = 21"),  # of the other preset
+        ("[protocol]", "[protocol]\ndraws = 10"),  # the default, said aloud
+        ('default_preset = "quick"', 'default_preset = "standard"'),
+    ],
+    ids=lambda change: change[1][:20],
+)
+def test_fingerprint_leaves_out_the_rest(change):
+    assert parse(change).fingerprint("quick") == parse().fingerprint("quick")
+
+
+def test_fingerprints_of_presets_differ():
+    assert parse().fingerprint("quick") != parse().fingerprint("standard")
+
+
+def test_suites_that_come_with_the_package():
+    assert "shift" in suite_names()
+    for name in suite_names():
+        suite = load_suite(name)
+        assert suite.name == name
+        assert {"quick", "standard"} <= set(suite.presets) and suite.default_preset == "quick"
+        for preset in suite.presets.values():
+            assert preset.job_seconds < preset.time_limit
+
+
+def test_shift_is_what_the_issue_asks_for():
+    suite = load_suite("shift")
+    assert suite.families == ("point-goal", "cheetah-vel")
+    assert {"random", "behaviour", "task-blind", "oracle", "focal", "pearl", "hs-scl", "hs-hard"} == set(suite.methods)
+    assert len(suite.presets["quick"].seeds) == 3 and suite.presets["quick"].qualities == ("high", "low")
+    assert len(suite.presets["standard"].seeds) == 5
+
+
+def test_every_suite_file_is_plain_toml():
+    for file in resources.files("omrl_bench.protocols").iterdir():
+        if file.name.endswith(".toml"):
+            assert Suite.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))).name + ".toml" == file.name
+
+
+def test_load_by_path_and_by_name(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TEXT)
+    assert load_suite(str(path)) == parse()
+    with pytest.raises(InputError, match=r"suite file .*absent\.toml does not exist"):
+        load_suite(str(tmp_path / "absent.toml"))
+    with pytest.raises(InputError, match="unknown suite 'shfit'; did you mean 'shift'"):
+        load_suite("shfit")
+
+
+def test_errors_of_a_file_name_its_path(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TEXT.replace("version", "versoin"))
+    with pytest.raises(InputError) as caught:
+        load_suite(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(TEXT.replace("Mine", "Für mich").encode("latin-1"))
+    with pytest.raises(InputError, match=r"mine\.toml: "):
+        load_suite(str(path))

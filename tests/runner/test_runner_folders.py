@@ -1,0 +1,194 @@
+"""Results folders and data folders that are not as they should be: one clear line, exit code 2, nothing lost."""
+
+import fcntl
+import json
+import os
+import shutil
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from omrl_bench.data.store import Episodes, file_hash
+from omrl_bench.envs.families import get_family
+
+
+def check_refused(outcome, *words):
+    """Exit code 2 and one line with these words."""
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1, outcome.err
+    for word in words:
+        assert str(word) in outcome.err
+    assert "start" not in outcome.out
+
+
+@pytest.fixture
+def minari(datasets, tmp_path, monkeypatch):
+    """A copy of the data folder, to be damaged; the folder of its only dataset."""
+    # links are cheap; whoever changes a file puts a new one in its place
+    root = tmp_path / "minari"
+    shutil.copytree(datasets, root, copy_function=os.link)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    return root / "omrl" / "point-goal" / "mixed-v0"
+
+
+@pytest.fixture
+def run(cli, tiny, tmp_path, minari, monkeypatch):
+    def execute(*arguments):
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(minari.parents[2]))
+        suite = tiny()
+        return cli("run", "--suite", suite, "--method", "random", "--out", tmp_path / "runs", *arguments)
+
+    return execute
+
+
+def replace(path, content):
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_results_folder_below_a_file(cli, tiny, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    check_refused(cli("run", "--suite", tiny(), "--out", tmp_path / "file" / "runs"), tmp_path / "file", "not writable")
+    check_refused(cli("run", "--suite", tiny(), "--out", tmp_path / "file"), tmp_path / "file", "not writable")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_results_folder_without_permission(cli, tiny, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    check_refused(cli("run", "--suite", tiny(), "--out", tmp_path / "closed"), "not writable: Permission denied")
+
+
+def test_two_runs_on_one_results_folder(cli, tiny, results):
+    before = {p: p.stat().st_mtime_ns for p in results.rglob("seed-*")}
+    command = ("run", "--suite", tiny(), "--method", "random", "--out", results, "--rerun", "all")
+    with (results / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        check_refused(cli(*command), f"another run is using {results}", "--out")
+        assert "complete" in cli(*command, "--dry-run").words  # looking is allowed
+        assert "4 complete" in cli("status", "--suite", tiny(), "--out", results).words
+    assert before == {p: p.stat().st_mtime_ns for p in results.rglob("seed-*")}
+    assert cli("run", "--suite", tiny(), "--out", results).code == 0  # the lock went with its holder
+
+
+def test_data_folder_below_a_file(cli, tiny, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "file" / "minari"))
+    outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs")
+    check_refused(outcome, "cannot write to the data folder", tmp_path / "file" / "minari")
+
+
+@pytest.mark.parametrize("name", ["data/main_data.hdf5", "packed.safetensors"])
+def test_truncated_dataset(run, minari, name):
+    path = minari / name
+    whole = path.read_bytes()
+    replace(path, whole[: len(whole) // 2])
+    check_refused(run(), path, "truncated or changed", "omrl-bench data build point-goal --quality mixed --force")
+
+
+@pytest.mark.parametrize("name", ["data/main_data.hdf5", "packed.safetensors"])
+def test_dataset_with_a_file_missing(run, minari, name):
+    (minari / name).unlink()
+    check_refused(run(), minari / name, "missing")
+
+
+def test_one_changed_byte_is_noticed(run, minari):
+    path = minari / "packed.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    replace(path, bytes(content))
+    check_refused(run(), path, "changed since it was built")
+
+
+def test_foreign_dataset(run, minari):
+    """Somebody else's Minari dataset of that name is not read, and not overwritten."""
+    (minari / "receipt.json").unlink()
+    check_refused(run(), minari, "was not built by omrl-bench", "move it away")
+    assert (minari / "data" / "main_data.hdf5").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2", b'{"family": "point-goal"}'])
+def test_garbled_receipt(run, minari, content):
+    replace(minari / "receipt.json", content)
+    check_refused(run(), minari / "receipt.json", "damaged", "--force")
+
+
+def test_receipt_that_is_no_text(run, minari):
+    replace(minari / "receipt.json", b"\xff\xfe")
+    check_refused(run(), minari / "receipt.json", "damaged")
+
+
+def test_dataset_of_another_definition_of_the_family(run, minari):
+    receipt = json.loads((minari / "receipt.json").read_text()) | {"family_fingerprint": "0123456789abcdef"}
+    replace(minari / "receipt.json", json.dumps(receipt).encode())
+    check_refused(run(), minari, "another definition of point-goal", "0123456789abcdef")
+
+
+def rewrite(minari, change):
+    """Change a dataset's arrays and make its receipt consistent with them."""
+    arrays = load_file(minari / "packed.safetensors")
+    change(arrays)
+    packed = minari / "packed.safetensors"
+    packed.unlink()
+    save_file(arrays, packed)
+    receipt = json.loads((minari / "receipt.json").read_text())
+    receipt |= {"packed": file_hash(packed), "content": Episodes(**arrays).content_hash()}
+    replace(minari / "receipt.json", json.dumps(receipt).encode())
+
+
+def test_dataset_whose_content_differs_from_its_manifest(run, minari, tmp_path):
+    def worsen(arrays):
+        arrays["rewards"][arrays["offsets"][45 * 7] : arrays["offsets"][45 * 8]] -= 1  # task 7
+
+    rewrite(minari, worsen)
+    check_refused(run(), minari, "differs from its manifest", "task 7's mean return", "--force")
+    assert not list((tmp_path / "runs").rglob("*.json"))
+
+
+def test_dataset_with_an_episode_less_differs_from_its_manifest(run, minari):
+    def shorten(arrays):
+        for name in ("tasks", "behaviours", "seeds"):
+            arrays[name] = arrays[name][:-1].copy()
+        arrays["offsets"] = arrays["offsets"][:-1].copy()
+
+    rewrite(minari, shorten)
+    check_refused(run(), "differs from its manifest", "has 44 episodes, the canonical dataset 45")
+
+
+def test_dataset_that_rounds_differently_is_equivalent(cli, tiny, minari, results, monkeypatch):
+    """As from another processor: other bytes, the same returns. It trains, and canonical records stay complete."""
+    from omrl_bench.protocols.suite import load_suite
+    from omrl_bench.runner.plan import inspect_cells, make_jobs, prepare_data, select
+
+    def nudge(arrays):
+        arrays["rewards"] *= 1 + 1e-6
+
+    rewrite(minari, nudge)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(minari.parents[2]))
+    selection = select(load_suite(str(tiny())), methods=["random"])
+    statuses = prepare_data(selection, 1, pytest.fail)
+    assert statuses == {("point-goal", "mixed"): "equivalent"}
+    cells = inspect_cells(selection, results)
+    assert [planned.state for planned in cells] == ["complete", "complete"]
+    (job,) = make_jobs(selection, cells, "all", statuses, results, 1)
+    assert job.dataset_status == "equivalent"
+    receipt = json.loads((minari / "receipt.json").read_text())
+    assert job.hashes.dataset == receipt["content"]
+
+
+def test_missing_dataset_is_built_first_and_said(cli, tiny, tmp_path, monkeypatch):
+    """The real build is exercised by the fixture; here, that run asks for it, and for nothing else."""
+    import omrl_bench.data.manifest as manifest
+
+    asked = []
+
+    def build(family, quality, threads):
+        asked.append((family, quality))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "build_dataset", build)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs")
+    assert asked == [(get_family("point-goal"), "mixed")]
+    assert "data: building omrl/point-goal/mixed-v0" in outcome.out
+    assert outcome.code == 130

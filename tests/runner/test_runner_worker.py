@@ -1,0 +1,228 @@
+"""What a worker does with its job, in this process."""
+
+import pytest
+import torch
+
+from omrl_bench.protocols.suite import load_suite
+from omrl_bench.runner import worker
+from omrl_bench.runner.job import Progress, read_job, write_job
+from omrl_bench.runner.plan import inspect_cells, make_jobs, select
+from omrl_bench.runner.records import iterate_records, read_cube
+
+SEQUENTIAL = '''
+import numpy as np
+
+from omrl_bench.api import Algorithm, MetaPolicy
+
+
+class Still(MetaPolicy):
+    def reset(self, lanes):
+        pass
+
+    def condition(self, context):
+        pass
+
+    def act(self, observations, explore=False):
+        return np.zeros((len(observations), 2), np.float32)
+
+
+class Sequential(Algorithm):
+    """Trains one seed after the other, as the contract allows, and reports after each update, as it demands."""
+
+    def fit(self, data, budget, seeds, log):
+        self.trained = {}
+        for seed in seeds:
+            for update in range(budget.updates):
+                log("policy", update + 1, budget.updates)
+            self.trained[seed] = Still()
+
+    def policy(self, seed):
+        return self.trained[seed]
+
+    def save(self, folder):
+        pass
+
+    def load(self, folder):
+        self.trained = {3: Still(), 7: Still()}
+
+
+class OneByOne(Sequential):
+    """The same, and it says which seed it reports of."""
+
+    def fit(self, data, budget, seeds, log):
+        self.trained = {}
+        for seed in seeds:
+            self.trained[seed] = Still()
+            for update in range(budget.updates):
+                log("policy", update + 1, budget.updates, seeds=[seed])
+
+
+class Thief(Sequential):
+    """Reads what it did not declare."""
+
+    def fit(self, data, budget, seeds, log):
+        data.descriptors
+
+
+class Configured(Sequential):
+    def fit(self, data, budget, seeds, log):
+        self.trained = {seed: Still() for seed in seeds}
+
+    def configuration(self):
+        return {"rate": np.float32(0.1)}
+'''
+
+
+@pytest.fixture
+def job(tiny, datasets, monkeypatch, tmp_path):
+    """job(reference) -> the one job of a method, not yet run."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+    results = tmp_path / "runs"
+
+    def make(reference, **changes):
+        selection = select(load_suite(str(tiny())), methods=[reference])
+        cells = inspect_cells(selection, results)
+        (made,) = make_jobs(selection, cells, "stale", {("point-goal", "mixed"): "canonical"}, results, 1)
+        return made.model_copy(update=changes)
+
+    return make
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a job here: its records by seed, and the progress it reported."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
+    reports = []
+
+    def keep(path, content):
+        reports.append(Progress.model_validate_json(content))
+
+    monkeypatch.setattr(worker, "write_atomically", keep)
+
+    def execute(job):
+        worker.run_job(job, tmp_path / "job.json")
+        return {record.cell.seed: record for record in iterate_records(job.results)}, reports
+
+    yield execute
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def sequential(tmp_path):
+    (tmp_path / "sequential.py").write_text(SEQUENTIAL)
+    return lambda name: f"{tmp_path / 'sequential.py'}:{name}"
+
+
+def test_job_file_survives_the_round_trip(job, bad, tmp_path):
+    made = job(bad("Zero"))
+    write_job(tmp_path / "job.json", made)
+    assert read_job(tmp_path / "job.json") == made
+
+
+def test_progress_never_goes_back(job, run, held):
+    records, reports = run(job(f"{held.file}:Quick"))
+    assert [r.status for r in records.values()] == ["complete", "complete"]
+    fractions = [report.fraction for report in reports]
+    assert len(fractions) > 100 and fractions == sorted(fractions)
+    assert {report.stage for report in reports} == {"policy", "evaluation"}
+    assert fractions[0] >= 0 and fractions[-1] <= 1
+
+
+def test_curve_has_as_many_points_as_the_preset_asks_for(job, run, held):
+    made = job(f"{held.file}:Quick")
+    records, _ = run(made.model_copy(update={"preset": made.preset.model_copy(update={"evaluations": 4})}))
+    assert [point.step for point in records[0].curve] == [25, 50, 75, 100]
+    # the second seed trains in the second half: until then its policy, and so its score, is what it was at the start
+    assert records[1].curve[0].score == records[1].curve[1].score != records[1].curve[3].score
+
+
+def test_a_learning_method_is_better_with_good_contexts(job, run, held):
+    """The adapter of these tests really learns: it moves towards where the context ended."""
+    records, _ = run(job(f"{held.file}:Quick"))
+    for record in records.values():
+        assert record.metrics["high"].score > 20
+        assert record.metrics["high"].score > record.metrics["low"].score
+
+
+def test_undeclared_privilege_fails_the_cell_in_words(job, run, sequential):
+    records, _ = run(job(sequential("Thief")))
+    for record in records.values():
+        assert record.status == "failed"
+        assert record.error.startswith("PrivilegeError: the method reads 'descriptors' without declaring it")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Nan", "PolicyError: act returned NaN or infinity in lane 0"),
+        (
+            "Shape",
+            "PolicyError: act returned shape (40, 1); expected a NumPy array of shape (40, 2) (lanes, action size)",
+        ),
+        ("Raises", "RuntimeError: the matrix is singular (bad.py:"),
+        ("Init", "RuntimeError: no licence found (bad.py:"),
+    ],
+)
+def test_what_goes_wrong_is_in_the_record(job, run, bad, name, words):
+    made = job(bad("Zero"))
+    made = made.model_copy(update={"target": made.target.replace("Zero", name)})
+    records, _ = run(made)
+    assert set(records) == {0, 1}
+    for record in records.values():
+        assert record.status == "failed" and record.error.startswith(words)
+        assert record.metrics == {} and record.trained_together == (0, 1)
+    assert list(made.results.rglob("*.npz")) == []
+
+
+def test_errors_become_one_short_line():
+    def fail(message):
+        try:
+            raise ValueError(message)
+        except ValueError as error:
+            return worker.describe(error)
+
+    assert fail("first\nsecond").startswith("ValueError: first (test_runner_worker.py:")
+    assert fail("").startswith("ValueError: no message (")
+    assert len(fail("x" * 5000)) <= 600
+
+
+def test_returns_are_undiscounted_sums_of_the_environment(job, run, bad):
+    made = job(bad("Zero"))
+    run(made)
+    cubes = [read_cube(cell.cube_path(made.results)) for cell in made.cells]
+    # point-goal starts at the origin and standing still earns the same everywhere: every return is -60 goal distances
+    for cube in cubes:
+        assert cube.returns == pytest.approx(-60, abs=1e-3)
+
+
+def test_a_method_that_passes_smoke_and_trains_seed_by_seed_runs(job, run, sequential):
+    from omrl_bench.registry import load_class
+    from omrl_bench.testing import AdapterError, check_adapter
+
+    made = job(sequential("Sequential"))
+    try:
+        check_adapter(load_class(made.target))
+    except AdapterError:
+        return  # told beforehand
+    records, _ = run(made)
+    assert [record.error for record in records.values()] == [None, None]
+
+
+def test_configuration_that_is_no_json_is_said_before_training(cli, tiny, sequential, tmp_path):
+    """By the plan of a run and by `smoke`."""
+    from omrl_bench.registry import load_class
+    from omrl_bench.testing import AdapterError, check_adapter
+
+    out = tmp_path / "runs"
+    outcome = cli("run", "--suite", tiny(), "--adapter", sequential("Configured"), "--out", out, "--dry-run")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert "Configured cannot say its configuration(): TypeError" in outcome.err
+    with pytest.raises(AdapterError, match=r"configuration\(\) must return what JSON can hold"):
+        check_adapter(load_class(sequential("Configured")))
+
+
+def test_a_method_that_trains_seed_by_seed_may_say_which(job, run, sequential):
+    records, _ = run(job(sequential("OneByOne")))
+    assert [record.error for record in records.values()] == [None, None]
+    assert [point.step for point in records[0].curve] == [point.step for point in records[1].curve] == [2, 4]
