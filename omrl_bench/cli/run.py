@@ -58,24 +58,25 @@ def run(
     """
     from omrl_bench.cli.display import make_watcher, print_plan
     from omrl_bench.protocols.suite import load_suite
-    from omrl_bench.runner import run as running
-    from omrl_bench.runner.plan import select
+    from omrl_bench.runner.executor import run_jobs
+    from omrl_bench.runner.plan import prepare_data, select
+    from omrl_bench.runner.run import locked, make_plan
 
     definition = load_suite(suite)
     chosen = [*(method or []), *(adapter or [])] if method else [*definition.methods, *(adapter or [])]
     selection = select(definition, preset, family or (), chosen, parse_seeds(seeds))
     slots = jobs or os.cpu_count() or 1
     if dry_run:
-        print_plan(running.make_plan(selection, out, _rerun(rerun), slots, _unknown_statuses(selection)), selection)
+        print_plan(make_plan(selection, out, _rerun(rerun), slots, _unknown_statuses(selection)), selection)
         return
     signal.signal(signal.SIGTERM, _interrupt)
-    with running.locked(out):
-        statuses = running.data_statuses(selection, lambda text: typer.echo(f"data: {text}"))
-        plan = running.make_plan(selection, out, _rerun(rerun), slots, statuses)
+    with locked(out):
+        statuses = prepare_data(selection, os.cpu_count() or 1, lambda text: typer.echo(f"data: {text}"))
+        plan = make_plan(selection, out, _rerun(rerun), slots, statuses)
         print_plan(plan, selection)
         try:
             with make_watcher(plan) as watcher:
-                errors = running.execute(plan, watcher)
+                errors = run_jobs(plan.jobs, plan.slots, watcher)
         except KeyboardInterrupt:
             typer.echo("interrupted; finished cells are kept, the same command goes on from here", err=True)
             raise typer.Exit(INTERRUPTED) from None

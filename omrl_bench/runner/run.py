@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from omrl_bench.errors import InputError
-from omrl_bench.runner.executor import Watcher, run_jobs
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.plan import PlannedCell, Rerun, Selection, inspect_cells, make_jobs, prepare_data
+from omrl_bench.runner.plan import PlannedCell, Rerun, Selection, inspect_cells, make_jobs
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,6 @@ def make_plan(
     return Plan(cells, jobs, slots, waves * selection.preset.job_seconds)
 
 
-def execute(plan: Plan, watcher: Watcher) -> list[str]:
-    """Run the plan's jobs and return the errors of those that failed."""
-    return run_jobs(plan.jobs, plan.slots, watcher)
-
-
 @contextmanager
 def locked(results: Path) -> Iterator[None]:
     """Hold the results folder for one run.
@@ -66,8 +60,3 @@ def locked(results: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise InputError(f"another run is using {results}; wait for it, or choose another --out") from error
         yield
-
-
-def data_statuses(selection: Selection, announce: Callable[[str], None]) -> dict[tuple[str, str], str]:
-    """Build and check the datasets that a selection needs, with all cores."""
-    return prepare_data(selection, os.cpu_count() or 1, announce)

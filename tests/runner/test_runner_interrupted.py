@@ -150,7 +150,7 @@ def test_ctrl_c_before_training_is_no_traceback(cli, tiny, tmp_path, monkeypatch
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("omrl_bench.runner.run.data_statuses", interrupt)
+    monkeypatch.setattr("omrl_bench.runner.plan.prepare_data", interrupt)
     outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs")
     assert outcome.code == 130
     assert "Traceback" not in outcome.err
