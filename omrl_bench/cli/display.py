@@ -26,8 +26,8 @@ PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 def print_plan(plan: Plan, selection: Selection) -> None:
     """Print the cells by method and family, and what will be done."""
     console = Console()
-    table = Table(title=f"suite {selection.suite.name}, preset {selection.preset_name}", title_justify="left")
-    table.add_column("method")
+    console.print(f"suite {selection.suite.name}, preset {selection.preset_name}", markup=False, highlight=False)
+    table = Table("method")
     for family in selection.families:
         table.add_column(family)
     for method, _ in selection.methods:
@@ -41,7 +41,7 @@ def print_plan(plan: Plan, selection: Selection) -> None:
         if planned.reason:
             cell = planned.cell
             text = f"{planned.state}: {cell.family} / {cell.method} seed {cell.seed}: {planned.reason}"
-            console.print(text, markup=False, highlight=False)
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
     cells = sum(len(job.cells) for job in plan.jobs)
     budget = f"{selection.preset.updates} updates, contexts {', '.join(selection.preset.qualities)}"
     console.print(f"{len(plan.cells)} cells, {cells} to run in {len(plan.jobs)} jobs, {plan.slots} at a time; {budget}")

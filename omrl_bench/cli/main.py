@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import typer
 
@@ -49,15 +50,15 @@ def main() -> None:
         app()
     except InputError as error:
         if debug:
-            raise
+            traceback.print_exc()
         _complain(str(error))
         sys.exit(2)
     except BrokenPipeError:  # | head
         sys.exit(1)
     except Exception as error:
         if debug:
-            raise
-        _complain(f"unexpected {type(error).__name__}: {error}\nomrl-bench --debug ... shows where")
+            traceback.print_exc()
+        _complain(f"unexpected {type(error).__name__}: {error}" + ("" if debug else "; omrl-bench --debug shows where"))
         sys.exit(1)
 
 

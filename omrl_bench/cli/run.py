@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from omrl_bench.runner.plan import Rerun, Selection
 
 INTERRUPTED = 130
+MOST_SEEDS = 1000
 
 
 class RerunChoice(enum.StrEnum):
@@ -63,7 +64,7 @@ def run(
     from omrl_bench.runner.run import locked, make_plan
 
     definition = load_suite(suite)
-    chosen = [*(method or []), *(adapter or [])] if method else [*definition.methods, *(adapter or [])]
+    chosen = [*(method or definition.methods), *(adapter or [])]
     selection = select(definition, preset, family or (), chosen, parse_seeds(seeds))
     slots = jobs or os.cpu_count() or 1
     if dry_run:
@@ -95,9 +96,11 @@ def parse_seeds(text: str | None) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            found = list(range(int(first), int(last) + 1)) if dash and first else [int(part)]
+            found = range(int(first), int(last) + 1) if dash and first else [int(part)]
         except ValueError as error:
             raise InputError(f"--seeds {text!r}: write numbers and ranges, e.g. 0-4 or 0,3,7") from error
+        if len(found) > MOST_SEEDS:
+            raise InputError(f"--seeds {text!r}: {len(found)} seeds; at most {MOST_SEEDS}")
         if not found:
             raise InputError(f"--seeds {text!r}: the range {part.strip()} is empty")
         seeds += found

@@ -11,7 +11,10 @@ import typer
 def status(
     suite: Annotated[str, typer.Option(help="Suite: a name or a TOML file.")],
     preset: Annotated[str | None, typer.Option(help="Preset (default: the suite's).")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).")] = None,
     adapter: Annotated[list[str] | None, typer.Option(help="A method of your own, path/to/file.py:Class.")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this family (repeatable).")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,3,7 (default: the preset's).")] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
 ) -> None:
     """Show which cells of a suite are complete, missing, failed or stale. Nothing is run.
@@ -24,11 +27,13 @@ def status(
     from rich.console import Console
     from rich.table import Table
 
+    from omrl_bench.cli.run import parse_seeds
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.plan import inspect_cells, select
 
     definition = load_suite(suite)
-    selection = select(definition, preset, methods=[*definition.methods, *(adapter or [])])
+    methods = [*(method or definition.methods), *(adapter or [])]
+    selection = select(definition, preset, family or (), methods, parse_seeds(seeds))
     table = Table(title=f"{out}: suite {definition.name}, preset {selection.preset_name}", title_justify="left")
     for column in ("family", "dataset", "method", "backbone", "seed", "state", "reason"):
         table.add_column(column)

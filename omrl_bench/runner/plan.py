@@ -65,8 +65,8 @@ def select(
     preset_name, chosen = suite.preset(preset)
     wanted_families = tuple(dict.fromkeys(families)) or suite.families
     for family in wanted_families:
+        get_family(family)  # says "did you mean" if there is no such family at all
         if family not in suite.families:
-            get_family(family)  # says "did you mean" if there is no such family at all
             raise unknown_name(f"family of suite {suite.name!r}", family, suite.families)
         if not len(get_family(family).tasks().ids(suite.protocol.split)):
             raise InputError(f"suite {suite.name!r}: family {family!r} has no {suite.protocol.split} tasks")

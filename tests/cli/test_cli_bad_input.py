@@ -230,7 +230,7 @@ def test_an_unexpected_error_is_one_sentence_and_how_to_see_more(cli, monkeypatc
     monkeypatch.setattr("omrl_bench.protocols.suite.load_suite", fail)
     outcome = cli("status", "--suite", "shift")
     assert outcome.code == 1
-    assert outcome.err == "error: unexpected ZeroDivisionError: division by zero\nomrl-bench --debug ... shows where\n"
+    assert outcome.err == "error: unexpected ZeroDivisionError: division by zero; omrl-bench --debug shows where\n"
 
 
 def test_did_you_mean():

@@ -410,7 +410,7 @@ def inline(monkeypatch, tmp_path):
     """Let runs of the command line in this process train in this process too, which takes no time to start."""
     import torch
 
-    from omrl_bench.runner import run, worker
+    from omrl_bench.runner import executor, worker
 
     def run_jobs(jobs, slots, watcher):
         for job in jobs:
@@ -419,7 +419,7 @@ def inline(monkeypatch, tmp_path):
             watcher.finished(job, 0.0, None)
         return []
 
-    monkeypatch.setattr(run, "run_jobs", run_jobs)
+    monkeypatch.setattr(executor, "run_jobs", run_jobs)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

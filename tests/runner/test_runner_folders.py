@@ -10,6 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from omrl_bench.data.store import Episodes, file_hash
 from omrl_bench.envs.families import get_family
+from omrl_bench.errors import InputError
+from omrl_bench.runner.run import locked
 
 
 def check_refused(outcome, *words):
@@ -69,6 +71,13 @@ def test_two_runs_on_one_results_folder(cli, tiny, results):
         assert "4 complete" in cli("status", "--suite", tiny(), "--out", results).words
     assert before == {p: p.stat().st_mtime_ns for p in results.rglob("seed-*")}
     assert cli("run", "--suite", tiny(), "--out", results).code == 0  # the lock went with its holder
+
+
+def test_the_lock_is_for_one(tmp_path):
+    with locked(tmp_path / "runs"), pytest.raises(InputError, match="another run is using"), locked(tmp_path / "runs"):
+        pytest.fail("both hold it")
+    with locked(tmp_path / "runs"):
+        pass
 
 
 def test_data_folder_below_a_file(cli, tiny, tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ from omrl_bench.runner import executor
 class Popen(subprocess.Popen):
     def __init__(self, command, **options):
         if "worker" in command:
-            program = f"import time; open({command[-1] + '.started'!r}, 'w'); time.sleep(600)"
+            program = f"import time; open({command[-1] + '.started'!r}, 'w'); time.sleep(90)"
             command = [sys.executable, "-S", "-c", program, "worker"]
         super().__init__(command, **options)
 

@@ -15,10 +15,11 @@ def snapshot(folder):
 
 @pytest.fixture
 def mixed_states(results, undisturbed):
-    """Complete: Held 0 and 1. Failed: random 0. Missing: random 1. Stale: focal 0 and 1."""
+    """Complete: Held 0. Failed: random 0, Held 1. Missing: random 1. Stale: focal 0 and 1."""
     records = {(r.cell.method, r.cell.seed): r for r in iterate_records(results)}
-    broken = records["random", 0].model_copy(update={"status": "failed", "error": "ValueError: [/oops] (x.py:3)"})
-    write_record(results, broken, None)
+    for key in (("random", 0), ("Held", 1)):
+        broken = records[key].model_copy(update={"status": "failed", "error": "ValueError: [/oops] (x.py:3)"})
+        write_record(results, broken, None)
     records["random", 1].cell.record_path(results).unlink()
     for seed in (0, 1):
         old = records["focal", seed]
@@ -34,7 +35,7 @@ def held_reference(undisturbed):
 
 @pytest.mark.parametrize(
     ("rerun", "cells", "jobs"),
-    [("missing", 1, 1), ("failed", 2, 1), ("stale", 4, 2), ("all", 6, 3), (None, 4, 2)],
+    [("missing", 1, 1), ("failed", 3, 2), ("stale", 5, 3), ("all", 6, 3), (None, 5, 3)],
 )
 def test_rerun_chooses_the_cells(cli, tiny, mixed_states, held_reference, rerun, cells, jobs):
     choice = ("--rerun", rerun) if rerun else ()
@@ -52,10 +53,10 @@ def test_plan_and_status_say_why(cli, tiny, mixed_states, held_reference):
     assert "failed: point-goal / random seed 0: ValueError: [/oops] (x.py:3)" in plan
     for seed in (0, 1):
         assert f"stale: point-goal / focal seed {seed}: changed since: dataset, method" in plan
-    assert "1 failed, 1 missing" in plan and "2 stale" in plan and "2 complete" in plan
+    assert "1 failed, 1 missing" in plan and "2 stale" in plan and "1 complete, 1 failed" in plan
     shown = cli("status", *common)
     assert shown.code == 0
-    assert "2 complete, 1 missing, 1 failed, 2 stale" in shown.out
+    assert "1 complete, 1 missing, 2 failed, 2 stale" in shown.out
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.out.splitlines() if "│" in line]
     assert ["point-goal", "mixed", "random", "iql", "0", "failed", "ValueError: [/oops] (x.py:3)"] in rows
     assert ["point-goal", "mixed", "random", "iql", "1", "missing", ""] in rows
