@@ -84,7 +84,8 @@ def list_datasets() -> None:
     from omrl_bench.data.manifest import read_manifest
     from omrl_bench.data.store import data_root, dataset_folder, dataset_id
 
-    table = Table(title=f"datasets in {data_root()}", title_justify="left")
+    typer.echo(f"datasets in {data_root()}")
+    table = Table()
     table.add_column("dataset", no_wrap=True)
     for column in ("episodes", "transitions", "mean return", "here"):
         table.add_column(column, justify="right")

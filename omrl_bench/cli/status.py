@@ -34,7 +34,8 @@ def status(
     definition = load_suite(suite)
     methods = [*(method or definition.methods), *(adapter or [])]
     selection = select(definition, preset, family or (), methods, parse_seeds(seeds))
-    table = Table(title=f"{out}: suite {definition.name}, preset {selection.preset_name}", title_justify="left")
+    typer.echo(f"{out}: suite {definition.name}, preset {selection.preset_name}")
+    table = Table()
     for column in ("family", "dataset", "method", "backbone", "seed", "state", "reason"):
         table.add_column(column)
     cells = inspect_cells(selection, out)

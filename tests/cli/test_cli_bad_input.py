@@ -210,7 +210,7 @@ def test_option_with_a_typo_is_suggested(cli):
 def test_debug_shows_the_traceback():
     command = [sys.executable, "-m", "omrl_bench", "--debug", "status", "--suite", "shfit"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
     assert "unknown suite 'shfit'; did you mean 'shift'?" in done.stderr
     assert "protocols/suite.py" in done.stderr
