@@ -38,6 +38,7 @@ class RolloutPhysics:
         self._frame_skip = frame_skip
         self._data = [mujoco.MjData(self._models[0]) for _ in range(threads)]
         self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self._chunk = -(-lanes // threads)  # one chunk per thread: the default, ten, costs more than it balances
         size = mujoco.mj_stateSize(self._models[0], STATE)
         self._states = np.zeros((lanes, frame_skip, size))
         self._controls = np.zeros((lanes, frame_skip, self._models[0].nu))
@@ -57,6 +58,7 @@ class RolloutPhysics:
             initial_warmstart=self._warmstart,
             state=self._states,
             sensordata=self._sensors,
+            chunk_size=self._chunk,
         )
         return self._states[:, -1].copy()
 

@@ -53,8 +53,8 @@ def test_batched_simulation_against_raw_rollout(compare, batched):
 
 
 def test_batched_simulation_against_sync_vector_env(compare, batched):
-    """The same 16 environments and linear policy, batched and in Gymnasium's vector environment."""
-    lanes = 16
+    """The same 64 environments and linear policy, batched and in Gymnasium's vector environment."""
+    lanes = 64
     family = get_family("cheetah-vel")
     ours_env = BatchedEnv(family, lanes, THREADS)
     vector = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make(family.env_id) for _ in range(lanes)])
