@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import io
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
@@ -206,19 +204,6 @@ class Init(Zero):
 """
 
 
-class Outcome(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def words(self):
-        """Both outputs without line breaks (tables and paragraphs are wrapped)."""
-        return " ".join(f"{self.out} {self.err}".split())
-
-
 def once(factory, name, make):
     """Call make(folder) once per test session, whatever the number of xdist's processes: (folder, what it returned)."""
     root = factory.getbasetemp()
@@ -246,7 +231,7 @@ def datasets(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def omrl(datasets):
+def omrl(datasets, outcome_class):
     """Run the command line in a process of its own, where its standard output is no terminal."""
 
     def run(*arguments, cwd=None):
@@ -254,52 +239,26 @@ def omrl(datasets):
         environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
         environment["MINARI_DATASETS_PATH"] = str(datasets)
         done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120)
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return outcome_class(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
 @pytest.fixture
-def cli(datasets, monkeypatch):
+def cli(invoke, datasets, monkeypatch):
     """Run the command line in this process (its workers are real processes), without the report at the end of a run."""
     import omrl_bench.report.build
     import omrl_bench.report.terminal
-    from omrl_bench.cli.main import main
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(omrl_bench.report.terminal, "print_scores", lambda *_: False)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments):
-        out, err = io.StringIO(), io.StringIO()
-        monkeypatch.setattr(sys, "argv", ["omrl-bench", *map(str, arguments)])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                main()
-                code = 0
-            except SystemExit as end:
-                code = end.code or 0
-        return Outcome(code, out.getvalue(), err.getvalue())
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return invoke
 
 
 @pytest.fixture
-def tiny(tmp_path):
+def tiny(write_suite):
     """The tiny suite's file; called with replacements, a changed copy of it."""
-
-    def write(*replacements, name="tiny.toml"):
-        text = TINY
-        for old, new in replacements:
-            assert old in text
-            text = text.replace(old, new)
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return write
+    return lambda *replacements, name="tiny.toml": write_suite(TINY, replacements, name)
 
 
 @pytest.fixture
@@ -374,7 +333,7 @@ def begin(datasets, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(omrl, tmp_path_factory):
+def undisturbed(omrl, tmp_path_factory, outcome_class):
     """One whole, undisturbed run of the tiny suite and an adapter: (results folder, how the command ended)."""
 
     def run(folder):
@@ -385,11 +344,11 @@ def undisturbed(omrl, tmp_path_factory):
 
     folder, outcome = once(tmp_path_factory, "omrl-undisturbed", run)
     assert outcome[0] == 0, outcome
-    return folder / "runs", Outcome(*outcome)
+    return folder / "runs", outcome_class(*outcome)
 
 
 @pytest.fixture(scope="session")
-def failures(omrl, tmp_path_factory):
+def failures(omrl, tmp_path_factory, outcome_class):
     """One run of a good adapter and three bad ones: (results folder, how the command ended)."""
 
     def run(folder):
@@ -402,7 +361,7 @@ def failures(omrl, tmp_path_factory):
         return omrl("run", *common, *good, *adapters)
 
     folder, outcome = once(tmp_path_factory, "omrl-failures", run)
-    return folder / "runs", Outcome(*outcome)
+    return folder / "runs", outcome_class(*outcome)
 
 
 @pytest.fixture
