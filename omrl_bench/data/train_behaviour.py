@@ -187,6 +187,7 @@ def train(family: Family, config: BehaviourConfig, folder: Path) -> None:
     if saved.exists():
         agent = SAC.load(saved, env=env)
         agent.load_replay_buffer(folder / "replay")
+        _forget_after(folder / "curve.csv", agent._n_updates)
     else:
         agent = SAC(
             "MlpPolicy",
@@ -204,6 +205,13 @@ def train(family: Family, config: BehaviourConfig, folder: Path) -> None:
     agent.learn(
         steps - agent.num_timesteps, _Checkpoints(family, config, folder), reset_num_timesteps=not saved.exists()
     )
+
+
+def _forget_after(curve: Path, updates: int) -> None:
+    """Drop the points of a curve that lie after the state that training resumes from."""
+    head, *rows = curve.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if int(row.split(",")[0]) <= updates]
+    curve.write_text("".join([head, *kept]), encoding="utf-8")
 
 
 def select(folder: Path, policies: Path, curve: Path) -> None:
