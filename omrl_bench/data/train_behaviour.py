@@ -187,7 +187,7 @@ def train(family: Family, config: BehaviourConfig, folder: Path) -> None:
     if saved.exists():
         agent = SAC.load(saved, env=env)
         agent.load_replay_buffer(folder / "replay")
-        _forget_after(folder / "curve.csv", agent._n_updates)
+        _forget_from(folder / "curve.csv", agent._n_updates)
     else:
         agent = SAC(
             "MlpPolicy",
@@ -207,10 +207,10 @@ def train(family: Family, config: BehaviourConfig, folder: Path) -> None:
     )
 
 
-def _forget_after(curve: Path, updates: int) -> None:
-    """Drop the points of a curve that lie after the state that training resumes from."""
+def _forget_from(curve: Path, updates: int) -> None:
+    """Drop the points of a curve that training will repeat when it resumes from a state."""
     head, *rows = curve.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [row for row in rows if int(row.split(",")[0]) <= updates]
+    kept = [row for row in rows if int(row.split(",")[0]) < updates]
     curve.write_text("".join([head, *kept]), encoding="utf-8")
 
 
