@@ -42,6 +42,15 @@ class BehaviourConfig:
     seed: int = 0
 
 
+#: Settings by family, where the default ones are not the best known.
+CONFIGS = {
+    "hopper-params": BehaviourConfig(lanes=64, discount=0.99, checkpoint_every=4_000),
+    "walker-params": BehaviourConfig(lanes=64, discount=0.99, checkpoint_every=4_000),
+    "ant-dir": BehaviourConfig(lanes=80, discount=0.98, checkpoint_every=4_000),
+    "ant-mass": BehaviourConfig(lanes=80, discount=0.98, checkpoint_every=4_000),
+}
+
+
 class TaskConditionedVecEnv(VecEnv):
     """Stable-Baselines3's view of a :class:`BatchedEnv`; the descriptor is part of the observation.
 

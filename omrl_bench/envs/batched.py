@@ -48,6 +48,7 @@ class BatchedEnv:
         self._descriptors[where] = self._table.descriptors[self._table.check(tasks)]
         self._states[where] = [self._law.initial_state(np.random.default_rng(int(seed))) for seed in seeds]
         self._elapsed[where] = 0
+        self._physics.assign(where, self._descriptors[where])
         return self._law.observation(self._states)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -61,7 +62,7 @@ class BatchedEnv:
         """
         limit = self.family.action_limit
         actions = np.clip(np.asarray(actions, dtype=np.float64), -limit, limit)
-        following = self._physics.advance(self._states, actions, self._descriptors)
+        following = self._physics.advance(self._states, actions)
         rewards = self._law.reward(self._states, actions, following, self._descriptors)
         self._states = following
         self._elapsed += 1

@@ -10,13 +10,21 @@ import numpy as np
 class Physics(Protocol):
     """Advances the states of a fixed number of lanes by one environment step."""
 
-    def advance(self, states: np.ndarray, actions: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+    def assign(self, lanes: np.ndarray, descriptors: np.ndarray) -> None:
+        """Say which tasks lanes run from now on.
+
+        Args:
+            lanes: (k,) indices.
+            descriptors: (k, descriptor size).
+        """
+        ...
+
+    def advance(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Return the next states.
 
         Args:
             states: (lanes, state size).
             actions: (lanes, action size), already within the action limits.
-            descriptors: (lanes, descriptor size).
         """
         ...
 

@@ -6,47 +6,151 @@ both classes zero it at the start of an environment step; within the frame skip 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from importlib import resources
 
 import mujoco
 import numpy as np
 from mujoco import rollout
 
+from omrl_bench.envs.families import Family
+from omrl_bench.envs.law import Physics
+
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
+
+#: A thread costs about as much to wake as this many environment steps of a small robot take.
+LANES_PER_THREAD = 8
+
+ModelOf = Callable[[np.ndarray], mujoco.MjModel]
 
 
 def load_model(asset: str) -> mujoco.MjModel:
-    """Compile a model file of ``envs/assets``."""
+    """Compile a model file of ``envs/assets``.
+
+    An unstable simulation stays as it is (NaN) instead of being put back to the start without a word.
+    """
     text = resources.files("omrl_bench.envs").joinpath("assets", asset).read_text(encoding="utf-8")
-    return mujoco.MjModel.from_xml_string(text)
+    model = mujoco.MjModel.from_xml_string(text)
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    return model
+
+
+class Robot:
+    """What the laws of all MuJoCo families share: model, initial states, observations.
+
+    A subclass sets the class attributes, and writes :meth:`change` where tasks differ in dynamics.
+
+    Attributes:
+        FRAME_SKIP: Simulator steps per environment step.
+        HIDDEN: Number of leading positions that an observation leaves out (where the robot is).
+        POSITION_NOISE: Initial positions are at rest plus U(-noise, noise).
+        VELOCITY_NOISE: Initial velocities are noise times N(0, 1).
+    """
+
+    FRAME_SKIP: int
+    HIDDEN: int
+    POSITION_NOISE: float
+    VELOCITY_NOISE: float
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.model = self.compile()
+        self.dt = self.model.opt.timestep * self.FRAME_SKIP
+        self._rest = np.empty(mujoco.mj_stateSize(self.model, STATE))
+        mujoco.mj_getState(self.model, mujoco.MjData(self.model), self._rest, STATE)
+        # state = (time, qpos, qvel)
+        self._qpos = slice(1, 1 + self.model.nq)
+        self._qvel = slice(1 + self.model.nq, 1 + self.model.nq + self.model.nv)
+        self._task_models: dict[bytes, mujoco.MjModel] = {}
+
+    def compile(self) -> mujoco.MjModel:
+        """The nominal model."""
+        return load_model(self.family.assets[0])
+
+    def change(self, model: mujoco.MjModel, descriptor: np.ndarray) -> None:
+        """Write a task's dynamics into a copy of the nominal model; nothing to write by default."""
+
+    def task_model(self, descriptor: np.ndarray) -> mujoco.MjModel:
+        """The model of a task: the nominal one, shared, or one of its own.
+
+        Derived constants (inverse weights, subtree masses) are computed again with ``mj_setConst``, so the model
+        is the one that a compiler would have made with these numbers.
+        """
+        if "dynamics" not in self.family.varies:
+            return self.model
+        key = descriptor.tobytes()
+        if key not in self._task_models:
+            model = copy.copy(self.model)
+            self.change(model, descriptor)
+            mujoco.mj_setConst(model, mujoco.MjData(model))
+            self._task_models[key] = model
+        return self._task_models[key]
+
+    def batched_physics(self, lanes: int, threads: int) -> Physics:
+        """``mujoco.rollout`` over all lanes."""
+        return RolloutPhysics(self.task_model, self.model, self.FRAME_SKIP, lanes, threads)
+
+    def single_physics(self) -> Physics:
+        """``mj_step``."""
+        return StepPhysics(self.task_model, self.model, self.FRAME_SKIP)
+
+    def initial_state(self, rng: np.random.Generator) -> np.ndarray:
+        """Rest pose with noise on positions and velocities."""
+        state = self._rest.copy()
+        state[self._qpos] += rng.uniform(-self.POSITION_NOISE, self.POSITION_NOISE, self.model.nq)
+        state[self._qvel] += self.VELOCITY_NOISE * rng.standard_normal(self.model.nv)
+        return state
+
+    def observation(self, states: np.ndarray) -> np.ndarray:
+        """Qpos without where the robot is, then qvel."""
+        return states[:, self._qpos.start + self.HIDDEN : self._qvel.stop].copy()
+
+    def velocity(self, states: np.ndarray, next_states: np.ndarray, axes: int = 1) -> np.ndarray:
+        """Mean velocity of the root over the step along the first axes, (lanes, axes)."""
+        where = slice(self._qpos.start, self._qpos.start + axes)
+        velocity: np.ndarray = (next_states[:, where] - states[:, where]) / self.dt
+        return velocity
+
+    def terminated(self, next_states: np.ndarray) -> np.ndarray:
+        """Never, by default."""
+        return np.zeros(len(next_states), dtype=bool)
 
 
 class RolloutPhysics:
-    """Steps all lanes in parallel threads; one shared model, or one model per lane.
+    """Steps all lanes in parallel threads, each lane with the model of its task.
 
     Args:
-        models: The compiled model, or a list with one per lane.
+        task_model: The model of a task's descriptor.
+        nominal: Model of the lanes that no task was assigned to yet.
         frame_skip: Simulator steps per environment step.
         lanes: Number of lanes.
-        threads: Number of threads, 1 or more.
+        threads: Most threads to use, 1 or more.
     """
 
     def __init__(
-        self, models: mujoco.MjModel | list[mujoco.MjModel], frame_skip: int, lanes: int, threads: int
+        self, task_model: ModelOf, nominal: mujoco.MjModel, frame_skip: int, lanes: int, threads: int
     ) -> None:
-        self._models = models if isinstance(models, list) else [models] * lanes
+        threads = max(1, min(threads, lanes // LANES_PER_THREAD))
+        self._task_model = task_model
+        self._models = [nominal] * lanes
         self._frame_skip = frame_skip
-        self._data = [mujoco.MjData(self._models[0]) for _ in range(threads)]
+        self._data = [mujoco.MjData(nominal) for _ in range(threads)]
         self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._chunk = -(-lanes // threads)  # one chunk per thread: the default, ten, costs more than it balances
-        size = mujoco.mj_stateSize(self._models[0], STATE)
+        size = mujoco.mj_stateSize(nominal, STATE)
         self._states = np.zeros((lanes, frame_skip, size))
-        self._controls = np.zeros((lanes, frame_skip, self._models[0].nu))
-        self._warmstart = np.zeros((lanes, self._models[0].nv))
-        self._sensors = np.zeros((lanes, frame_skip, self._models[0].nsensordata))
+        self._controls = np.zeros((lanes, frame_skip, nominal.nu))
+        self._warmstart = np.zeros((lanes, nominal.nv))
+        self._sensors = np.zeros((lanes, frame_skip, nominal.nsensordata))
 
-    def advance(self, states: np.ndarray, actions: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
-        """Next states after one environment step, (lanes, state size); ``descriptors`` play no part."""
+    def assign(self, lanes: np.ndarray, descriptors: np.ndarray) -> None:
+        """Give lanes the models of their tasks."""
+        for lane, descriptor in zip(lanes.tolist(), descriptors, strict=True):
+            self._models[lane] = self._task_model(descriptor)
+
+    def advance(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Next states after one environment step, (lanes, state size)."""
         self._controls[:] = actions[:, None, :]
         self._rollout.rollout(
             self._models,
@@ -66,12 +170,17 @@ class RolloutPhysics:
 class StepPhysics:
     """Steps one lane with ``mj_step``, as an ordinary environment does; ``data`` can be rendered."""
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int) -> None:
-        self.model = model
-        self.data = mujoco.MjData(model)
+    def __init__(self, task_model: ModelOf, nominal: mujoco.MjModel, frame_skip: int) -> None:
+        self._task_model = task_model
+        self.model = nominal
+        self.data = mujoco.MjData(nominal)
         self._frame_skip = frame_skip
 
-    def advance(self, states: np.ndarray, actions: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+    def assign(self, lanes: np.ndarray, descriptors: np.ndarray) -> None:
+        """Take the model of the lane's task."""
+        self.model = self._task_model(descriptors[0])
+
+    def advance(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Next state of the single lane, (1, state size)."""
         mujoco.mj_setState(self.model, self.data, states[0], STATE)
         self.data.qacc_warmstart[:] = 0

@@ -53,6 +53,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         super().reset(seed=seed)
         if options and "task" in options:
             self.task = int(self._table.check([options["task"]])[0])
+        self._physics.assign(np.array([0]), self.descriptor[None])
         self._state = self._law.initial_state(self.np_random)[None]
         return self._law.observation(self._state)[0], {"task": self.task}
 
@@ -61,7 +62,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         limit = self.family.action_limit
         actions = np.clip(np.asarray(action, dtype=np.float64), -limit, limit)[None]
         descriptors = self._table.descriptors[[self.task]]
-        following = self._physics.advance(self._state, actions, descriptors)
+        following = self._physics.advance(self._state, actions)
         reward = float(self._law.reward(self._state, actions, following, descriptors)[0])
         self._state = following
         terminated = bool(self._law.terminated(following)[0])
