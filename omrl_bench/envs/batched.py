@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from omrl_bench.envs.families import Family
+from omrl_bench.errors import InputError
 
 
 class BatchedEnv:
@@ -59,9 +60,17 @@ class BatchedEnv:
 
         Returns:
             Observations (lanes, observation size), rewards (lanes,), terminated (lanes,), truncated (lanes,).
+
+        Raises:
+            InputError: if the actions have another shape.
         """
         limit = self.family.action_limit
         actions = np.clip(np.asarray(actions, dtype=np.float64), -limit, limit)
+        if actions.shape != (self.lanes, self.family.action_size):
+            raise InputError(
+                f"actions have shape {actions.shape}; expected (lanes, action size) = "
+                f"{(self.lanes, self.family.action_size)}"
+            )
         following = self._physics.advance(self._states, actions)
         rewards = self._law.reward(self._states, actions, following, self._descriptors)
         self._states = following

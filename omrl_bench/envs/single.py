@@ -61,6 +61,8 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """Take one step; actions beyond the limits are clipped."""
         limit = self.family.action_limit
         actions = np.clip(np.asarray(action, dtype=np.float64), -limit, limit)[None]
+        if actions.shape != (1, self.family.action_size):
+            raise InputError(f"the action has shape {actions.shape[1:]}; expected {(self.family.action_size,)}")
         descriptors = self._table.descriptors[[self.task]]
         following = self._physics.advance(self._state, actions)
         reward = float(self._law.reward(self._state, actions, following, descriptors)[0])
@@ -75,8 +77,11 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             return None
         import mujoco
 
+        model = self._physics.model  # type: ignore[attr-defined]
+        if self._renderer is not None and self._renderer.model is not model:  # the task has another model
+            self.close()
         if self._renderer is None:
-            self._renderer = mujoco.Renderer(self._physics.model, 240, 320)  # type: ignore[attr-defined]
+            self._renderer = mujoco.Renderer(model, 240, 320)
         self._physics.show(self._state)  # type: ignore[attr-defined]
         self._renderer.update_scene(data, camera="track")
         picture: np.ndarray = self._renderer.render()

@@ -10,16 +10,74 @@ from omrl_bench.envs.families import FAMILIES, SPLITS, get_family
 from omrl_bench.errors import InputError
 
 every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
+WITHIN = ("train", "validation", "test")
 COUNTS = {"train": 30, "validation": 10, "test": 20}
-EXTRAPOLATION = {"cheetah-vel": 10}
-#: No two tasks are nearer than this: half of a stratum, see tools/draw_task_tables.py.
-NEAREST = {"point-goal": 0.05, "cheetah-vel": 0.0249}
+#: The laws that tasks are drawn from (facts A.1-A.11): angles of a unit vector, in radians; or values per component.
+ARCS = {
+    "point-goal": 2 * np.pi,
+    "point-sparse": np.pi,
+    "point-hard": np.pi,
+    "ant-dir": 2 * np.pi,
+}
+BOXES = {
+    "point-square": (-1, 1),
+    "point-wind": (-0.05, 0.05),
+    "cheetah-vel": (0, 3),
+    "cheetah-vel-wide": (0, 6),
+    "cheetah-mass": (0.2, 1.8),
+    "ant-mass": (0.5, 1.5),
+    "walker-vel-sparse": (0, 2),
+}
+PARAMS = ("walker-params", "hopper-params")
+SHARED = {
+    "cheetah-vel-sparse": "cheetah-vel",
+    "point-goal-h10": "point-goal",
+    "point-goal-h200": "point-goal",
+    "point-wind-h25": "point-wind",
+    "ant-dir-speed": "ant-dir",
+}
+#: Families whose law leaves nothing beyond its range: a whole circle, or both directions.
+WITHOUT_EXTRAPOLATION = {"point-goal", "ant-dir", "cheetah-dir"}
+
+
+def table_of(family):
+    """Name of the family that the table is called after."""
+    return SHARED.get(family.name, family.name)
+
+
+def places(family):
+    """Each task's place in the law's range, (tasks, dimensions): from 0 to 1 within it, beyond outside."""
+    descriptors, table = family.tasks().descriptors, table_of(family)
+    if table in ARCS:
+        middle = ARCS[table] / 2
+        turned = np.arctan2(descriptors[:, 1], descriptors[:, 0]) - middle
+        return ((turned + np.pi) % (2 * np.pi) - np.pi + middle)[:, None] / ARCS[table]
+    if table in BOXES:
+        low, high = BOXES[table]
+        return (descriptors - low) / (high - low)
+    if table in PARAMS:  # base ** U(-3, 3)
+        bases = [1.3 if name.startswith("damping") else 1.5 for name in family.descriptor]
+        return descriptors / (6 * np.log(bases)) + 0.5
+    assert table == "cheetah-dir"
+    return (descriptors + 1) / 2
+
+
+def beyond(family):
+    """How far each number of each task lies outside the law's range, in widths of it; 0 within."""
+    place = places(family)
+    return np.maximum(np.maximum(-place, place - 1), 0)
+
+
+def test_every_family_has_a_law():
+    assert {*ARCS, *BOXES, *PARAMS, *SHARED, "cheetah-dir"} == set(FAMILIES)
 
 
 @every_family
 def test_split_sizes(family):
     table = family.tasks()
-    expected = COUNTS | {"extrapolation": EXTRAPOLATION.get(family.name, 0)}
+    expected = COUNTS | {"extrapolation": 0 if table_of(family) in WITHOUT_EXTRAPOLATION else 10}
+    if family.name == "cheetah-dir":
+        expected = {"train": 2, "validation": 2, "test": 2, "extrapolation": 0}
     assert {split: len(table.ids(split)) for split in SPLITS} == expected
     assert len(table) == sum(expected.values())
 
@@ -35,9 +93,10 @@ def test_splits_are_a_partition(family):
 
 @every_family
 def test_ids_have_no_gaps_and_rows_are_read_right(family):
-    file = resources.files("omrl_bench.envs").joinpath("tasks", f"{family.name}-{family.version}.csv")
+    file = resources.files("omrl_bench.envs").joinpath("tasks", f"{table_of(family)}-{family.version}.csv")
     rows = list(csv.DictReader(file.read_text().splitlines()))
     assert [int(row["task"]) for row in rows] == list(range(len(rows)))
+    assert tuple(rows[0]) == ("task", "split", *family.descriptor)
     table = family.tasks()
     assert list(table.splits) == [row["split"] for row in rows]
     assert table.descriptors.dtype == np.float64
@@ -46,45 +105,117 @@ def test_ids_have_no_gaps_and_rows_are_read_right(family):
 
 
 @every_family
+def test_no_task_is_in_two_splits_but_where_there_are_only_two_tasks(family):
+    table = family.tasks()
+    assert table.train_is_test == (family.name == "cheetah-dir")
+    distinct = len(np.unique(table.descriptors, axis=0))
+    assert distinct == (2 if family.name == "cheetah-dir" else len(table))
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES.values() if f.name != "cheetah-dir"], ids=lambda f: f.name)
 def test_no_near_duplicates(family):
-    descriptors = family.tasks().descriptors
-    distances = np.linalg.norm(descriptors[:, None] - descriptors, axis=-1)
+    """Relative to the law's range, tasks are half a stratum apart at least (see tools/draw_task_tables.py)."""
+    place = places(family)
+    differences = np.abs(place[:, None] - place)
+    if table_of(family) in PARAMS:  # independent numbers differ by sqrt(1/6) of the range on average
+        distances, nearest = np.sqrt((differences**2).mean(axis=-1)), 0.25
+    elif place.shape[1] == 2:  # 10 x 6 cells
+        distances, nearest = differences.max(axis=-1), 0.5 / 10
+    else:
+        around = ARCS.get(table_of(family)) == 2 * np.pi  # the two ends are neighbours
+        distances, nearest = (np.minimum(differences, 1 - differences) if around else differences)[..., 0], 0.5 / 60
     np.fill_diagonal(distances, np.inf)
-    assert distances.min() > NEAREST[family.name]
+    assert distances.min() > nearest - 1e-5
+
+
+@every_family
+def test_tasks_lie_within_the_law_and_extrapolation_beyond_it(family):
+    table, outside = family.tasks(), beyond(family)
+    assert outside[table.ids(*WITHIN)].max() <= 1e-6
+    extrapolation = outside[table.ids("extrapolation")]
+    if table_of(family) in PARAMS:  # base ** U(-4, 4): a quarter of the numbers, on average
+        share = (extrapolation > 0).mean(axis=1)
+        assert share.min() > 0.05
+        assert share.mean() == pytest.approx(0.25, abs=0.05)
+        assert extrapolation.max() <= 1 / 6 + 1e-5
+        assert extrapolation.max() > 0.15
+    elif len(extrapolation):
+        assert extrapolation.max(axis=1).min() > 0.01
+        assert extrapolation.max() < 0.35  # near the law: a method is not asked for the impossible
+
+
+@pytest.mark.parametrize("table", sorted(ARCS))
+def test_goals_and_directions_are_of_unit_length(table):
+    vectors = get_family(table).tasks().descriptors
+    np.testing.assert_allclose(np.hypot(vectors[:, 0], vectors[:, 1]), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["point-sparse", "point-hard"])
+def test_semicircles_are_the_upper_one_and_are_left_on_both_sides(name):
+    table = get_family(name).tasks()
+    assert table.descriptors[table.ids(*WITHIN), 1].min() > 0
+    left = table.descriptors[table.ids("extrapolation")]
+    assert left[:, 1].max() < -0.09  # 0.1 rad beyond
+    assert ((left[:, 0] > 0).sum(), (left[:, 0] < 0).sum()) == (5, 5)
+
+
+@pytest.mark.parametrize("name", ["ant-mass"])
+def test_masses_are_extrapolated_on_both_sides(name):
+    table = get_family(name).tasks()
+    scales = table.descriptors[table.ids("extrapolation"), 0]
+    assert ((scales < 0.5).sum(), (scales > 1.5).sum()) == (5, 5)
+
+
+@pytest.mark.parametrize("name", ["point-square", "point-wind"])
+def test_squares_are_left_on_all_sides(name):
+    table = get_family(name).tasks()
+    x, y = (table.descriptors[table.ids("extrapolation")] / BOXES[name][1]).T
+    assert all(side.any() for side in (x > 1, x < -1, y > 1, y < -1))
+    assert np.maximum(abs(x), abs(y)).min() >= 1.05 - 1e-5
+    assert np.maximum(abs(x), abs(y)).max() <= 1.3 + 1e-5
 
 
 @every_family
 def test_every_split_covers_the_law(family):
-    """No third of the law's range is without a validation and a test task."""
+    """No third of the law's range is without a task of each split; of many parameters: without a training task."""
+    table, place = family.tasks(), places(family)
+    if family.name == "cheetah-dir":
+        for split in WITHIN:
+            assert table.descriptors[table.ids(split), 0].tolist() == [-1, 1]
+        return
+    dimensions, splits = (place.shape[1], WITHIN[:1]) if table_of(family) in PARAMS else (1, WITHIN)
+    for split in splits:
+        for dimension in range(dimensions):
+            third = np.floor(3 * place[table.ids(split), dimension]).astype(int)
+            assert set(third) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("name", "other"), SHARED.items())
+def test_families_that_share_a_table_have_the_same_tasks(name, other):
+    assert get_family(name).tasks().text == get_family(other).tasks().text
+    assert get_family(name).descriptor == get_family(other).descriptor
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_multipliers_are_uniform_in_the_exponent_and_independent(name):
+    """Mean and spread of each field, and no number that follows another (facts A.9: every element on its own)."""
+    family = get_family(name)
     table = family.tasks()
-    if family.name == "point-goal":
-        position = np.arctan2(table.descriptors[:, 1], table.descriptors[:, 0]) % (2 * np.pi) / (2 * np.pi)
-    else:
-        position = table.descriptors[:, 0] / 3
-    for split in ("train", "validation", "test"):
-        third = np.floor(3 * position[table.ids(split)]).astype(int)
-        assert set(third) == {0, 1, 2}
-
-
-def test_goals_lie_on_the_unit_circle():
-    goals = get_family("point-goal").tasks().descriptors
-    np.testing.assert_allclose(np.hypot(goals[:, 0], goals[:, 1]), 1, atol=1e-6)
-
-
-def test_velocities_are_within_the_law_and_extrapolation_is_beyond_it():
-    table = get_family("cheetah-vel").tasks()
-    within = table.descriptors[table.ids("train", "validation", "test"), 0]
-    beyond = table.descriptors[table.ids("extrapolation"), 0]
-    assert within.min() >= 0
-    assert within.max() <= 3
-    assert beyond.min() > 3
-    assert beyond.min() - within.max() > 0.0249
+    inside = places(family)[table.ids(*WITHIN)]
+    fields = {prefix: [n.startswith(prefix) for n in family.descriptor] for prefix in ("mass", "inertia", "damping")}
+    for columns in fields.values():
+        assert inside[:, columns].mean() == pytest.approx(0.5, abs=0.05)
+        assert inside[:, columns].std() == pytest.approx(12**-0.5, abs=0.02)
+        assert inside[:, columns].min() < 0.03
+        assert inside[:, columns].max() > 0.97
+    correlations = np.corrcoef(inside.T) - np.eye(inside.shape[1])
+    assert np.abs(correlations).max() < 0.6
 
 
 def test_an_unknown_family_is_an_input_error_with_the_nearest_name():
     with pytest.raises(InputError, match="unknown family 'point-gaol'; did you mean 'point-goal'"):
         get_family("point-gaol")
-    with pytest.raises(InputError, match="unknown family 'xyzzy'; known: cheetah-vel, point-goal"):
+    with pytest.raises(InputError, match="unknown family 'xyzzy'; known: ant-dir, ant-dir-speed, ant-mass, "):
         get_family("xyzzy")
 
 
