@@ -154,35 +154,51 @@ def test_a_copy_has_the_same_fingerprint(originals, envs_copy):
 
 def test_comments_and_docstrings_do_not_change_a_fingerprint(envs_copy):
     before = fingerprints()
-    edit(envs_copy / "point.py", '"""The position."""', '"""Where the robot is."""  # a comment')
+    edit(envs_copy / "point.py", '"""The state."""', '"""Where the robot is."""  # a comment')
     edit(envs_copy / "cheetah.py", "FRAME_SKIP = 5", "FRAME_SKIP   =  5  # five")
     edit(envs_copy / "assets" / "README.md", "Frozen", "Fixed")
     assert changed(before) == []
 
 
+POINTS = [name for name in FAMILIES if name.startswith("point")]
+CHEETAHS = [name for name in FAMILIES if name.startswith("cheetah")]
+ANTS = [name for name in FAMILIES if name.startswith("ant")]
+WALKERS = [name for name in FAMILIES if name.startswith(("walker", "hopper"))]
+CIRCLE = ["point-goal", "point-goal-h10", "point-goal-h200"]
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("point.py", "states + actions", "states + 2 * actions", ["point-goal"]),
-        ("cheetah.py", "CONTROL_COST = 0.05", "CONTROL_COST = 0.1", ["cheetah-vel"]),
-        ("assets/half_cheetah.xml", 'timestep="0.01"', 'timestep="0.02"', ["cheetah-vel"]),
-        ("tasks/point-goal-v0.csv", "0,train,0.962062", "0,train,0.962063", ["point-goal"]),
-        ("tasks/cheetah-vel-v0.csv", "0,train", "0,test", ["cheetah-vel"]),
+        ("point.py", "states + actions", "states + 2 * actions", POINTS),
+        ("cheetah.py", "CONTROL_COST = 0.05", "CONTROL_COST = 0.1", CHEETAHS),
+        ("ant.py", "ALIVE = 1.0", "ALIVE = 2.0", ANTS),
+        ("walker.py", "TIMESTEP = 0.004", "TIMESTEP = 0.002", WALKERS),
+        ("assets/half_cheetah.xml", 'timestep="0.01"', 'timestep="0.02"', CHEETAHS),
+        ("assets/ant.xml", 'timestep="0.01"', 'timestep="0.02"', ANTS),
+        ("assets/hopper.xml", 'timestep="0.002"', 'timestep="0.02"', ["hopper-params"]),
+        ("assets/walker2d.xml", 'timestep="0.002"', 'timestep="0.02"', ["walker-params", "walker-vel-sparse"]),
+        ("tasks/point-goal-v0.csv", "0,train,0.962062", "0,train,0.962063", CIRCLE),
+        ("tasks/point-wind-v0.csv", "0,train", "0,test", ["point-wind", "point-wind-h25"]),
+        ("tasks/cheetah-vel-v0.csv", "0,train", "0,test", ["cheetah-vel", "cheetah-vel-sparse"]),
+        ("tasks/cheetah-vel-wide-v0.csv", "0,train", "0,test", ["cheetah-vel-wide"]),
+        ("tasks/ant-dir-v0.csv", "0,train", "0,test", ["ant-dir", "ant-dir-speed"]),
     ],
 )
 def test_meaning_changes_the_fingerprint_of_the_families_it_concerns(envs_copy, file, old, new, expected):
     before = fingerprints()
     edit(envs_copy / file, old, new)
-    assert changed(before) == expected
+    assert changed(before) == sorted(expected)
 
 
 def test_the_family_entry_changes_the_fingerprint():
     family = get_family("point-goal")
     assert replace(family, horizon=61).fingerprint() != family.fingerprint()
     assert replace(family, action_limit=0.2).fingerprint() != family.fingerprint()
+    assert replace(family, variant_of="ant-dir").fingerprint() == family.fingerprint()  # a label, no MDP
 
 
 def test_the_physics_change_the_fingerprint_of_mujoco_families(envs_copy):
     before = fingerprints()
     edit(envs_copy / "mujoco_physics.py", "self.data.qacc_warmstart[:] = 0", "self.data.qacc_warmstart[:] = 1")
-    assert changed(before) == ["cheetah-vel"]
+    assert changed(before) == sorted(CHEETAHS + ANTS + WALKERS)
