@@ -1,6 +1,8 @@
-"""The MDPs against formulas and loops written down a second time (facts A.1, A.4)."""
+"""The robots against Gymnasium's own and against loops over MuJoCo's step (facts A.0, A.4, A.6, A.9)."""
 
+import copy
 import math
+from pathlib import Path
 
 import gymnasium
 import mujoco
@@ -15,11 +17,6 @@ register()
 
 
 @pytest.fixture(scope="module")
-def point():
-    return get_family("point-goal")
-
-
-@pytest.fixture(scope="module")
 def cheetah():
     return get_family("cheetah-vel")
 
@@ -27,61 +24,6 @@ def cheetah():
 @pytest.fixture(scope="module")
 def cheetah_model(cheetah):
     return cheetah.make_law().model
-
-
-# --- point-goal
-
-
-def point_returns(point, policy, episodes=1):
-    """Mean return of each task, by ``policy(observations, goals, rng)``."""
-    tasks = np.repeat(point.tasks().ids(), episodes)
-    goals = point.tasks().descriptors[tasks]
-    env = BatchedEnv(point, len(tasks))
-    observations, returns = env.reset(tasks, np.arange(len(tasks))), 0
-    rng = np.random.default_rng(0)
-    for _ in range(point.horizon):
-        observations, rewards, _, _ = env.step(policy(observations, goals, rng))
-        returns = returns + rewards
-    return returns.reshape(-1, episodes).mean(axis=1)
-
-
-def test_point_rewards_and_steps_are_the_formula(point):
-    rng = np.random.default_rng(0)
-    env = BatchedEnv(point, 20)
-    tasks = rng.integers(60, size=20)
-    positions = env.reset(tasks, np.arange(20))
-    np.testing.assert_array_equal(positions, 0)
-    for _ in range(30):
-        actions = rng.uniform(-0.15, 0.15, (20, 2))
-        following, rewards, _, _ = env.step(actions)
-        for lane, task in enumerate(tasks):
-            x, y = (p + min(max(a, -0.1), 0.1) for p, a in zip(positions[lane], actions[lane], strict=True))
-            assert following[lane] == pytest.approx([x, y], rel=0, abs=1e-12)
-            goal = point.tasks().descriptors[task]
-            assert rewards[lane] == pytest.approx(-math.dist((x, y), goal), rel=0, abs=1e-12)
-        positions = following
-
-
-def test_point_has_no_walls(point):
-    env = BatchedEnv(point, 1)
-    env.reset([0], [0])
-    for _ in range(point.horizon):
-        observations, _, _, _ = env.step([[0.1, -0.1]])
-    np.testing.assert_allclose(observations, [[6.0, -6.0]])
-
-
-def test_point_optimum(point):
-    returns = point_returns(point, lambda s, goals, rng: np.clip(goals - s, -0.1, 0.1))
-    assert returns.mean() == pytest.approx(-3.84, rel=0.01)
-
-
-def test_point_standing_still(point):
-    np.testing.assert_allclose(point_returns(point, lambda s, goals, rng: np.zeros_like(s)), -60, atol=1e-3)
-
-
-def test_point_uniform_random(point):
-    returns = point_returns(point, lambda s, goals, rng: rng.uniform(-0.1, 0.1, s.shape), episodes=50)
-    assert returns.mean() == pytest.approx(-63.2, rel=0.01)
 
 
 # --- cheetah-vel
@@ -187,34 +129,81 @@ def half_cheetah(tmp_path_factory):
         return gymnasium.make("HalfCheetah-v5").unwrapped
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        "body_mass",
-        "body_subtreemass",
-        "body_inertia",
-        "body_invweight0",
-        "body_ipos",
-        "body_pos",
-        "dof_invweight0",
-        "dof_M0",
-        "dof_damping",
-        "dof_armature",
-        "jnt_stiffness",
-        "jnt_range",
-        "geom_size",
-        "geom_friction",
-        "geom_solref",
-        "geom_solimp",
-        "actuator_gear",
-        "actuator_ctrlrange",
-        "qpos0",
-    ],
-)
-def test_cheetah_is_gymnasiums_model(cheetah_model, half_cheetah, array):
-    expected = getattr(half_cheetah.model, array)
-    assert expected.size
-    np.testing.assert_allclose(getattr(cheetah_model, array), expected, rtol=1e-10, atol=1e-14)
+ARRAYS = [
+    *("body_mass", "body_subtreemass", "body_inertia", "body_invweight0", "body_ipos", "body_iquat", "body_pos"),
+    *("dof_invweight0", "dof_M0", "dof_damping", "dof_armature", "jnt_stiffness", "jnt_range", "jnt_pos", "jnt_axis"),
+    *("geom_size", "geom_pos", "geom_friction", "geom_solref", "geom_solimp", "geom_condim", "geom_contype"),
+    *("geom_conaffinity", "geom_margin", "actuator_gear", "actuator_ctrlrange", "actuator_trnid", "qpos0"),
+]
+
+
+def differing(model, expected):
+    """Names of the arrays that differ."""
+    return [
+        name
+        for name in ARRAYS
+        if not np.allclose(getattr(model, name), getattr(expected, name), rtol=1e-10, atol=1e-14)
+    ]
+
+
+def test_cheetah_is_gymnasiums_model(cheetah_model, half_cheetah):
+    assert differing(cheetah_model, half_cheetah.model) == []
+
+
+#: Gymnasium's file, timestep, frame skip, integrator (facts A.0; only the rand-params families step by .004).
+ROBOTS = {
+    "ant-dir": ("ant.xml", 0.01, 5, "RK4"),
+    "walker-vel-sparse": ("walker2d.xml", 0.002, 4, "RK4"),
+    "walker-params": ("walker2d.xml", 0.004, 4, "RK4"),
+    "hopper-params": ("hopper.xml", 0.004, 4, "RK4"),
+    "cheetah-dir": (None, 0.01, 5, "EULER"),
+}
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_robots_are_gymnasiums_models(name):
+    file, timestep, skip, integrator = ROBOTS[name]
+    law = get_family(name).make_law()
+    assert law.model.opt.timestep == timestep
+    assert skip == law.FRAME_SKIP
+    assert law.dt == pytest.approx(timestep * skip, rel=1e-12)
+    assert law.model.opt.integrator == getattr(mujoco.mjtIntegrator, f"mjINT_{integrator}")
+    if file:
+        path = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / file
+        assert differing(law.model, mujoco.MjModel.from_xml_path(str(path))) == []
+
+
+def test_the_comparison_of_models_notices_a_difference(cheetah_model):
+    other = copy.copy(cheetah_model)
+    other.geom_friction[3, 0] *= 1.001
+    assert differing(other, cheetah_model) == ["geom_friction"]
+
+
+def starts(name, count=1500):
+    """Many first observations: positions at rest subtracted, then velocities."""
+    family = get_family(name)
+    seen = BatchedEnv(family, count).reset(np.zeros(count, int), np.arange(count))
+    law = family.make_law()
+    positions = law.model.nq - law.HIDDEN
+    return seen[:, :positions] - law.model.qpos0[law.HIDDEN :], seen[:, positions:]
+
+
+@pytest.mark.parametrize("name", ["ant-dir", "walker-params", "hopper-params", "walker-vel-sparse"])
+def test_reset_noise(name):
+    """Ant: positions U(-.1, .1), velocities .1 N(0, 1); walkers: both U(-.005, .005)."""
+    positions, velocities = starts(name)
+    width = 0.1 if name.startswith("ant") else 0.005
+    assert 0.99 * width < np.abs(positions).max() <= width
+    np.testing.assert_allclose(positions.std(axis=0), width / math.sqrt(3), rtol=0.06)
+    np.testing.assert_allclose(positions.mean(axis=0), 0, atol=0.1 * width)
+    if name.startswith("ant"):
+        np.testing.assert_allclose(velocities.std(axis=0), 0.1, rtol=0.08)
+        assert np.abs(velocities).max() > 0.3  # a normal distribution's tail
+    else:
+        assert 0.99 * width < np.abs(velocities).max() <= width
+        np.testing.assert_allclose(velocities.std(axis=0), width / math.sqrt(3), rtol=0.06)
+    both = np.corrcoef(np.concatenate([positions, velocities], axis=1).T)
+    assert np.abs(both - np.eye(len(both))).max() < 0.15
 
 
 def test_cheetah_moves_as_gymnasiums_does(cheetah, half_cheetah):
@@ -230,5 +219,5 @@ def test_cheetah_moves_as_gymnasiums_does(cheetah, half_cheetah):
         half_cheetah.data.qacc_warmstart[:] = 0
         action = rng.uniform(-1, 1, 6)
         observation = half_cheetah.step(action)[0]
-        following = physics.advance(state[None], action[None], np.zeros((1, 1)))
+        following = physics.advance(state[None], action[None])
         np.testing.assert_allclose(law.observation(following)[0], observation, rtol=0, atol=1e-6)
