@@ -16,8 +16,8 @@ import numpy as np
 from omrl_bench.api import PRIVILEGES, Algorithm, Budget, MetaPolicy, Requirements, Setup, Transitions
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import draw_contexts, gather
+from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.meta_dataset import MetaDataset
-from omrl_bench.data.store import Episodes
 from omrl_bench.envs.families import Family, get_family
 
 EPISODES = 10  # per task, of the real `mixed` behaviour
@@ -41,8 +41,8 @@ class _Trial:
     family: Family = field(default_factory=lambda: get_family("point-goal"))
 
     def __post_init__(self) -> None:
-        self.episodes: Episodes = collect(self.family, "mixed", threads=1, episodes=EPISODES)
-        draws = draw_contexts(self.family, "mixed", self.episodes).draws["high"]
+        self.episodes: Episodes = collect(self.family, "mixed", threads=1, episodes=EPISODES).episodes
+        draws = draw_contexts(self.family, "mixed", self.episodes).draws["high", "episode"]
         tasks = self.family.tasks().ids("validation")[:LANES]
         told = "descriptors" in self.cls.requires.privileges
         descriptors = self.family.tasks().descriptors[tasks].astype(np.float32) if told else None

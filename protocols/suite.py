@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from omrl_bench.errors import InputError, unknown_name
 
-Quality = Literal["high", "medium", "low", "random"]
+Quality = Literal["high", "medium", "low", "random", "expert", "mixed", "cross"]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
@@ -34,7 +34,7 @@ class Protocol(_Frozen):
     """How a trained method is evaluated."""
 
     kind: Literal["given-context"]
-    unit: Literal["episode"] = "episode"
+    unit: Literal["episode", "transitions", "segment"] = "episode"  # what one context draw is
     split: Literal["test", "extrapolation"] = "test"
     draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10  # context draws per task and quality, one episode each
 
@@ -58,7 +58,7 @@ class Suite(_Frozen):
     version: Count
     title: str
     families: Annotated[tuple[str, ...], AfterValidator(_given_once)]
-    datasets: Annotated[tuple[Literal["mixed", "expert", "random"], ...], AfterValidator(_given_once)]
+    datasets: Annotated[tuple[Literal["mixed", "expert", "medium", "random"], ...], AfterValidator(_given_once)]
     methods: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     backbones: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     default_preset: str

@@ -61,7 +61,7 @@ def square(half: float, beyond: tuple[float, float]) -> Callable[[np.random.Gene
 
 
 def multipliers(family: str) -> Callable[[np.random.Generator], Rows]:
-    """Independent base^U(-3, 3); extrapolation tasks use U(-4, 4) instead, so about a quarter of the numbers is beyond."""
+    """Independent base^U(-3, 3); extrapolation tasks use U(-4, 4) instead, a quarter of the numbers is beyond."""
 
     def draw(rng: np.random.Generator) -> Rows:
         names = get_family(family).descriptor

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omrl_bench.cli import hosting
 from omrl_bench.errors import InputError
 
 if TYPE_CHECKING:
     from omrl_bench.envs.families import Family
 
 app = typer.Typer(help="Build, verify and list datasets.", no_args_is_help=True)
+app.command()(hosting.pull)
+app.command()(hosting.push)
 
 Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all).")]
 Qualities = Annotated[list[str] | None, typer.Option(help="Only this quality: mixed, expert, random (repeatable).")]
@@ -116,11 +119,11 @@ def train_behaviour(
 
     definition = get_family(family)
     try:
-        from omrl_bench.data.train_behaviour import BehaviourConfig, select, train
+        from omrl_bench.data.train_behaviour import CONFIGS, SacConfig, select, train
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; pip install 'omrl-bench[collect]'") from error
     target = folder / definition.name
-    train(definition, BehaviourConfig(), target)
+    train(definition, CONFIGS.get(definition.name, SacConfig()), target)
     select(target, target / "selected", target / "selected" / "curve.csv")
     typer.echo(f"ten checkpoints in {target / 'selected'}")
 

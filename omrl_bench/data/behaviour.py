@@ -1,13 +1,13 @@
 """The behaviour policies: what acted when the data was logged.
 
-MuJoCo families: ten checkpoints of one task-conditioned SAC agent (``data/policies/<family>/<k>.safetensors``),
-from the first to the expert. Point families: a scripted controller at ten skills from 0 to 1.
+MuJoCo families: ten checkpoints of one task-conditioned agent (``data/policies/<family>/<k>.safetensors``),
+from the first to the expert. Point families: scripted controllers at ten skills from 0 to 1.
 A *behaviour* is a number: 0..9, the expert is 9; :data:`RANDOM` is uniform actions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import numpy as np
@@ -56,37 +56,71 @@ class PointActor:
 
     def reset(self, behaviours: np.ndarray, rng: np.random.Generator) -> None:
         """Draw the error of each lane's guess."""
-        skill = behaviours / EXPERT
-        angle = np.pi * (1 - skill) * rng.uniform(-1, 1, len(behaviours))
-        self._cos, self._sin = np.cos(angle), np.sin(angle)
+        self._skill = behaviours / EXPERT
+        self._draw_error(rng)
         low, high = self.NOISE
-        self._noise = (low + (high - low) * (1 - skill))[:, None]
+        self._noise = (low + (high - low) * (1 - self._skill))[:, None]
 
     def act(
         self, observations: np.ndarray, descriptors: np.ndarray, rng: np.random.Generator, deterministic: bool = False
     ) -> np.ndarray:
         """Step to the guessed goal, as far as the limits allow."""
-        x, y = descriptors[:, 0], descriptors[:, 1]
-        guess = np.stack([self._cos * x - self._sin * y, self._sin * x + self._cos * y], axis=1)
         limit = self.family.action_limit
-        actions: np.ndarray = np.clip(guess - observations, -limit, limit)
+        actions: np.ndarray = np.clip(self._step(observations, descriptors), -limit, limit)
         if not deterministic:
             actions = np.clip(actions + self._noise * rng.standard_normal(actions.shape), -limit, limit)
         return actions
 
+    def _draw_error(self, rng: np.random.Generator) -> None:
+        angle = np.pi * (1 - self._skill) * rng.uniform(-1, 1, len(self._skill))
+        self._cos, self._sin = np.cos(angle), np.sin(angle)
+
+    def _guess(self, goals: np.ndarray) -> np.ndarray:
+        x, y = goals[:, 0], goals[:, 1]
+        return np.stack([self._cos * x - self._sin * y, self._sin * x + self._cos * y], axis=1)
+
+    def _step(self, observations: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+        return self._guess(descriptors) - observations
+
+
+class PointSquareActor(PointActor):
+    """The guess is the goal, moved the fraction 1 - skill of the way to a random place of the square."""
+
+    def _draw_error(self, rng: np.random.Generator) -> None:
+        self._elsewhere = rng.uniform(-1, 1, (len(self._skill), 2))
+
+    def _guess(self, goals: np.ndarray) -> np.ndarray:
+        guess: np.ndarray = goals + (1 - self._skill)[:, None] * (self._elsewhere - goals)
+        return guess
+
+
+class PointWindActor(PointActor):
+    """Walks to a guess of the one goal, (1, 0), and steers against the wind."""
+
+    def _step(self, observations: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+        return self._guess(np.broadcast_to([1.0, 0.0], descriptors.shape)) - observations - descriptors
+
+
+class PointHardActor(PointActor):
+    """Walks to a guess of the first goal, then of the second."""
+
+    def _step(self, observations: np.ndarray, descriptors: np.ndarray) -> np.ndarray:
+        guess = self._guess(descriptors)
+        return np.where(observations[:, 2:] > 0, guess, guess / 2) - observations[:, :2]
+
 
 class CheckpointActor:
-    """Squashed-Gaussian SAC actors, one per behaviour, on (observation, descriptor)."""
+    """Gaussian actors, one per behaviour, on (observation, descriptor).
 
-    def __init__(self, family: Family) -> None:
+    Args:
+        family: The family.
+        weights: Tensors of each behaviour: two hidden ReLU layers and ``mean``. With a layer ``log_std`` the actor is
+            SAC's (tanh of the sample); with a vector ``log_std`` it is PPO's (the sample, clipped).
+    """
+
+    def __init__(self, family: Family, weights: Sequence[Mapping[str, np.ndarray]]) -> None:
         self.family = family
-        folder = resources.files("omrl_bench.data").joinpath("policies", family.name)
-        if not folder.is_dir():
-            raise InputError(f"family {family.name!r} has no behaviour policies yet: {folder} does not exist")
-        self._weights = [
-            {k: v.astype(np.float32) for k, v in load(folder.joinpath(f"{i}.safetensors").read_bytes()).items()}
-            for i in range(BEHAVIOURS)
-        ]
+        self._weights = [{name: array.astype(np.float32) for name, array in tensors.items()} for tensors in weights]
 
     def reset(self, behaviours: np.ndarray, rng: np.random.Generator) -> None:
         """Group the lanes by behaviour."""
@@ -95,26 +129,47 @@ class CheckpointActor:
     def act(
         self, observations: np.ndarray, descriptors: np.ndarray, rng: np.random.Generator, deterministic: bool = False
     ) -> np.ndarray:
-        """Tanh of a Gaussian sample, or of its mean."""
+        """A Gaussian sample, or its mean."""
         inputs = np.concatenate([observations, descriptors], axis=1, dtype=np.float32)
         noise = rng.standard_normal((len(inputs), self.family.action_size), dtype=np.float32)
         actions = np.empty((len(inputs), self.family.action_size))
         for behaviour, lanes in self._lanes:
-            mean, log_std = self._forward(self._weights[behaviour], inputs[lanes])
-            sample = mean if deterministic else mean + np.exp(log_std) * noise[lanes]
-            actions[lanes] = np.tanh(sample)
+            actions[lanes] = self._forward(self._weights[behaviour], inputs[lanes], noise[lanes] * (not deterministic))
         return self.family.action_limit * actions
 
     @staticmethod
-    def _forward(weights: dict[str, np.ndarray], hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _forward(weights: dict[str, np.ndarray], hidden: np.ndarray, noise: np.ndarray) -> np.ndarray:
         for name in ("hidden0", "hidden1"):
             hidden = np.maximum(hidden @ weights[f"{name}.weight"].T + weights[f"{name}.bias"], 0)
         mean = hidden @ weights["mean.weight"].T + weights["mean.bias"]
+        if "log_std" in weights:
+            return np.clip(mean + np.exp(weights["log_std"]) * noise, -1, 1)
         log_std = hidden @ weights["log_std.weight"].T + weights["log_std.bias"]
-        return mean, np.clip(log_std, *LOG_STD_RANGE)
+        return np.tanh(mean + np.exp(np.clip(log_std, *LOG_STD_RANGE)) * noise)
 
 
-SCRIPTED: Mapping[str, type[PointActor]] = {"point-goal": PointActor}
+def read_checkpoints(family: Family) -> list[dict[str, np.ndarray]]:
+    """Read the tensors of a family's ten checkpoints.
+
+    Raises:
+        InputError: if it has none.
+    """
+    folder = resources.files("omrl_bench.data").joinpath("policies", BORROWED.get(family.name, family.name))
+    if not folder.is_dir():
+        raise InputError(f"family {family.name!r} has no behaviour policies yet: {folder} does not exist")
+    return [load(folder.joinpath(f"{k}.safetensors").read_bytes()) for k in range(BEHAVIOURS)]
+
+
+SCRIPTED: Mapping[str, type[PointActor]] = {
+    "point-goal": PointActor,
+    "point-square": PointSquareActor,
+    "point-sparse": PointActor,
+    "point-wind": PointWindActor,
+    "point-hard": PointHardActor,
+}
+
+#: Families whose behaviour policies are another one's: same robot, same observation, same descriptor.
+BORROWED: Mapping[str, str] = {"cheetah-vel-sparse": "cheetah-vel", "ant-dir-speed": "ant-dir"}
 
 
 def make_actor(family: Family) -> Behaviour:
@@ -123,4 +178,21 @@ def make_actor(family: Family) -> Behaviour:
     Raises:
         InputError: if the family has none.
     """
-    return SCRIPTED[family.name](family) if family.name in SCRIPTED else CheckpointActor(family)
+    scripted = SCRIPTED.get(family.variant_of or family.name)
+    return scripted(family) if scripted else CheckpointActor(family, read_checkpoints(family))
+
+
+def half_way(means: np.ndarray, random: float) -> tuple[int, float]:
+    """The two neighbouring behaviours whose mixture is half-way between random and expert return.
+
+    Args:
+        means: (BEHAVIOURS,) mean return of each behaviour's sampled actions.
+        random: Mean return of uniform actions.
+
+    Returns:
+        The lower behaviour k, and the share of episodes by k + 1; behaviour k is the last below half-way.
+    """
+    target = (random + means[EXPERT]) / 2
+    lower = int(np.flatnonzero(means[:EXPERT] <= target)[-1]) if (means[:EXPERT] <= target).any() else 0
+    share = (target - means[lower]) / (means[lower + 1] - means[lower])
+    return lower, float(np.clip(share, 0, 1))

@@ -3,38 +3,84 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from omrl_bench.api import Behaviour
-from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, RANDOM, UniformActor, make_actor
-from omrl_bench.data.store import QUALITIES, Episodes
+from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, RANDOM, UniformActor, half_way, make_actor
+from omrl_bench.data.contexts import DRAWS
+from omrl_bench.data.episodes import Episodes
+from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
-from omrl_bench.errors import unknown_name
+from omrl_bench.errors import InputError, unknown_name
 
 EPISODES_PER_TASK = 45
+#: Share of a dataset's episodes that may be unstable; more says that something else is wrong.
+UNSTABLE = 0.01
 
 
-def collect(family: Family, quality: str, threads: int, episodes: int = EPISODES_PER_TASK) -> Episodes:
-    """Roll out one dataset: the given number of episodes of every task in the table, in one batched simulation.
+@dataclass(frozen=True)
+class Collected:
+    """What was rolled out, and how many episodes of it were dropped because the simulation became unstable."""
+
+    episodes: Episodes
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Mean returns that say what half-way is: of uniform actions, and of each behaviour's sampled actions."""
+
+    random: float
+    behaviours: tuple[float, ...]
+
+
+def collect(
+    family: Family,
+    quality: str,
+    threads: int,
+    episodes: int = EPISODES_PER_TASK,
+    levels: Levels | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Collected:
+    """Roll out one dataset in one batched simulation: so many episodes of every task in the table.
+
+    ``cross`` has :data:`DRAWS` episodes of every task that is not for training, whatever ``episodes`` says.
+
+    Args:
+        family: The family.
+        quality: In :data:`QUALITIES` or :data:`CONTEXT_ONLY`.
+        threads: Simulator threads.
+        episodes: Episodes per task.
+        levels: Needed for ``medium``.
+        progress: Called with the fraction done.
 
     Raises:
-        InputError: if there is no such quality, or the family has no behaviour policies.
+        InputError: if there is no such quality, the family has no behaviour policies, or the simulation is unstable.
     """
-    if quality not in QUALITIES:
-        raise unknown_name("quality", quality, QUALITIES)
-    tasks = np.repeat(family.tasks().ids(), episodes)
-    number = np.tile(np.arange(episodes), len(family.tasks()))
-    behaviours = {
-        "mixed": number % BEHAVIOURS,
-        "expert": np.full_like(number, EXPERT),
-        "random": np.full_like(number, RANDOM),
-    }[quality]
-    actor = UniformActor(family) if quality == "random" else make_actor(family)
+    if quality not in (*QUALITIES, *CONTEXT_ONLY):
+        raise unknown_name("quality", quality, (*QUALITIES, *CONTEXT_ONLY))
+    table = family.tasks()
+    ids = table.ids() if quality != "cross" else table.ids("validation", "test", "extrapolation")
+    episodes = DRAWS if quality == "cross" else episodes
     entropy = [zlib.crc32(f"{family.name} {family.version} {quality}".encode())]
+    tasks = np.repeat(ids, episodes)
     seeds = np.random.SeedSequence(entropy).generate_state(len(tasks)).astype(np.int64)
-    return roll_out(family, actor, tasks, behaviours, seeds, np.random.default_rng(entropy), threads)
+    rng = np.random.default_rng(entropy)
+    return roll_out(
+        family,
+        UniformActor(family) if quality == "random" else make_actor(family),
+        tasks,
+        np.tile(_behaviours(quality, episodes, levels), len(ids)),
+        seeds,
+        rng,
+        threads,
+        told=_other_tasks(family, tasks, rng) if quality == "cross" else None,
+        progress=progress,
+    )
 
 
 def roll_out(
@@ -46,7 +92,9 @@ def roll_out(
     rng: np.random.Generator,
     threads: int,
     deterministic: bool = False,
-) -> Episodes:
+    told: np.ndarray | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Collected:
     """Run one episode per lane and keep every transition up to its end.
 
     Args:
@@ -58,15 +106,19 @@ def roll_out(
         rng: Source of the sampled actions.
         threads: Simulator threads.
         deterministic: Whether the actor takes its mean action.
+        told: (lanes,) the task that the actor is told it is in, if not the true one.
+        progress: Called with the fraction done.
+
+    Raises:
+        InputError: if more than a few episodes are unstable (NaN).
     """
-    lanes = len(tasks)
-    shape = (lanes, family.horizon)
-    observations = np.empty((lanes, family.horizon + 1, family.observation_size), np.float32)
+    shape = (len(tasks), family.horizon)
+    observations = np.empty((len(tasks), family.horizon + 1, family.observation_size), np.float32)
     actions = np.empty((*shape, family.action_size), np.float32)
     rewards = np.empty(shape, np.float32)
     terminated = np.zeros(shape, bool)
-    descriptors = family.tasks().descriptors[tasks]
-    env = BatchedEnv(family, lanes, threads)
+    descriptors = family.tasks().descriptors[tasks if told is None else told]
+    env = BatchedEnv(family, len(tasks), threads)
     current = env.reset(tasks, seeds)
     actor.reset(behaviours, rng)
     observations[:, 0] = current
@@ -75,10 +127,11 @@ def roll_out(
         actions[:, step] = actor.act(current, descriptors, rng, deterministic)
         current, rewards[:, step], terminated[:, step], _ = env.step(actions[:, step])
         observations[:, step + 1] = current
+        progress((step + 1) / family.horizon)
     ended = terminated.any(axis=1)
     lengths = np.where(ended, terminated.argmax(axis=1) + 1, family.horizon)
     kept = np.arange(family.horizon) < lengths[:, None]
-    return Episodes(
+    collected = Episodes(
         observations=observations[:, :-1][kept],
         actions=actions[kept],
         rewards=rewards[kept],
@@ -88,4 +141,44 @@ def roll_out(
         tasks=tasks.astype(np.int64),
         behaviours=behaviours.astype(np.int64),
         seeds=seeds,
+        told=told,
     )
+    return drop_unstable(family, collected)
+
+
+def drop_unstable(family: Family, episodes: Episodes) -> Collected:
+    """Leave out the episodes that hold NaN or infinity.
+
+    Raises:
+        InputError: if that is more than 1 % of them.
+    """
+    finite = np.isfinite(episodes.rewards)
+    for array in (episodes.observations, episodes.actions, episodes.next_observations):
+        finite &= np.isfinite(array).all(axis=1)
+    stable = np.logical_and.reduceat(finite, episodes.offsets[:-1])
+    dropped = int((~stable).sum())
+    if dropped > UNSTABLE * len(stable):
+        task = int(episodes.tasks[np.argmin(stable)])
+        raise InputError(f"{family.name}: {dropped} of {len(stable)} episodes are unstable (NaN), first in task {task}")
+    return Collected(episodes.select(np.flatnonzero(stable)) if dropped else episodes, dropped)
+
+
+def _behaviours(quality: str, episodes: int, levels: Levels | None) -> np.ndarray:
+    """Behaviour of each of a task's episodes."""
+    number = np.arange(episodes)
+    if quality == "mixed":
+        return number % BEHAVIOURS
+    if quality == "medium":
+        assert levels is not None, "medium is relative to the other qualities"
+        lower, share = half_way(np.array(levels.behaviours), levels.random)
+        return lower + (number < round(share * episodes))
+    return np.full(episodes, RANDOM if quality == "random" else EXPERT)
+
+
+def _other_tasks(family: Family, tasks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a training task with another descriptor for each lane."""
+    table = family.tasks()
+    train = table.ids("train")
+    differs = (table.descriptors[train][None] != table.descriptors[tasks][:, None]).any(axis=2)
+    others: np.ndarray = train[np.where(differs, rng.random(differs.shape), -1).argmax(axis=1)]
+    return others

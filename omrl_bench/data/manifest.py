@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from omrl_bench.data.behaviour import EXPERT, make_actor
-from omrl_bench.data.build import collect, roll_out
+from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, make_actor
+from omrl_bench.data.build import Levels, collect, roll_out
 from omrl_bench.data.contexts import draw_contexts
-from omrl_bench.data.store import QUALITIES, Episodes, dataset_folder, dataset_id, read_episodes, write_dataset
+from omrl_bench.data.episodes import Episodes
+from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, dataset_folder, dataset_id, read_episodes, write_dataset
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
 
@@ -32,10 +33,11 @@ class DatasetEntry(_Frozen):
     """The canonical build of one dataset."""
 
     content: str
-    contexts: str
-    episodes: int
+    contexts: dict[str, str]  # hash of each context set that is drawn from it, by <quality>.<unit>
+    episodes: tuple[int, ...]  # per task
     transitions: int
-    return_mean: tuple[float, ...]  # per task
+    dropped: int  # unstable episodes
+    return_mean: tuple[float, ...]  # per task; 0 without episodes
     return_std: tuple[float, ...]  # per task, over episodes
 
 
@@ -46,7 +48,16 @@ class Manifest(_Frozen):
     family_fingerprint: str
     random: tuple[float, ...]  # reference return per task: the random policy
     expert: tuple[float, ...]  # reference return per task: the expert's mean action
+    behaviours: tuple[float, ...]  # mean return of each behaviour's sampled actions; what `medium` is relative to
     datasets: dict[str, DatasetEntry]
+
+    def levels(self) -> Levels:
+        """What `medium` is relative to."""
+        return Levels(float(np.mean(self.random)), self.behaviours)
+
+    def reference(self) -> tuple[float, float]:
+        """Mean reference return over tasks, of the random policy and of the expert."""
+        return float(np.mean(self.random)), float(np.mean(self.expert))
 
 
 def read_manifest(family: Family) -> Manifest:
@@ -66,15 +77,17 @@ def read_manifest(family: Family) -> Manifest:
     return manifest
 
 
-def build_dataset(family: Family, quality: str, threads: int) -> None:
+def build_dataset(
+    family: Family, quality: str, threads: int, progress: Callable[[float], None] = lambda fraction: None
+) -> None:
     """Build one dataset into Minari's root folder.
 
     Raises:
-        InputError: if the folder cannot be written to.
+        InputError: if the folder cannot be written to, or the simulation is unstable.
     """
     manifest = read_manifest(family)
-    episodes = collect(family, quality, threads)
-    write_dataset(family, quality, episodes, (float(np.mean(manifest.random)), float(np.mean(manifest.expert))))
+    collected = collect(family, quality, threads, levels=manifest.levels(), progress=progress)
+    write_dataset(family, quality, collected.episodes, manifest.reference(), collected.dropped)
 
 
 def ensure_dataset(family: Family, quality: str, threads: int, announce: Callable[[str], None]) -> None:
@@ -102,14 +115,14 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
     entry = read_manifest(family).datasets[quality]
     if episodes.content_hash() == entry.content:
         return "canonical", "the content hash is the manifest's"
-    counts = np.bincount(episodes.tasks, minlength=len(family.tasks()))
-    expected = entry.episodes // len(family.tasks())
-    if not np.all(counts == expected):
-        task = int(np.flatnonzero(counts != expected)[0])
-        return "wrong", f"task {task} has {counts[task]} episodes, the canonical dataset {expected}"
-    returns = episodes.returns().reshape(len(counts), expected)
-    spread = np.hypot(returns.std(axis=1), np.array(entry.return_std)) / np.sqrt(expected)
-    distance = np.abs(returns.mean(axis=1) - np.array(entry.return_mean)) / np.maximum(spread, 1e-9)
+    counts, expected = episodes.counts(len(family.tasks())), np.array(entry.episodes)
+    missing = np.abs(counts - expected) > entry.dropped  # elsewhere, other episodes may be unstable
+    if len(counts) != len(expected) or missing.any():
+        task = int(missing.argmax())
+        return "wrong", f"task {task} has {counts[task]} episodes, the canonical dataset {expected[task]}"
+    mean, std = _moments(episodes, len(counts))
+    spread = np.hypot(std, np.array(entry.return_std)) / np.sqrt(np.maximum(expected, 1))
+    distance = np.abs(mean - np.array(entry.return_mean)) / np.maximum(spread, 1e-9)
     worst = int(distance.argmax())
     reason = f"task {worst}'s mean return is {distance[worst]:.1f} standard errors from the canonical one"
     if not distance[worst] <= TOLERANCE:  # NaN is wrong, too
@@ -119,36 +132,67 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
 
 def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str:
     """Build all datasets of a family and return its new manifest as JSON. Only for a new version of a family."""
-    table = family.tasks()
     announce("reference returns")
-    tasks = np.repeat(table.ids(), REFERENCE_EPISODES)
-    seeds = np.random.SeedSequence(len(tasks)).generate_state(len(tasks)).astype(np.int64)
-    behaviours = np.full(len(tasks), EXPERT)
-    rng = np.random.default_rng(0)
-    expert = roll_out(family, make_actor(family), tasks, behaviours, seeds, rng, threads, deterministic=True)
+    tasks = len(family.tasks())
+    random = collect(family, "random", threads)
+    levels = Levels(float(_moments(random.episodes, tasks)[0].mean()), _behaviour_means(family, threads))
+    expert = _expert_returns(family, threads)
+    reference = levels.random, float(expert.mean())
     datasets = {}
-    reference = {"expert": expert.returns().reshape(len(table), -1).mean(axis=1)}
-    for quality in reversed(QUALITIES):  # `random` first, for its returns
+    for quality in (*QUALITIES, *CONTEXT_ONLY):
         announce(f"dataset {quality}")
-        episodes = collect(family, quality, threads)
-        returns = episodes.returns().reshape(len(table), -1)
-        if quality == "random":
-            reference["random"] = returns.mean(axis=1)
-            means = float(reference["random"].mean()), float(reference["expert"].mean())
+        collected = random if quality == "random" else collect(family, quality, threads, levels=levels)
+        mean, std = _moments(collected.episodes, tasks)
         datasets[quality] = DatasetEntry(
-            content=episodes.content_hash(),
-            contexts=draw_contexts(family, quality, episodes).fingerprint(),
-            episodes=len(episodes.tasks),
-            transitions=len(episodes.rewards),
-            return_mean=tuple(np.round(returns.mean(axis=1), 4).tolist()),
-            return_std=tuple(np.round(returns.std(axis=1), 4).tolist()),
+            content=collected.episodes.content_hash(),
+            contexts=draw_contexts(family, quality, collected.episodes).hashes(),
+            episodes=tuple(collected.episodes.counts(tasks).tolist()),
+            transitions=len(collected.episodes.rewards),
+            dropped=collected.dropped,
+            return_mean=_rounded(mean),
+            return_std=_rounded(std),
         )
-        write_dataset(family, quality, episodes, means)
+        write_dataset(family, quality, collected.episodes, reference, collected.dropped)
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),
-        random=tuple(np.round(reference["random"], 4).tolist()),
-        expert=tuple(np.round(reference["expert"], 4).tolist()),
+        random=_rounded(_moments(random.episodes, tasks)[0]),
+        expert=_rounded(expert),
+        behaviours=levels.behaviours,
         datasets=datasets,
     )
     return json.dumps(manifest.model_dump(), indent=None, separators=(",", ": ")) + "\n"
+
+
+def _expert_returns(family: Family, threads: int) -> np.ndarray:
+    """Mean return of the expert's mean action, per task."""
+    ids = family.tasks().ids()
+    tasks = np.repeat(ids, REFERENCE_EPISODES)
+    seeds = np.random.SeedSequence(len(tasks)).generate_state(len(tasks)).astype(np.int64)
+    behaviours = np.full(len(tasks), EXPERT)
+    rng = np.random.default_rng(0)
+    rolled = roll_out(family, make_actor(family), tasks, behaviours, seeds, rng, threads, deterministic=True)
+    return _moments(rolled.episodes, len(ids))[0]
+
+
+def _behaviour_means(family: Family, threads: int) -> tuple[float, ...]:
+    """Mean return of each behaviour's sampled actions over the training tasks, two episodes of each."""
+    ids = np.repeat(family.tasks().ids("train"), 2)
+    tasks, behaviours = np.repeat(ids, BEHAVIOURS), np.tile(np.arange(BEHAVIOURS), len(ids))
+    seeds = np.random.SeedSequence(len(tasks) + 1).generate_state(len(tasks)).astype(np.int64)
+    rng = np.random.default_rng(1)
+    episodes = roll_out(family, make_actor(family), tasks, behaviours, seeds, rng, threads).episodes
+    returns = episodes.returns()
+    return _rounded(np.array([returns[episodes.behaviours == k].mean() for k in range(BEHAVIOURS)]))
+
+
+def _moments(episodes: Episodes, tasks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the episodes' returns, per task; 0 without episodes."""
+    returns, counts = episodes.returns(), np.maximum(episodes.counts(tasks), 1)
+    mean = np.bincount(episodes.tasks, returns, tasks) / counts
+    variance = np.bincount(episodes.tasks, (returns - mean[episodes.tasks]) ** 2, tasks) / counts
+    return mean, np.sqrt(variance)
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(np.round(values, 4).tolist())

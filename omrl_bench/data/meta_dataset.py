@@ -8,7 +8,8 @@ import numpy as np
 
 from omrl_bench.api import Behaviour
 from omrl_bench.data.behaviour import make_actor
-from omrl_bench.data.store import Episodes, read_episodes
+from omrl_bench.data.episodes import Episodes
+from omrl_bench.data.store import read_episodes
 from omrl_bench.envs.families import Family, get_family
 
 

@@ -4,7 +4,8 @@
 
     data/main_data.hdf5, data/metadata.json   the Minari dataset, what others read
     packed.safetensors                        the same arrays, contiguous, what we read
-    receipt.json                              hashes of both, and who built them
+    contexts.safetensors                      the context sets that are drawn from it (:mod:`.contexts`)
+    receipt.json                              hashes of all three, and who built them
 """
 
 from __future__ import annotations
@@ -15,60 +16,19 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from omrl_bench.data.contexts import ContextSet, draw_contexts
+from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
 
-QUALITIES = ("mixed", "expert", "random")
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """All episodes of a dataset, one after the other, ordered by task.
-
-    Attributes:
-        observations: (N, observation size) float32; N transitions.
-        actions: (N, action size) float32.
-        rewards: (N,) float32.
-        next_observations: (N, observation size) float32.
-        terminated: (N,) bool; the last transition of a truncated episode is not terminated.
-        offsets: (E+1,) int64; episode e has rows ``offsets[e]:offsets[e+1]``.
-        tasks: (E,) int64 task ids, ascending.
-        behaviours: (E,) int64; see :mod:`omrl_bench.data.behaviour`.
-        seeds: (E,) int64 environment seeds.
-    """
-
-    observations: np.ndarray
-    actions: np.ndarray
-    rewards: np.ndarray
-    next_observations: np.ndarray
-    terminated: np.ndarray
-    offsets: np.ndarray
-    tasks: np.ndarray
-    behaviours: np.ndarray
-    seeds: np.ndarray
-
-    def returns(self) -> np.ndarray:
-        """Undiscounted return of each episode, (E,) float64."""
-        sums: np.ndarray = np.add.reduceat(self.rewards.astype(np.float64), self.offsets[:-1])
-        return sums
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name."""
-        return dict(vars(self))
-
-    def content_hash(self) -> str:
-        """sha256 over the name, type, shape and bytes of every array."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.arrays().items()):
-            digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+QUALITIES = ("mixed", "expert", "medium", "random")
+#: Datasets that only contexts are drawn from: the expert of another task acts.
+CONTEXT_ONLY = ("cross",)
 
 
 class Receipt(BaseModel):
@@ -82,6 +42,8 @@ class Receipt(BaseModel):
     content: str  # Episodes.content_hash
     hdf5: str  # sha256 of data/main_data.hdf5
     packed: str  # sha256 of packed.safetensors
+    contexts: str  # sha256 of contexts.safetensors
+    dropped: int  # episodes that were not stored because the simulation became unstable
 
 
 def data_root() -> Path:
@@ -99,7 +61,9 @@ def dataset_folder(family: Family, quality: str) -> Path:
     return data_root() / dataset_id(family, quality)
 
 
-def write_dataset(family: Family, quality: str, episodes: Episodes, reference: tuple[float, float]) -> Receipt:
+def write_dataset(
+    family: Family, quality: str, episodes: Episodes, reference: tuple[float, float], dropped: int = 0
+) -> Receipt:
     """Write a dataset in place of an older one, if any; nothing half-written is ever visible.
 
     Args:
@@ -107,6 +71,7 @@ def write_dataset(family: Family, quality: str, episodes: Episodes, reference: t
         quality: Quality of the dataset.
         episodes: What to write.
         reference: Mean return over tasks of the random policy and of the expert (Minari's ``ref_min_score``, ...).
+        dropped: How many episodes were left out because the simulation became unstable.
 
     Raises:
         InputError: if the root folder is not writable.
@@ -132,7 +97,9 @@ def write_dataset(family: Family, quality: str, episodes: Episodes, reference: t
         building.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is 0o700
         _reserve(building, len(episodes.tasks) * 20_000 + 3 * sum(a.nbytes for a in episodes.arrays().values()))
         _write_minari(building / "data", family, quality, episodes, reference, minari.__version__)
-        packed = _write_packed(building, episodes)
+        packed = _write_arrays(building / "packed.safetensors", episodes.arrays())
+        draws = draw_contexts(family, quality, episodes)
+        contexts = _write_arrays(building / "contexts.safetensors", draws.arrays())
         receipt = Receipt(
             family=family.name,
             family_fingerprint=family.fingerprint(),
@@ -141,6 +108,8 @@ def write_dataset(family: Family, quality: str, episodes: Episodes, reference: t
             content=episodes.content_hash(),
             hdf5=file_hash(building / "data" / "main_data.hdf5"),
             packed=packed,
+            contexts=contexts,
+            dropped=dropped,
         )
         (building / "receipt.json").write_text(receipt.model_dump_json(indent=1))
         try:
@@ -198,16 +167,31 @@ def read_episodes(family: Family, quality: str) -> tuple[Episodes, Receipt]:
 
     receipt = read_receipt(family, quality)
     folder = dataset_folder(family, quality)
-    for file, expected in (
-        (folder / "data" / "main_data.hdf5", receipt.hdf5),
-        (folder / "packed.safetensors", receipt.packed),
-    ):
-        if not file.exists() or file_hash(file) != expected:
-            raise InputError(
-                f"{file} is missing, truncated or changed since it was built; "
-                f"omrl-bench data build {family.name} --quality {quality} --force"
-            )
+    _check(folder / "data" / "main_data.hdf5", receipt.hdf5, family, quality)
+    _check(folder / "packed.safetensors", receipt.packed, family, quality)
     return Episodes(**load_file(folder / "packed.safetensors")), receipt
+
+
+def read_contexts(family: Family, quality: str) -> ContextSet:
+    """Read the context sets that a dataset serves, after checking the file against the receipt.
+
+    Raises:
+        InputError: if the dataset is missing, foreign, damaged, or of another version.
+    """
+    from safetensors.numpy import load_file
+
+    receipt = read_receipt(family, quality)
+    file = dataset_folder(family, quality) / "contexts.safetensors"
+    _check(file, receipt.contexts, family, quality)
+    return ContextSet.from_arrays(load_file(file))
+
+
+def _check(file: Path, expected: str, family: Family, quality: str) -> None:
+    if not file.exists() or file_hash(file) != expected:
+        raise InputError(
+            f"{file} is missing, truncated or changed since it was built; "
+            f"omrl-bench data build {family.name} --quality {quality} --force"
+        )
 
 
 def file_hash(path: Path) -> str:
@@ -227,12 +211,12 @@ def _reserve(folder: Path, size: int) -> None:
     path.unlink()
 
 
-def _write_packed(folder: Path, episodes: Episodes) -> str:
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
+    """Write a safetensors file and return its sha256."""
     from safetensors.numpy import save
 
-    path = folder / "packed.safetensors"
     # not save_file: its errors are no OSError, and its file is readable by the owner only
-    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in episodes.arrays().items()}))
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     return file_hash(path)
 
 
@@ -282,6 +266,7 @@ def _write_minari(
                 "behaviour": int(episodes.behaviours[episode]),
                 "return": float(returns[episode]),
             }
+            | ({} if episodes.told is None else {"told_task_id": int(episodes.told[episode])})
         )
     storage.update_metadata(
         {

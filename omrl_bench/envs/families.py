@@ -210,9 +210,7 @@ FAMILIES: dict[str, Family] = {
         _POINT,
         _like(_POINT, "point-square", "PointSquare", horizon=20),
         _like(_POINT, "point-sparse", "PointSparse", horizon=20),
-        _like(
-            _POINT, "point-wind", "PointWind", horizon=20, descriptor=("wind_x", "wind_y"), varies="dynamics"
-        ),
+        _like(_POINT, "point-wind", "PointWind", horizon=20, descriptor=("wind_x", "wind_y"), varies="dynamics"),
         _like(
             _POINT,
             "point-hard",
@@ -237,9 +235,7 @@ FAMILIES: dict[str, Family] = {
         _like(_CHEETAH, "cheetah-mass", "CheetahMass", descriptor=("mass_scale",), varies="dynamics"),
         _like(_ANT, "ant-mass", "AntMass", descriptor=("mass_scale",), varies="dynamics"),
         _like(_CHEETAH, "cheetah-vel-sparse", "CheetahVelSparse", horizon=64, task_table="cheetah-vel"),
-        _like(
-            _WALKER, "walker-vel-sparse", "WalkerVelSparse", horizon=64, descriptor=("velocity",), varies="reward"
-        ),
+        _like(_WALKER, "walker-vel-sparse", "WalkerVelSparse", horizon=64, descriptor=("velocity",), varies="reward"),
         _like(_POINT, "point-goal-h10", horizon=10, task_table="point-goal", variant_of="point-goal"),
         _like(_POINT, "point-goal-h200", horizon=200, task_table="point-goal", variant_of="point-goal"),
         _like(

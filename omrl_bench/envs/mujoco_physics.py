@@ -128,9 +128,7 @@ class RolloutPhysics:
         threads: Most threads to use, 1 or more.
     """
 
-    def __init__(
-        self, task_model: ModelOf, nominal: mujoco.MjModel, frame_skip: int, lanes: int, threads: int
-    ) -> None:
+    def __init__(self, task_model: ModelOf, nominal: mujoco.MjModel, frame_skip: int, lanes: int, threads: int) -> None:
         threads = max(1, min(threads, lanes // LANES_PER_THREAD))
         self._task_model = task_model
         self._models = [nominal] * lanes

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from omrl_bench.api import Setup
-from omrl_bench.data.contexts import draw_contexts, source_dataset
+from omrl_bench.data.contexts import source_dataset
 from omrl_bench.data.manifest import compare, ensure_dataset, read_manifest
-from omrl_bench.data.store import dataset_folder, read_episodes, read_receipt
+from omrl_bench.data.store import dataset_folder, read_contexts, read_episodes, read_receipt
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
@@ -175,16 +175,16 @@ def expected_hashes(
     family = get_family(family_name)
     setup = Setup(selection.preset_name, backbone, selection.settings)
     configuration = _configuration(target, family, setup)
-    sources = tuple(dict.fromkeys(source_dataset(quality) for quality in selection.preset.qualities))
+    contexts = [f"{quality}.{selection.suite.protocol.unit}" for quality in selection.preset.qualities]
     return tuple(
         Hashes(
             suite=selection.suite.fingerprint(selection.preset_name),
             family=family.fingerprint(),
             dataset=hash_data(dataset),
-            contexts=hash_text(*(hash_contexts(source) for source in sources)),
+            contexts=hash_text(*(hash_context(name) for name in contexts)),
             method=hash_text(source_hash(target, backbone), configuration),
         )
-        for hash_data, hash_contexts in _data_hashes(family)
+        for hash_data, hash_context in _data_hashes(family)
     )
 
 
@@ -200,6 +200,7 @@ def _configuration(target: str, family: Family, setup: Setup) -> str:
 
 
 def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
+    """Hashes of a dataset by its quality, and of a context set by ``<quality>.<unit>``."""
     manifest = read_manifest(family)
 
     def local(quality: str) -> str:
@@ -207,13 +208,17 @@ def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callabl
             return manifest.datasets[quality].content
         return read_receipt(family, quality).content
 
-    def local_contexts(quality: str) -> str:
-        if local(quality) == manifest.datasets[quality].content:
-            return manifest.datasets[quality].contexts
-        return draw_contexts(family, quality, read_episodes(family, quality)[0]).fingerprint()
+    def canonical_context(name: str) -> str:
+        return manifest.datasets[source_dataset(name.split(".")[0])].contexts[name]
 
-    yield local, local_contexts
-    yield lambda quality: manifest.datasets[quality].content, lambda quality: manifest.datasets[quality].contexts
+    def local_context(name: str) -> str:
+        source = source_dataset(name.split(".")[0])
+        if local(source) == manifest.datasets[source].content:
+            return canonical_context(name)
+        return read_contexts(family, source).hashes()[name]
+
+    yield local, local_context
+    yield lambda quality: manifest.datasets[quality].content, canonical_context
 
 
 def _state(cell: Cell, results: Path, expected: tuple[Hashes, ...]) -> tuple[State, str]:

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from omrl_bench.api import Algorithm, Budget, Setup, Transitions
-from omrl_bench.data.contexts import ContextSet, draw_contexts, gather, source_dataset
+from omrl_bench.data.contexts import ContextSet, gather, source_dataset
+from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import Manifest, read_manifest
 from omrl_bench.data.meta_dataset import MetaDataset
-from omrl_bench.data.store import Episodes, read_episodes
+from omrl_bench.data.store import read_contexts, read_episodes
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError
 from omrl_bench.protocols import given_context
@@ -164,11 +165,12 @@ class _Run:
         """The first context draws of each task, one per lane."""
         dataset = source_dataset(quality)
         if dataset not in self.context_sets:
-            self.context_sets[dataset] = draw_contexts(self.family, dataset, self.episodes(dataset))
-        numbers = self.context_sets[dataset].draws[quality][tasks, :draws]
+            self.context_sets[dataset] = read_contexts(self.family, dataset)
+        unit = self.job.protocol.unit
+        drawn = self.context_sets[dataset].draws[quality, unit][tasks, :draws]
         told = "descriptors" in self.privileges
         descriptors = self.family.tasks().descriptors[np.repeat(tasks, draws)].astype(np.float32) if told else None
-        return gather(self.episodes(dataset), numbers.reshape(-1), descriptors)
+        return gather(self.episodes(dataset), drawn.reshape(-1, *drawn.shape[2:]), descriptors, unit)
 
     def record(self, index: int, cube: Cube, fit_seconds: float, evaluate_seconds: float) -> Record:
         """The record of one complete cell."""
