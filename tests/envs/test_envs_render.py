@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 
+from omrl_bench.envs.families import FAMILIES
 from omrl_bench.envs.single import register
 from omrl_bench.errors import InputError
 
@@ -24,6 +26,7 @@ except Exception as error:
     raise SystemExit
 import gymnasium
 import numpy as np
+from omrl_bench.envs.families import FAMILIES
 from omrl_bench.envs.single import register
 
 register()
@@ -39,10 +42,20 @@ env.close()
 env.close()
 silent = gymnasium.make("omrl/CheetahVel-v0")
 silent.reset(seed=0)
+switched = {}
+for family in [f for f in FAMILIES.values() if f.assets and f.varies == "dynamics"]:
+    env = gymnasium.make(family.env_id, render_mode="rgb_array", disable_env_checker=True)
+    seen = []
+    for task in (0, 5, 0):
+        env.reset(seed=0, options={"task": task})
+        seen.append(env.render())
+    env.close()
+    same = float((seen[0] != seen[2]).mean())
+    switched[family.name] = [list(seen[1].shape), min(float(picture.std()) for picture in seen), same]
 print(json.dumps({
     "shape": list(moved.shape), "dtype": str(moved.dtype), "contrast": float(moved.std()),
     "moved": float((moved != first).mean()), "reset_differs": float((again != first).mean()),
-    "without_mode": silent.render() is None,
+    "without_mode": silent.render() is None, "switched": switched,
 }))
 """
 
@@ -53,7 +66,7 @@ def pictures():
     environment = dict(os.environ)
     if "DISPLAY" not in environment:
         environment.setdefault("MUJOCO_GL", "egl")
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
     lines = done.stdout.splitlines()
     if not lines and ("OpenGL" in done.stderr or "EGL" in done.stderr or done.returncode < 0):
         pytest.skip(f"no OpenGL: {done.stderr[-200:]}")
@@ -77,6 +90,64 @@ def test_no_picture_without_a_render_mode(pictures):
 
 def test_the_picture_after_reset_is_of_the_new_episode(pictures):
     assert pictures["reset_differs"] == 0
+
+
+def test_every_robot_is_drawn_after_a_change_of_task(pictures):
+    assert set(pictures["switched"]) == {"walker-params", "hopper-params", "cheetah-mass", "ant-mass"}
+    for shape, contrast, same in pictures["switched"].values():
+        assert shape == [240, 320, 3]
+        assert contrast > 5
+        assert same == 0
+
+
+class Sketch:
+    """Stands in for MuJoCo's renderer where there is no OpenGL; remembers what it was given."""
+
+    made: list["Sketch"]
+
+    def __init__(self, model, height, width):
+        self.model, self.shape, self.open = model, (height, width, 3), True
+        self.made.append(self)
+
+    def update_scene(self, data, camera):
+        assert self.open
+        assert mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_CAMERA, camera) >= 0
+        self.positions, self.centre = data.qpos.copy(), data.subtree_com[0].copy()
+
+    def render(self):
+        return np.zeros(self.shape, np.uint8)
+
+    def close(self):
+        self.open = False
+
+
+@pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values() if f.assets])
+def test_the_picture_is_of_the_tasks_model_and_disturbs_nothing(family, monkeypatch):
+    monkeypatch.setattr(mujoco, "Renderer", Sketch)
+    monkeypatch.setattr(Sketch, "made", [], raising=False)
+    law, table = family.make_law(), family.tasks()
+    watched = gymnasium.make(family.env_id, render_mode="rgb_array", disable_env_checker=True)
+    unwatched = gymnasium.make(family.env_id, disable_env_checker=True)
+    for task in (0, 5, 5):
+        for env in (watched, unwatched):
+            env.reset(seed=3, options={"task": task})
+        for action in np.random.default_rng(task).uniform(-1, 1, (3, family.action_size)):
+            assert watched.render().shape == (240, 320, 3)
+            seen, expected = watched.step(action), unwatched.step(action)
+            np.testing.assert_array_equal(seen[0], expected[0])
+            assert seen[1] == expected[1]
+        watched.render()
+        sketch, model = Sketch.made[-1], law.task_model(table.descriptors[task])
+        np.testing.assert_array_equal(sketch.positions[law.HIDDEN :], seen[0][: model.nq - law.HIDDEN])
+        for array in ("body_mass", "body_inertia", "dof_damping", "geom_friction"):
+            np.testing.assert_array_equal(getattr(sketch.model, array), getattr(model, array))
+        data = mujoco.MjData(model)
+        data.qpos[:] = sketch.positions
+        mujoco.mj_forward(model, data)
+        np.testing.assert_allclose(sketch.centre, data.subtree_com[0], rtol=1e-12)  # what the camera follows
+    assert len(Sketch.made) == (2 if family.varies == "dynamics" else 1)
+    watched.close()
+    assert not any(sketch.open for sketch in Sketch.made)
 
 
 def test_a_family_without_pictures_does_not_promise_them():

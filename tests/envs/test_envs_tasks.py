@@ -215,6 +215,8 @@ def test_multipliers_are_uniform_in_the_exponent_and_independent(name):
 def test_an_unknown_family_is_an_input_error_with_the_nearest_name():
     with pytest.raises(InputError, match="unknown family 'point-gaol'; did you mean 'point-goal'"):
         get_family("point-gaol")
+    with pytest.raises(InputError, match="unknown family 'cheetah-vel-wied'; did you mean 'cheetah-vel-wide'"):
+        get_family("cheetah-vel-wied")
     with pytest.raises(InputError, match="unknown family 'xyzzy'; known: ant-dir, ant-dir-speed, ant-mass, "):
         get_family("xyzzy")
 
