@@ -279,6 +279,10 @@ def surroundings(monkeypatch, tmp_path):
 def server(monkeypatch):
     server = HubServer()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
+    # what the client made of the variable when it was imported
+    template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     yield server
     server.close()
 
