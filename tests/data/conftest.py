@@ -6,9 +6,43 @@ import shutil
 import numpy as np
 import pytest
 
-from omrl_bench.data.build import collect
-from omrl_bench.data.store import QUALITIES, Episodes, write_dataset
-from omrl_bench.envs.families import get_family
+from omrl_bench.data.behaviour import make_actor
+from omrl_bench.data.build import Levels, collect
+from omrl_bench.data.episodes import Episodes
+from omrl_bench.data.manifest import read_manifest
+from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, write_dataset
+from omrl_bench.envs.families import FAMILIES, get_family
+from omrl_bench.errors import InputError
+
+
+def _has_policies(family):
+    try:
+        make_actor(family)
+    except InputError as error:
+        assert "has no behaviour policies yet" in str(error)
+        return False
+    return True
+
+
+ACTING = [family.name for family in FAMILIES.values() if _has_policies(family)]
+
+
+@pytest.fixture(scope="session", params=ACTING)
+def acting(request):
+    """Every family that has behaviour policies."""
+    return get_family(request.param)
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def every(request):
+    """Every family."""
+    return get_family(request.param)
+
+
+@pytest.fixture(scope="session")
+def qualities_of():
+    """The datasets that a family can have now: all, or only the one that needs no behaviour policies."""
+    return lambda family: (*QUALITIES, *CONTEXT_ONLY) if family.name in ACTING else ("random",)
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +57,21 @@ def cheetah():
 
 @pytest.fixture(scope="session")
 def canonical(point):
-    """All three datasets of point-goal in full, as `data build` collects them."""
-    return {quality: collect(point, quality, threads=1) for quality in QUALITIES}
+    """All datasets of point-goal in full, as `data build` collects them."""
+    levels = read_manifest(point).levels()
+    return {q: collect(point, q, threads=1, levels=levels).episodes for q in (*QUALITIES, *CONTEXT_ONLY)}
 
 
 @pytest.fixture(scope="session")
 def small(point):
     """Two episodes of every task."""
-    return collect(point, "mixed", threads=1, episodes=2)
+    return collect(point, "mixed", threads=1, episodes=2).episodes
+
+
+@pytest.fixture(scope="session")
+def levels():
+    """Made-up mean returns: half-way is an equal mixture of behaviours 4 and 5."""
+    return Levels(0.0, tuple(float(k) for k in range(10)))
 
 
 @pytest.fixture

@@ -8,33 +8,33 @@ import pytest
 from omrl_bench.data import build
 from omrl_bench.data.behaviour import CheckpointActor, UniformActor, make_actor
 from omrl_bench.data.build import EPISODES_PER_TASK, collect, roll_out
-from omrl_bench.data.store import QUALITIES, Episodes
+from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.batched import BatchedEnv
-from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
 
-short_family = pytest.mark.parametrize(
-    "family", [pytest.param(replace(f, horizon=min(f.horizon, 12)), id=f.name) for f in FAMILIES.values()]
-)
+
+def shortened(family):
+    return replace(family, horizon=4 if family.assets else 12)
 
 
-@short_family
-@pytest.mark.parametrize("quality", QUALITIES)
-def test_the_same_bytes_every_time_and_with_any_threads(family, quality):
-    hashes = {collect(family, quality, threads, episodes=1).content_hash() for threads in (1, 1, 2)}
-    assert len(hashes) == 1
+def test_the_same_bytes_every_time_and_with_any_threads(every, qualities_of, levels):
+    family = shortened(every)
+    for quality in qualities_of(every):
+        runs = [collect(family, quality, threads, episodes=1, levels=levels) for threads in (1, 1, 2)]
+        assert len({run.episodes.content_hash() for run in runs}) == 1
+        assert {run.dropped for run in runs} == {0}
 
 
-@short_family
-def test_qualities_are_different_and_share_no_seed(family):
-    data = {quality: collect(family, quality, threads=1, episodes=2) for quality in QUALITIES}
-    assert len({episodes.content_hash() for episodes in data.values()}) == len(QUALITIES)
-    seeds = np.concatenate([episodes.seeds for episodes in data.values()])
+def test_qualities_are_different_and_share_no_seed(every, qualities_of, levels):
+    family, qualities = shortened(every), qualities_of(every)
+    data = [collect(family, quality, threads=1, episodes=2, levels=levels).episodes for quality in qualities]
+    assert len({episodes.content_hash() for episodes in data}) == len(qualities)
+    seeds = np.concatenate([episodes.seeds for episodes in data])
     assert len(np.unique(seeds)) == len(seeds)
 
 
 def test_layout(point):
-    episodes = collect(point, "mixed", threads=1, episodes=11)
+    episodes = collect(point, "mixed", threads=1, episodes=11).episodes
     count, rows = 60 * 11, 60 * 11 * point.horizon
     assert {name: (array.dtype.str, array.shape) for name, array in episodes.arrays().items()} == {
         "observations": ("<f4", (rows, 2)),
@@ -54,18 +54,19 @@ def test_layout(point):
 
 
 def test_behaviours_of_the_other_qualities(point):
-    assert set(collect(point, "expert", threads=1, episodes=2).behaviours) == {9}
-    assert set(collect(point, "random", threads=1, episodes=2).behaviours) == {-1}
+    assert set(collect(point, "expert", threads=1, episodes=2).episodes.behaviours) == {9}
+    assert set(collect(point, "random", threads=1, episodes=2).episodes.behaviours) == {-1}
 
 
 def test_episodes_of_one_task_and_behaviour_differ(point):
-    episodes = collect(point, "expert", threads=1, episodes=5)
+    episodes = collect(point, "expert", threads=1, episodes=5).episodes
     assert len(np.unique(episodes.returns())) == len(episodes.tasks)
 
 
 def test_canonical_size(canonical):
     assert EPISODES_PER_TASK == 45
-    assert {len(e.tasks) for e in canonical.values()} == {60 * 45}
+    sizes = {quality: len(episodes.tasks) for quality, episodes in canonical.items()}
+    assert sizes == dict.fromkeys(("mixed", "expert", "medium", "random"), 60 * 45) | {"cross": 30 * 20}
 
 
 def test_transitions_are_connected_and_rewards_are_the_tasks(canonical, point):
@@ -123,7 +124,9 @@ def test_roll_out_keeps_rows_up_to_and_including_the_terminal_one(point, monkeyp
     family, tasks = replace(point, horizon=HORIZON), np.array([0, 0, 4, 4, 59])
     behaviours, seeds = np.arange(5), np.arange(50, 55)
     rng = np.random.default_rng(0)
-    episodes = roll_out(family, UniformActor(family), tasks, behaviours, seeds, rng, threads=1)
+    collected = roll_out(family, UniformActor(family), tasks, behaviours, seeds, rng, threads=1)
+    episodes = collected.episodes
+    assert collected.dropped == 0
 
     lengths = [end or HORIZON for end in ENDS]
     np.testing.assert_array_equal(episodes.offsets, [0, *np.cumsum(lengths)])
@@ -151,7 +154,7 @@ def test_roll_out_equals_an_explicit_loop(cheetah):
     tasks, behaviours, seeds = np.array([0, 7, 69]), np.array([9, 4, 0]), np.array([1, 2, 3])
     actor = make_actor(family)
     assert isinstance(actor, CheckpointActor)
-    episodes = roll_out(family, actor, tasks, behaviours, seeds, np.random.default_rng(4), threads=1)
+    episodes = roll_out(family, actor, tasks, behaviours, seeds, np.random.default_rng(4), threads=1).episodes
     env, rng = BatchedEnv(family, 3), np.random.default_rng(4)
     shown = env.reset(tasks, seeds)
     actor.reset(behaviours, rng)
@@ -176,6 +179,8 @@ def test_returns_are_sums_in_double_precision(make_ragged, point):
 @pytest.mark.parametrize("name", list(Episodes.__dataclass_fields__))
 def test_content_hash_sees_every_array(make_ragged, point, name):
     episodes = make_ragged(point)
+    assert replace(episodes, told=episodes.tasks).content_hash() != episodes.content_hash()
+    episodes = replace(episodes, told=episodes.tasks)
     array = getattr(episodes, name).copy()
     array.flat[-1] = not array.flat[-1] if array.dtype == bool else array.flat[-1] + 1
     assert replace(episodes, **{name: array}).content_hash() != episodes.content_hash()
@@ -187,3 +192,27 @@ def test_content_hash_sees_every_array(make_ragged, point, name):
 def test_content_hash_sees_types(make_ragged, point):
     episodes = make_ragged(point)
     assert replace(episodes, seeds=episodes.seeds.view(np.uint64)).content_hash() != episodes.content_hash()
+
+
+def test_select_equals_slow_slicing(make_ragged, point):
+    episodes = make_ragged(point)
+    episodes = replace(episodes, told=(episodes.tasks + 1) % 60)
+    kept = np.array([5, 0, 5, len(episodes.tasks) - 1])
+    chosen = episodes.select(kept)
+    rows = [row for e in kept for row in range(episodes.offsets[e], episodes.offsets[e + 1])]
+    for name in ("observations", "actions", "rewards", "next_observations", "terminated"):
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(episodes, name)[rows])
+    for name in ("tasks", "behaviours", "seeds", "told"):
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(episodes, name)[kept])
+    np.testing.assert_array_equal(chosen.offsets, [0, *np.cumsum(np.diff(episodes.offsets)[kept])])
+    everything = episodes.select(np.arange(len(episodes.tasks)))
+    assert everything.content_hash() == episodes.content_hash()
+    assert replace(episodes, told=None).select(kept).told is None
+
+
+def test_counts_are_per_task_with_zeros(make_ragged, point):
+    episodes = make_ragged(point)
+    missing = episodes.select(np.flatnonzero(episodes.tasks != 7))
+    expected = [int((missing.tasks == task).sum()) for task in range(60)]
+    assert missing.counts(60).tolist() == expected
+    assert expected[7] == 0
