@@ -38,7 +38,7 @@ class ContextSet:
     """Context draws of every task, for the qualities that one dataset serves.
 
     Attributes:
-        draws: By (quality, unit), int64; a task without data (``cross`` has none for training tasks) has -1.
+        draws: By (quality, unit), integers; a task without data (``cross`` has none for training tasks) has -1.
             ``episode``: (tasks, DRAWS) episode numbers in the dataset. ``segment``: (tasks, DRAWS, 2) first and last
             row + 1. ``transitions``: (tasks, DRAWS, horizon) rows.
     """
