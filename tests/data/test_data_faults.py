@@ -15,7 +15,7 @@ import pytest
 from minari.dataset._storages.hdf5_storage import HDF5Storage
 
 from omrl_bench.data import store
-from omrl_bench.data.store import Receipt, dataset_folder, read_episodes, read_receipt, write_dataset
+from omrl_bench.data.store import Receipt, dataset_folder, read_contexts, read_episodes, read_receipt, write_dataset
 from omrl_bench.errors import InputError
 
 AGAIN = "omrl-bench data build point-goal --quality mixed --force"
@@ -41,9 +41,17 @@ def test_missing_dataset(point, root):
     assert message.endswith("omrl-bench data build point-goal --quality mixed")
 
 
-@pytest.mark.parametrize("file", ["data/main_data.hdf5", "packed.safetensors"])
+@pytest.mark.parametrize(
+    ("file", "read"),
+    [
+        ("data/main_data.hdf5", read_episodes),
+        ("packed.safetensors", read_episodes),
+        ("contexts.safetensors", read_contexts),
+    ],
+)
 @pytest.mark.parametrize("fault", ["truncated", "one bit", "removed"])
-def test_damaged_files(point, written, file, fault):
+def test_damaged_files(point, written, file, read, fault):
+    read(point, "mixed")
     path = written / file
     content = bytearray(path.read_bytes())
     if fault == "truncated":
@@ -53,9 +61,20 @@ def test_damaged_files(point, written, file, fault):
         path.write_bytes(content)
     else:
         path.unlink()
-    message = read_error(point)
-    assert f"{path} is missing, truncated or changed since it was built" in message
-    assert AGAIN in message
+    with pytest.raises(InputError) as caught:
+        read(point, "mixed")
+    assert f"{path} is missing, truncated or changed since it was built" in str(caught.value)
+    assert AGAIN in str(caught.value)
+
+
+def test_contexts_of_a_missing_foreign_or_other_dataset(point, written):
+    with pytest.raises(InputError, match="omrl/point-goal/cross-v0 is not in"):
+        read_contexts(point, "cross")
+    with pytest.raises(InputError, match="from another definition of point-goal"):
+        read_contexts(replace(point, horizon=61), "mixed")
+    (written / "receipt.json").unlink()
+    with pytest.raises(InputError, match="was not built by omrl-bench"):
+        read_contexts(point, "mixed")
 
 
 def test_dataset_without_a_receipt_is_foreign(point, written):
@@ -127,16 +146,22 @@ def no_space(*arguments, **keywords):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-#: Where the disk may fill up: in Minari's file, in its metadata, in our copy, in the receipt.
+def no_space_for_contexts(path, arrays, write=store._write_arrays):
+    return no_space() if path.name == "contexts.safetensors" else write(path, arrays)
+
+
+#: Where the disk may fill up: in Minari's file, in its metadata, in our copy, in the context sets, in the receipt.
 CRASHES = {
     "episodes": (HDF5Storage, "update_episodes"),
     "metadata": (HDF5Storage, "update_episode_metadata"),
-    "packed": (store, "_write_packed"),
+    "packed": (store, "_write_arrays"),
+    "contexts": (store, "_write_arrays"),
     "receipt": (Receipt, "model_dump_json"),
 }
 
 
 def fail_to_write(point, episodes, monkeypatch, crash, error=no_space):
+    error = no_space_for_contexts if crash == "contexts" else error
     with monkeypatch.context() as patch:
         patch.setattr(*CRASHES[crash], error)
         write_dataset(point, "mixed", episodes, (0.0, 1.0))
@@ -173,15 +198,15 @@ def test_a_full_disk_keeps_the_dataset_that_was_there(point, small, make_ragged,
 def test_nothing_half_written_is_visible(point, small, make_ragged, written, monkeypatch):
     """Seen from another program while the new dataset is being written."""
     seen = []
-    write_packed = store._write_packed
+    write_arrays = store._write_arrays
 
-    def look(folder, episodes):
+    def look(path, arrays):
         seen.append((listed(), read_episodes(point, "mixed")[0].content_hash()))
-        return write_packed(folder, episodes)
+        return write_arrays(path, arrays)
 
-    monkeypatch.setattr(store, "_write_packed", look)
+    monkeypatch.setattr(store, "_write_arrays", look)
     write_dataset(point, "mixed", make_ragged(point, episodes=(1, 1)), (0.0, 1.0))
-    assert seen == [(["omrl/point-goal/mixed-v0"], small.content_hash())]
+    assert seen == [(["omrl/point-goal/mixed-v0"], small.content_hash())] * 2
 
 
 def test_an_interrupt_leaves_nothing(point, make_ragged, root, monkeypatch):
@@ -228,7 +253,7 @@ from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 
 family = get_family("point-goal")
-episodes = collect(family, "mixed", threads=1, episodes=2)
+episodes = collect(family, "mixed", threads=1, episodes=2).episodes
 try:
     limit = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -15,8 +15,8 @@ import torch
 
 from omrl_bench.data.behaviour import make_actor
 from omrl_bench.data.build import roll_out
+from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import (
-    Episodes,
     data_root,
     dataset_folder,
     dataset_id,
@@ -53,6 +53,15 @@ def test_round_trip_of_unequal_and_terminated_episodes(point, make_ragged, root)
     assert_same(read_episodes(point, "random")[0], ragged)
 
 
+def test_round_trip_of_what_the_policy_was_told(point, make_ragged, root):
+    ragged = make_ragged(point)
+    ragged = replace(ragged, told=(ragged.tasks + 1) % 60)
+    write_dataset(point, "cross", ragged, (0.0, 1.0))
+    assert_same(read_episodes(point, "cross")[0], ragged)
+    metadata = minari.load_dataset("omrl/point-goal/cross-v0").storage.get_episode_metadata(range(len(ragged.tasks)))
+    assert [about["told_task_id"] for about in metadata] == ragged.told.tolist()
+
+
 def test_odd_values_survive(point, make_ragged, root):
     ragged = make_ragged(point)
     ragged.rewards[:4] = [np.nan, -np.inf, -0.0, np.finfo(np.float32).tiny]
@@ -66,8 +75,15 @@ def test_receipt_says_what_was_written(point, small, written):
     assert receipt.family_fingerprint == point.fingerprint()
     assert receipt.hdf5 == file_hash(written / "data" / "main_data.hdf5")
     assert receipt.packed == file_hash(written / "packed.safetensors")
+    assert receipt.contexts == file_hash(written / "contexts.safetensors")
+    assert receipt.dropped == 0
     assert receipt.built_by.startswith("omrl-bench ")
-    assert sorted(f.name for f in written.iterdir()) == ["data", "packed.safetensors", "receipt.json"]
+    assert sorted(f.name for f in written.iterdir()) == [
+        "contexts.safetensors",
+        "data",
+        "packed.safetensors",
+        "receipt.json",
+    ]
 
 
 def test_writing_again_replaces_the_dataset(point, small, make_ragged, written):
@@ -135,6 +151,7 @@ def check_minari_episodes(dataset, episodes, family):
         assert about["return"] == returns[e]
         assert about["seed"] == episodes.seeds[e]
         assert about["total_steps"] == len(episode)
+        assert "told_task_id" not in about
 
 
 def test_minari_reads_the_episodes(point, small, written):
@@ -206,7 +223,7 @@ def test_stored_point_episodes_replay_in_gymnasium(written):
 def test_stored_cheetah_episodes_replay_in_gymnasium(cheetah, root):
     tasks, behaviours, seeds = np.array([0, 35, 69]), np.array([0, 5, 9]), np.array([7, 2**31, 2**32 - 1])
     rng = np.random.default_rng(0)
-    episodes = roll_out(cheetah, make_actor(cheetah), tasks, behaviours, seeds, rng, threads=2)
+    episodes = roll_out(cheetah, make_actor(cheetah), tasks, behaviours, seeds, rng, threads=2).episodes
     write_dataset(cheetah, "mixed", episodes, (-300.0, -50.0))
     dataset = minari.load_dataset("omrl/cheetah-vel/mixed-v0")
     for number in range(3):
