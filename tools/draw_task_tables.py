@@ -61,16 +61,30 @@ def square(half: float, beyond: tuple[float, float]) -> Callable[[np.random.Gene
 
 
 def multipliers(family: str) -> Callable[[np.random.Generator], Rows]:
-    """Independent base^U(-3, 3); extrapolation tasks use U(-4, 4) instead, a quarter of the numbers is beyond."""
+    """Independent base^U(-3, 3); extrapolation: U(-4, 4), with at least four of the numbers that matter beyond 3."""
 
     def draw(rng: np.random.Generator) -> Rows:
         names = get_family(family).descriptor
         logs = np.log([1.3 if name.startswith("damping") else 1.5 for name in names])
         inside = logs * rng.uniform(-3, 3, (60, len(names)))
-        outside = logs * rng.uniform(-4, 4, (10, len(names)))
+        matters = np.array([_matters(name) for name in names])
+        outside: list[np.ndarray] = []
+        while len(outside) < 10:
+            exponents = rng.uniform(-4, 4, len(names))
+            if (np.abs(exponents[matters]) > 3).sum() >= 4:
+                outside.append(logs * exponents)
         return [*zip(splits(rng), map(tuple, inside), strict=True), *(("extrapolation", tuple(p)) for p in outside)]
 
     return draw
+
+
+def _matters(name: str) -> bool:
+    """Whether a planar robot feels a multiplier: not the world's, nor inertia out of the plane, nor free joints'."""
+    field, rest = name.split("_", 1)
+    if field == "friction":
+        return rest.endswith("_slide")
+    felt = not rest.startswith(("world", "root"))
+    return felt and (field != "inertia" or rest.endswith("_y"))
 
 
 BEYOND_SEMICIRCLE = np.concatenate([-np.linspace(0.1, 0.5, 5), np.pi + np.linspace(0.1, 0.5, 5)])

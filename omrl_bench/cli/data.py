@@ -18,8 +18,10 @@ app = typer.Typer(help="Build, verify and list datasets.", no_args_is_help=True)
 app.command()(hosting.pull)
 app.command()(hosting.push)
 
-Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all).")]
-Qualities = Annotated[list[str] | None, typer.Option(help="Only this quality: mixed, expert, random (repeatable).")]
+Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all but variants).")]
+Qualities = Annotated[
+    list[str] | None, typer.Option(help="Only this quality: mixed, expert, medium, random, cross (repeatable).")
+]
 
 
 @app.command()
@@ -28,24 +30,41 @@ def build(
     quality: Qualities = None,
     force: Annotated[bool, typer.Option("--force", help="Build again what is there.")] = False,
 ) -> None:
-    """Build datasets by rolling out the behaviour policies; what is there already is kept.
+    """Build datasets by rolling out the behaviour policies, one per core; what is there already is kept.
+
+    Without FAMILIES, all but the papers' variants. An interrupted build goes on with what is missing.
 
     Examples:
       omrl-bench data build
 
       omrl-bench data build cheetah-vel --quality expert --force
     """
-    from omrl_bench.data.manifest import build_dataset, verify_dataset
+    from omrl_bench.cli.display import building
+    from omrl_bench.data.manifest import read_manifest, verify_dataset
+    from omrl_bench.data.parallel import build_datasets
     from omrl_bench.data.store import dataset_folder, dataset_id, read_receipt
+    from omrl_bench.envs.families import get_family
 
-    for family, name in _chosen(families, quality):
+    wanted = []
+    for family, name in chosen(families, quality):
+        read_manifest(family)  # a family without data is told before anything is built
         if dataset_folder(family, name).exists() and not force:
             read_receipt(family, name)
             typer.echo(f"{dataset_id(family, name)}: already there")
-            continue
-        typer.echo(f"{dataset_id(family, name)}: building", nl=False)
-        build_dataset(family, name, os.cpu_count() or 1)
-        typer.echo(f", {verify_dataset(family, name)[0]}")
+        else:
+            wanted.append((family.name, name))
+    errors = []
+    with building() as progress:
+        for (family_name, name), error in build_datasets(wanted, os.cpu_count() or 1, progress):
+            family = get_family(family_name)
+            if error is None:
+                typer.echo(f"{dataset_id(family, name)}: built, {verify_dataset(family, name)[0]}")
+            elif isinstance(error, InputError):
+                errors.append(f"{dataset_id(family, name)}: {error}")
+            else:
+                raise error
+    if errors:
+        raise InputError("\n".join(errors))
 
 
 @app.command()
@@ -59,7 +78,7 @@ def verify(families: Families = None, quality: Qualities = None) -> None:
     from omrl_bench.data.store import dataset_folder, dataset_id
 
     wrong = []
-    for family, name in _chosen(families, quality):
+    for family, name in chosen(families, quality):
         if not dataset_folder(family, name).exists():
             typer.echo(f"{dataset_id(family, name)}: not built")
             continue
@@ -86,19 +105,24 @@ def list_datasets() -> None:
 
     from omrl_bench.data.manifest import read_manifest
     from omrl_bench.data.store import data_root, dataset_folder, dataset_id
+    from omrl_bench.envs.families import FAMILIES
 
     typer.echo(f"datasets in {data_root()}")
     table = Table()
     table.add_column("dataset", no_wrap=True)
     for column in ("episodes", "transitions", "mean return", "here"):
         table.add_column(column, justify="right")
-    for family, name in _chosen(None, None):
-        entry = read_manifest(family).datasets[name]
+    for family, name in chosen(list(FAMILIES), None):
+        try:
+            entry = read_manifest(family).datasets[name]
+        except InputError:
+            table.add_row(dataset_id(family, name), "", "", "", "not yet")
+            continue
         folder = dataset_folder(family, name)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0
-        mean = sum(entry.return_mean) / len(entry.return_mean)
+        mean = sum(m * n for m, n in zip(entry.return_mean, entry.episodes, strict=True)) / sum(entry.episodes)
         here = f"{size / 2**20:.0f} MiB" if size else "no"
-        table.add_row(dataset_id(family, name), str(entry.episodes), str(entry.transitions), f"{mean:.1f}", here)
+        table.add_row(dataset_id(family, name), str(sum(entry.episodes)), str(entry.transitions), f"{mean:.1f}", here)
     Console().print(table)
 
 
@@ -147,12 +171,14 @@ def freeze(
     typer.echo(f"wrote {out}")
 
 
-def _chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
-    from omrl_bench.data.store import QUALITIES
+def chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
+    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
     from omrl_bench.envs.families import FAMILIES, get_family
     from omrl_bench.errors import unknown_name
 
+    known = (*QUALITIES, *CONTEXT_ONLY)
     for quality in qualities or ():
-        if quality not in QUALITIES:
-            raise unknown_name("quality", quality, QUALITIES)
-    return [(get_family(f), q) for f in families or FAMILIES for q in qualities or QUALITIES]
+        if quality not in known:
+            raise unknown_name("quality", quality, known)
+    names = families or [name for name, family in FAMILIES.items() if not family.variant_of]
+    return [(get_family(name), quality) for name in names for quality in qualities or known]

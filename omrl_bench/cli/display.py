@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,24 @@ def make_watcher(plan: Plan) -> Iterator[Watcher]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         yield _LiveWatcher(plan, progress)
+
+
+@contextmanager
+def building() -> Iterator[Callable[[tuple[str, str], float], None]]:
+    """Show how far datasets are simulated while the context is open; called with (family, quality) and fraction."""
+    console = Console()
+    if not console.is_terminal:
+        yield lambda item, fraction: None  # each is announced when it is there
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console) as progress:
+        bars: dict[tuple[str, str], TaskID] = {}
+
+        def show(item: tuple[str, str], fraction: float) -> None:
+            if item not in bars:
+                bars[item] = progress.add_task("/".join(item), total=1.0)
+            progress.update(bars[item], completed=fraction, visible=fraction < 1)
+
+        yield show
 
 
 class _Remaining:

@@ -36,13 +36,13 @@ def pull(
 
       omrl-bench data pull --quality mixed --source file:///shared/omrl-bench
     """
-    from omrl_bench.cli.data import _chosen
+    from omrl_bench.cli.data import chosen
     from omrl_bench.data.hosting import is_canonical, is_here, pull_dataset, read_index
     from omrl_bench.data.sources import parse_pinned_source
     from omrl_bench.data.store import dataset_id
 
     wanted = []
-    for family, name in _chosen(families, quality):
+    for family, name in chosen(families, quality):
         if is_canonical(family, name):
             typer.echo(f"{dataset_id(family, name)}: already there, canonical")
         else:
@@ -83,12 +83,12 @@ def push(
 
       omrl-bench data push --to file:///shared/omrl-bench
     """
-    from omrl_bench.cli.data import _chosen
+    from omrl_bench.cli.data import chosen
     from omrl_bench.data.publishing import describe
     from omrl_bench.data.publishing import push as push_datasets
     from omrl_bench.data.store import dataset_id
 
-    chosen = _chosen(families, quality)
+    chosen = chosen(families, quality)
     datasets = {dataset_id(family, name): describe(family, name) for family, name in chosen}
     size = sum(dataset.size for dataset in datasets.values())
     typer.echo(f"pushing {len(datasets)} datasets, {size / 2**20:.1f} MiB, to {to}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,13 @@ class SacConfig:
 class PpoConfig:
     """Settings of a behaviour policy that is trained with PPO; observations and rewards are normalised."""
 
-    lanes: int = 128  # environments stepped together
+    lanes: int = 140  # environments stepped together: twice the tasks of most tables
     updates: int = 5_000  # passes over a batch in all
     rollout: int = 64  # steps of all lanes per batch
     epochs: int = 8  # passes over each batch
     width: int = 128  # two hidden layers of this width in actor and critic
-    batch: int = 1_024
-    learning_rate: float = 3e-4
+    batch: int = 1_120
+    learning_rate: float = 3e-4  # at the start; it goes down to 0
     discount: float = 0.98
     log_std: float = -0.7  # of the actions, at the start
     checkpoint_every: int = 200  # passes between evaluations, each of which keeps its actor
@@ -67,22 +68,23 @@ class PpoConfig:
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-dir": PpoConfig(),
     "ant-mass": PpoConfig(),
-    "hopper-params": PpoConfig(discount=0.99),
-    "walker-params": PpoConfig(discount=0.99),
+    "hopper-params": PpoConfig(updates=6_000, width=256, learning_rate=5e-4, discount=0.99),
+    "walker-params": PpoConfig(updates=6_000, width=256, learning_rate=5e-4, discount=0.99),
 }
 
 
 class TaskConditionedVecEnv(VecEnv):
     """Stable-Baselines3's view of a :class:`BatchedEnv`; the descriptor is part of the observation.
 
-    Every lane draws a task of the family's whole table at each reset.
+    The lanes share out the tasks of the family's whole table and keep them, so that a task whose episodes are short
+    is practised as much as the others.
     """
 
     def __init__(self, family: Family, lanes: int, seed: int) -> None:
         self._env = BatchedEnv(family, lanes)
         self._table = family.tasks()
         self._rng = np.random.default_rng(seed)
-        self._tasks = np.zeros(lanes, dtype=np.int64)
+        self._tasks = np.arange(lanes) % len(self._table)
         size = family.observation_size + len(family.descriptor)
         limit = family.action_limit
         super().__init__(
@@ -95,7 +97,6 @@ class TaskConditionedVecEnv(VecEnv):
         return np.concatenate([observations, self._table.descriptors[self._tasks]], axis=1).astype(np.float32)
 
     def _restart(self, lanes: np.ndarray) -> np.ndarray:
-        self._tasks[lanes] = self._rng.integers(len(self._table), size=lanes.size)
         seeds = self._rng.integers(2**31, size=lanes.size)
         return self._observe(self._env.reset(self._tasks[lanes], seeds, lanes))
 
@@ -259,7 +260,7 @@ def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
     return PPO(
         "MlpPolicy",
         VecNormalize(env, clip_obs=np.inf, gamma=config.discount),
-        learning_rate=config.learning_rate,
+        learning_rate=_decayed(config),
         batch_size=config.batch,
         n_steps=config.rollout,
         n_epochs=config.epochs,
@@ -291,7 +292,13 @@ def _resume(config: SacConfig | PpoConfig, env: VecEnv, folder: Path) -> SAC | P
         sac = SAC.load(folder / "agent.zip", env=env)
         sac.load_replay_buffer(folder / "replay")
         return sac
-    return PPO.load(folder / "agent.zip", env=VecNormalize.load(str(folder / "normalise.pkl"), env))
+    normalised = VecNormalize.load(str(folder / "normalise.pkl"), env)
+    return PPO.load(folder / "agent.zip", env=normalised, learning_rate=_decayed(config))
+
+
+def _decayed(config: PpoConfig) -> Callable[[float], float]:
+    """Stable-Baselines3's schedule of the fraction that remains."""
+    return lambda remaining: config.learning_rate * remaining
 
 
 def _forget_after(curve: Path, updates: int) -> None:

@@ -25,10 +25,10 @@ class Ant(Robot):
         return reward
 
     def terminated(self, next_states: np.ndarray) -> np.ndarray:
-        """When the torso's height leaves [0.2, 1]."""
+        """When the torso's height leaves [0.2, 1], or a number of the state is not finite."""
         low, high = self.HEALTHY
         height = next_states[:, self._qpos.start + 2]
-        return ~((height >= low) & (height <= high))
+        return ~((height >= low) & (height <= high) & np.isfinite(next_states).all(axis=1))
 
 
 class AntDir(Ant):

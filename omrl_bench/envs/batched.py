@@ -43,9 +43,11 @@ class BatchedEnv:
             lanes: Indices of the lanes to reset; all of them if not given.
 
         Raises:
-            InputError: if a task id does not exist.
+            InputError: if a task id does not exist, or there is not one task and one seed for each lane.
         """
         where = np.arange(self.lanes) if lanes is None else lanes
+        if not len(tasks) == len(seeds) == len(where):
+            raise InputError(f"{len(where)} lanes are reset with {len(tasks)} tasks and {len(seeds)} seeds")
         self._descriptors[where] = self._table.descriptors[self._table.check(tasks)]
         self._states[where] = [self._law.initial_state(np.random.default_rng(int(seed))) for seed in seeds]
         self._elapsed[where] = 0
@@ -62,7 +64,7 @@ class BatchedEnv:
             Observations (lanes, observation size), rewards (lanes,), terminated (lanes,), truncated (lanes,).
 
         Raises:
-            InputError: if the actions have another shape.
+            InputError: if the actions have another shape, or hold NaN.
         """
         limit = self.family.action_limit
         actions = np.clip(np.asarray(actions, dtype=np.float64), -limit, limit)
@@ -71,6 +73,8 @@ class BatchedEnv:
                 f"actions have shape {actions.shape}; expected (lanes, action size) = "
                 f"{(self.lanes, self.family.action_size)}"
             )
+        if np.isnan(actions).any():  # MuJoCo would take them for zeros
+            raise InputError(f"the action of lane {int(np.isnan(actions).any(axis=1).argmax())} holds NaN")
         following = self._physics.advance(self._states, actions)
         rewards = self._law.reward(self._states, actions, following, self._descriptors)
         self._states = following

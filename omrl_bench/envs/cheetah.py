@@ -53,7 +53,7 @@ class CheetahVelSparse(Cheetah):
     ) -> np.ndarray:
         """Sparse closeness to the task's velocity, minus the control cost."""
         distance = np.abs(self.velocity(states, next_states)[:, 0] - descriptors[:, 0])
-        return np.where(distance <= self.REACH, 2 - distance, 0.0) - self.cost(actions)
+        return np.where(distance > self.REACH, 0.0, 2 - distance) - self.cost(actions)
 
 
 class CheetahDir(Cheetah):

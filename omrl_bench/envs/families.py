@@ -36,7 +36,7 @@ class Family:
         action_limit: Actions lie in ``[-action_limit, action_limit]``, clipped per component.
         descriptor: Names of the true task parameters, the descriptor columns of the task table.
         assets: Model files under ``envs/assets`` that the law reads.
-        varies: What differs between tasks: ``reward`` or ``dynamics``.
+        varies: What differs between tasks: ``reward``, ``dynamics``, or both.
         task_table: Name of the family whose task table it uses; its own if empty.
         variant_of: Name of the family that this is a paper's variant of, if any.
     """
@@ -218,6 +218,7 @@ FAMILIES: dict[str, Family] = {
             horizon=32,
             observation_size=3,
             descriptor=("direction_x", "direction_y"),
+            varies="reward and dynamics",  # whether the first goal was reached is part of the state
         ),
         _CHEETAH,
         _like(_CHEETAH, "cheetah-dir", "CheetahDir", descriptor=("direction",)),

@@ -19,6 +19,8 @@ from omrl_bench.envs.law import Physics
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
+UNSTABLE = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+
 #: A thread costs about as much to wake as this many environment steps of a small robot take.
 LANES_PER_THREAD = 8
 
@@ -28,7 +30,7 @@ ModelOf = Callable[[np.ndarray], mujoco.MjModel]
 def load_model(asset: str) -> mujoco.MjModel:
     """Compile a model file of ``envs/assets``.
 
-    An unstable simulation stays as it is (NaN) instead of being put back to the start without a word.
+    An unstable simulation becomes NaN (see the two physics) instead of being put back to the start without a word.
     """
     text = resources.files("omrl_bench.envs").joinpath("assets", asset).read_text(encoding="utf-8")
     model = mujoco.MjModel.from_xml_string(text)
@@ -74,8 +76,8 @@ class Robot:
     def task_model(self, descriptor: np.ndarray) -> mujoco.MjModel:
         """The model of a task: the nominal one, shared, or one of its own.
 
-        Derived constants (inverse weights, subtree masses) are computed again with ``mj_setConst``, so the model
-        is the one that a compiler would have made with these numbers.
+        Derived constants (inverse weights, subtree masses) are computed again with ``mj_setConst``: they are those
+        that a compiler would have made of these numbers.
         """
         if "dynamics" not in self.family.varies:
             return self.model
@@ -133,6 +135,7 @@ class RolloutPhysics:
         self._task_model = task_model
         self._models = [nominal] * lanes
         self._frame_skip = frame_skip
+        self._shortest = (frame_skip - 0.5) * nominal.opt.timestep
         self._data = [mujoco.MjData(nominal) for _ in range(threads)]
         self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._chunk = -(-lanes // threads)  # one chunk per thread: the default, ten, costs more than it balances
@@ -162,7 +165,10 @@ class RolloutPhysics:
             sensordata=self._sensors,
             chunk_size=self._chunk,
         )
-        return self._states[:, -1].copy()
+        following = self._states[:, -1].copy()
+        # a lane that became unstable was left as it was at that moment: its clock stands still
+        following[following[:, 0] - states[:, 0] < self._shortest] = np.nan
+        return following
 
 
 class StepPhysics:
@@ -183,10 +189,16 @@ class StepPhysics:
         mujoco.mj_setState(self.model, self.data, states[0], STATE)
         self.data.qacc_warmstart[:] = 0
         self.data.ctrl[:] = actions[0]
+        unstable = self._instabilities()
         mujoco.mj_step(self.model, self.data, self._frame_skip)
         following = np.empty_like(states)
         mujoco.mj_getState(self.model, self.data, following[0], STATE)
+        if self._instabilities() > unstable:
+            following[:] = np.nan
         return following
+
+    def _instabilities(self) -> int:
+        return sum(self.data.warning[kind].number for kind in UNSTABLE)
 
     def show(self, states: np.ndarray) -> None:
         """Put ``data`` into a state, ready to be rendered."""

@@ -98,4 +98,4 @@ class WalkerVelSparse(PlanarWalker):
         """Sparse closeness to the task's velocity, minus the control cost."""
         distance = np.abs(self.velocity(states, next_states)[:, 0] - descriptors[:, 0])
         cost = self.CONTROL_COST * np.sum(actions**2, axis=-1)
-        return np.where(distance <= self.REACH, 2 - distance, 0.0) - cost
+        return np.where(distance > self.REACH, 0.0, 2 - distance) - cost
