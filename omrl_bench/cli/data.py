@@ -172,6 +172,7 @@ def freeze(
 
 
 def chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
+    """The (family, quality) pairs that were asked for; without names, all qualities of all families but variants."""
     from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
     from omrl_bench.envs.families import FAMILIES, get_family
     from omrl_bench.errors import unknown_name
