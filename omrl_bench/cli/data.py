@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from omrl_bench.cli import hosting
+from omrl_bench.cli.selection import Families, Qualities, chosen
 from omrl_bench.errors import InputError
 
 if TYPE_CHECKING:
-    from omrl_bench.envs.families import Family
+    pass
 
 app = typer.Typer(help="Build, verify and list datasets.", no_args_is_help=True)
 app.command()(hosting.pull)
 app.command()(hosting.push)
-
-Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all but variants).")]
-Qualities = Annotated[
-    list[str] | None, typer.Option(help="Only this quality: mixed, expert, medium, random, cross (repeatable).")
-]
 
 
 @app.command()
@@ -169,17 +165,3 @@ def freeze(
     text = freeze_family(get_family(family), os.cpu_count() or 1, typer.echo)
     write_atomically(out, text.encode())
     typer.echo(f"wrote {out}")
-
-
-def chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
-    """The (family, quality) pairs that were asked for; without names, all qualities of all families but variants."""
-    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
-    from omrl_bench.envs.families import FAMILIES, get_family
-    from omrl_bench.errors import unknown_name
-
-    known = (*QUALITIES, *CONTEXT_ONLY)
-    for quality in qualities or ():
-        if quality not in known:
-            raise unknown_name("quality", quality, known)
-    names = families or [name for name, family in FAMILIES.items() if not family.variant_of]
-    return [(get_family(name), quality) for name in names for quality in qualities or known]

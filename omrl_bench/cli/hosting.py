@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omrl_bench.cli.selection import Families, Qualities, chosen
 from omrl_bench.errors import InputError
 
 if TYPE_CHECKING:
     from omrl_bench.data.hosting import Advance
 
 VARIABLE = "OMRL_BENCH_DATA_SOURCE"
-
-Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all).")]
-Qualities = Annotated[list[str] | None, typer.Option(help="Only this quality (repeatable).")]
 
 
 def pull(
@@ -36,7 +34,6 @@ def pull(
 
       omrl-bench data pull --quality mixed --source file:///shared/omrl-bench
     """
-    from omrl_bench.cli.data import chosen
     from omrl_bench.data.hosting import is_canonical, is_here, pull_dataset, read_index
     from omrl_bench.data.sources import parse_pinned_source
     from omrl_bench.data.store import dataset_id
@@ -83,13 +80,11 @@ def push(
 
       omrl-bench data push --to file:///shared/omrl-bench
     """
-    from omrl_bench.cli.data import chosen
     from omrl_bench.data.publishing import describe
     from omrl_bench.data.publishing import push as push_datasets
     from omrl_bench.data.store import dataset_id
 
-    chosen = chosen(families, quality)
-    datasets = {dataset_id(family, name): describe(family, name) for family, name in chosen}
+    datasets = {dataset_id(family, name): describe(family, name) for family, name in chosen(families, quality)}
     size = sum(dataset.size for dataset in datasets.values())
     typer.echo(f"pushing {len(datasets)} datasets, {size / 2**20:.1f} MiB, to {to}")
     source = push_datasets(to, datasets)

@@ -1,0 +1,29 @@
+"""Which datasets a verb is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from omrl_bench.envs.families import Family
+
+Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all but variants).")]
+Qualities = Annotated[
+    list[str] | None, typer.Option(help="Only this quality: mixed, expert, medium, random, cross (repeatable).")
+]
+
+
+def chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
+    """The (family, quality) pairs that were asked for; without names, all qualities of all families but variants."""
+    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
+    from omrl_bench.envs.families import FAMILIES, get_family
+    from omrl_bench.errors import unknown_name
+
+    known = (*QUALITIES, *CONTEXT_ONLY)
+    for quality in qualities or ():
+        if quality not in known:
+            raise unknown_name("quality", quality, known)
+    names = families or [name for name, family in FAMILIES.items() if not family.variant_of]
+    return [(get_family(name), quality) for name in names for quality in qualities or known]
