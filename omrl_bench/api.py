@@ -131,6 +131,7 @@ class TrainingData(Protocol):
         observations: (N, observation size).
         actions: (N, action size), in the environment's units.
         rewards: (N,).
+        context_rewards: (N,) what a context shows; other than ``rewards`` only where a suite makes contexts sparse.
         next_observations: (N, observation size).
         terminated: (N,) bool.
         task_offsets: (T+1,) rows of task k are ``task_offsets[k]:task_offsets[k+1]``.
@@ -142,6 +143,7 @@ class TrainingData(Protocol):
     observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
+    context_rewards: np.ndarray
     next_observations: np.ndarray
     terminated: np.ndarray
     task_offsets: np.ndarray

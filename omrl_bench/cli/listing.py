@@ -36,7 +36,12 @@ def _entries(kind: Kind) -> dict[str, str]:
     if kind is Kind.families:
         from omrl_bench.envs.families import FAMILIES
 
-        return {f.name: f"{f.env_id}, {len(f.tasks())} tasks, horizon {f.horizon}" for f in FAMILIES.values()}
+        return {
+            family.name: f"{family.env_id}, {len(family.tasks())} tasks, horizon {family.horizon}"
+            + (f", variant of {family.variant_of}" if family.variant_of else "")
+            + (", train = test" if family.tasks().train_is_test else "")
+            for family in FAMILIES.values()
+        }
     if kind is Kind.suites:
         from omrl_bench.protocols.suite import load_suite, suite_names
 

@@ -96,7 +96,11 @@ def draw_contexts(family: Family, dataset: str, episodes: Episodes) -> ContextSe
 
 
 def gather(
-    episodes: Episodes, draws: np.ndarray, descriptors: np.ndarray | None = None, unit: str = "episode"
+    episodes: Episodes,
+    draws: np.ndarray,
+    descriptors: np.ndarray | None = None,
+    unit: str = "episode",
+    rho: float | None = None,
 ) -> Transitions:
     """Return drawn contexts, one per lane, padded to the longest.
 
@@ -105,6 +109,7 @@ def gather(
         draws: One draw per lane: (lanes,), (lanes, 2) or (lanes, rows), see :class:`ContextSet`.
         descriptors: (lanes, descriptor size) for a method with the privilege, else None.
         unit: What a draw is, in :data:`UNITS`.
+        rho: Show the rewards through :func:`sparse_view`.
 
     Raises:
         InputError: if there is no such unit, or a task has no context of this quality.
@@ -129,12 +134,31 @@ def gather(
     return Transitions(
         observations=take(episodes.observations),
         actions=take(episodes.actions),
-        rewards=take(episodes.rewards),
+        rewards=take(episodes.rewards if rho is None else sparse_view(episodes.rewards, rho)),
         next_observations=take(episodes.next_observations),
         terminated=take(episodes.terminated),
         valid=valid,
         descriptors=descriptors,
     )
+
+
+def sparse_view(rewards: np.ndarray, rho: float) -> np.ndarray:
+    """Sparse rewards for contexts only: (r - rho) / |rho| if r > rho, else 0 (FOCAL++, section 5).
+
+    The policy still learns from the dense rewards and is judged by them: this is a view of a dataset, not a family.
+    FOCAL++ has rho = -0.1 for cheetah-vel and 3 for ant forward-backward, so that about half of the rewards vanish.
+
+    Args:
+        rewards: Any shape.
+        rho: The threshold, not 0.
+
+    Raises:
+        InputError: if rho is 0.
+    """
+    if rho == 0:
+        raise InputError("the sparse view divides by |rho|: rho cannot be 0")
+    sparse: np.ndarray = np.where(rewards > rho, (rewards - rho) / abs(rho), 0).astype(rewards.dtype)
+    return sparse
 
 
 def _generator(family: Family, *words: str) -> np.random.Generator:

@@ -8,6 +8,7 @@ import numpy as np
 
 from omrl_bench.api import Behaviour
 from omrl_bench.data.behaviour import make_actor
+from omrl_bench.data.contexts import sparse_view
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import read_episodes
 from omrl_bench.envs.families import Family, get_family
@@ -28,10 +29,16 @@ class MetaDataset:
         episodes: A whole dataset, all tasks.
         privileges: What the method declared.
         split: Which tasks it holds.
+        rho: Sparse rewards for contexts (:func:`omrl_bench.data.contexts.sparse_view`).
     """
 
     def __init__(
-        self, family: Family, episodes: Episodes, privileges: frozenset[str] = frozenset(), split: str = "train"
+        self,
+        family: Family,
+        episodes: Episodes,
+        privileges: frozenset[str] = frozenset(),
+        split: str = "train",
+        rho: float | None = None,
     ) -> None:
         self._family = family
         self._privileges = privileges
@@ -43,6 +50,7 @@ class MetaDataset:
         self.observations = episodes.observations[rows]
         self.actions = episodes.actions[rows]
         self.rewards = episodes.rewards[rows]
+        self.context_rewards = self.rewards if rho is None else sparse_view(self.rewards, rho)
         self.next_observations = episodes.next_observations[rows]
         self.terminated = episodes.terminated[rows]
         self.episode_offsets = np.concatenate([[0], np.cumsum(lengths)])
