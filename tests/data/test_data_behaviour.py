@@ -1,12 +1,7 @@
-"""The behaviour policies."""
-
-from dataclasses import replace
-from importlib import resources
+"""The behaviour policies: of point-goal and cheetah-vel in detail, of every family that they act."""
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load
 
 from omrl_bench.data.behaviour import (
     BEHAVIOURS,
@@ -17,10 +12,6 @@ from omrl_bench.data.behaviour import (
     make_actor,
 )
 from omrl_bench.data.build import roll_out
-from omrl_bench.envs.families import FAMILIES
-from omrl_bench.errors import InputError
-
-every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
 
 
 def returns(family, behaviours, per_behaviour, deterministic=False):
@@ -29,7 +20,7 @@ def returns(family, behaviours, per_behaviour, deterministic=False):
     tasks = np.tile(np.linspace(0, len(family.tasks()) - 1, per_behaviour).astype(int), len(behaviours))
     numbers = np.repeat(behaviours, per_behaviour)
     rng = np.random.default_rng(1)
-    episodes = roll_out(family, make_actor(family), tasks, numbers, np.arange(count), rng, 1, deterministic)
+    episodes = roll_out(family, make_actor(family), tasks, numbers, np.arange(count), rng, 1, deterministic).episodes
     return episodes.returns().reshape(len(behaviours), per_behaviour).mean(axis=1)
 
 
@@ -61,7 +52,7 @@ def test_skill_and_return_rise_together_on_point(point):
 def test_the_most_skilled_point_actor_reaches_the_goal(point, deterministic):
     tasks = point.tasks().ids()
     nine, rng = np.full(60, 9), np.random.default_rng(0)
-    episodes = roll_out(point, PointActor(point), tasks, nine, tasks, rng, 1, deterministic)
+    episodes = roll_out(point, PointActor(point), tasks, nine, tasks, rng, 1, deterministic).episodes
     goals = point.tasks().descriptors
     positions = episodes.next_observations.reshape(60, point.horizon, 2)
     # the farthest axis takes ten steps of 0.1; afterwards it stays
@@ -72,7 +63,7 @@ def test_the_most_skilled_point_actor_reaches_the_goal(point, deterministic):
 def test_the_unskilled_point_actor_walks_straight_to_a_wrong_place(point):
     lanes = 400
     tasks, rng = np.zeros(lanes, int), np.random.default_rng(0)
-    episodes = roll_out(point, PointActor(point), tasks, tasks, tasks, rng, 1, deterministic=True)
+    episodes = roll_out(point, PointActor(point), tasks, tasks, tasks, rng, 1, deterministic=True).episodes
     last = episodes.next_observations[episodes.offsets[1:] - 1]
     np.testing.assert_allclose(np.linalg.norm(last, axis=1), 1, atol=1e-5)
     goal = np.arctan2(*point.tasks().descriptors[0][::-1])
@@ -83,18 +74,17 @@ def test_the_unskilled_point_actor_walks_straight_to_a_wrong_place(point):
 def test_the_guess_turns_by_at_most_what_the_skill_allows(point):
     lanes = 300
     tasks, six, rng = np.zeros(lanes, int), np.full(lanes, 6), np.random.default_rng(0)
-    episodes = roll_out(point, PointActor(point), tasks, six, tasks, rng, 1, deterministic=True)
+    episodes = roll_out(point, PointActor(point), tasks, six, tasks, rng, 1, deterministic=True).episodes
     last = episodes.next_observations[episodes.offsets[1:] - 1]
     cosines = last @ point.tasks().descriptors[0]
     assert np.arccos(cosines.min()) == pytest.approx(np.pi * (1 - 6 / 9), rel=0.03)
 
 
-@every_family
-def test_actions_are_within_the_limits_and_noise_comes_from_the_generator(family):
-    lanes = 200
+def test_actions_are_within_the_limits_and_noise_comes_from_the_generator(acting):
+    family, lanes = acting, 200
     behaviours = np.arange(lanes) % 10
     observations = np.random.default_rng(0).normal(size=(lanes, family.observation_size))
-    descriptors = family.tasks().descriptors[np.arange(lanes) % 60]
+    descriptors = family.tasks().descriptors[np.arange(lanes) % len(family.tasks())]
     for actor in (make_actor(family), UniformActor(family)):
         drawn = []
         for seed in (3, 3, 4):
@@ -107,67 +97,11 @@ def test_actions_are_within_the_limits_and_noise_comes_from_the_generator(family
         assert not np.array_equal(drawn[0], drawn[2])
 
 
-@every_family
-def test_uniform_actor_is_uniform(family):
+def test_uniform_actor_is_uniform(every):
+    family = every
     actor, rng = UniformActor(family), np.random.default_rng(0)
     actor.reset(np.full(20_000, -1), rng)
     actions = actor.act(np.zeros((20_000, 1)), np.zeros((20_000, 1)), rng) / family.action_limit
     np.testing.assert_allclose(actions.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(actions.var(axis=0), 1 / 3, rtol=0.03)
     assert np.abs(actions).max() == pytest.approx(1, abs=0.01)
-
-
-# --- checkpoints
-
-
-def torch_forward(family, behaviour, observations, descriptors):
-    """Mean and standard deviation before tanh, by PyTorch, in double precision."""
-    file = resources.files("omrl_bench.data").joinpath("policies", family.name, f"{behaviour}.safetensors")
-    weights = {name: tensor.double() for name, tensor in load(file.read_bytes()).items()}
-    x = torch.from_numpy(np.concatenate([observations, descriptors], axis=1))
-    for layer in ("hidden0", "hidden1"):
-        x = torch.relu(torch.nn.functional.linear(x, weights[f"{layer}.weight"], weights[f"{layer}.bias"]))
-    mean = torch.nn.functional.linear(x, weights["mean.weight"], weights["mean.bias"])
-    log_std = torch.nn.functional.linear(x, weights["log_std.weight"], weights["log_std.bias"])
-    return mean.numpy(), log_std.clamp(-20, 2).exp().numpy()
-
-
-@pytest.fixture(scope="module")
-def cheetah_lanes(cheetah):
-    """30 lanes in which the behaviours alternate, as in a dataset."""
-    rng = np.random.default_rng(0)
-    observations = rng.normal(size=(30, 17))
-    return np.arange(30) * 7 % 10, observations, cheetah.tasks().descriptors[rng.integers(70, size=30)]
-
-
-def test_checkpoint_actor_equals_torch(cheetah, cheetah_lanes):
-    behaviours, observations, descriptors = cheetah_lanes
-    actor = CheckpointActor(cheetah)
-    for deterministic in (True, False):
-        rng = np.random.default_rng(5)
-        actor.reset(behaviours, rng)
-        actions = actor.act(observations, descriptors, rng, deterministic)
-        noise = np.random.default_rng(5).standard_normal((30, 6), dtype=np.float32)
-        for lane, behaviour in enumerate(behaviours):
-            here = slice(lane, lane + 1)
-            mean, std = torch_forward(cheetah, behaviour, observations[here], descriptors[here])
-            expected = np.tanh(mean if deterministic else mean + std * noise[lane])
-            np.testing.assert_allclose(actions[here], expected, atol=2e-5)
-
-
-def test_checkpoints_are_ten_different_ones(cheetah, cheetah_lanes):
-    _, observations, descriptors = cheetah_lanes
-    means = [torch_forward(cheetah, k, observations, descriptors)[0] for k in range(10)]
-    for k in range(9):
-        assert np.abs(means[k] - means[k + 1]).max() > 0.1
-
-
-def test_the_checkpoints_see_the_task(cheetah, cheetah_lanes):
-    _, observations, _ = cheetah_lanes
-    slow, fast = (torch_forward(cheetah, 9, observations, np.full((30, 1), v))[0] for v in (0.5, 2.5))
-    assert np.abs(slow - fast).max() > 0.1
-
-
-def test_a_family_without_checkpoints_is_an_input_error(cheetah):
-    with pytest.raises(InputError, match="'cheetah-none' has no behaviour policies yet"):
-        make_actor(replace(cheetah, name="cheetah-none"))
