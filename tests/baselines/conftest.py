@@ -38,7 +38,7 @@ def space(family):
 
 @pytest.fixture(scope="session")
 def episodes(family):
-    return collect(family, "mixed", threads=1, episodes=10)
+    return collect(family, "mixed", threads=1, episodes=10).episodes
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def fit(make, data_for):
 def contexts(family, episodes):
     """Contexts of 8 test tasks (descriptors included), and observations to act on."""
     tasks = family.tasks().ids("test")[:8]
-    draws = draw_contexts(family, "mixed", episodes).draws["high"][tasks, 0]
+    draws = draw_contexts(family, "mixed", episodes).draws["high", "episode"][tasks, 0]
     context = gather(episodes, draws, family.tasks().descriptors[tasks].astype(np.float32))
     observations = np.random.default_rng(1).uniform(-1, 1, (8, 2)).astype(np.float32)
     return context, observations

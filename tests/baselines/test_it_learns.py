@@ -41,7 +41,7 @@ def score(learnt, family, episodes):
     def run(cls, quality):
         lanes = np.repeat(tasks, DRAWS)
         told = family.tasks().descriptors[lanes].astype(np.float32)
-        context = gather(episodes, contexts[quality][tasks, :DRAWS].reshape(-1), told)
+        context = gather(episodes, contexts[quality, "episode"][tasks, :DRAWS].reshape(-1), told)
         returns = [evaluate(learnt(cls).policy(seed), family, tasks, context, DRAWS, seed, 1) for seed in SEEDS]
         return [float((100 * (r - floor) / (ceiling - floor)).mean()) for r in returns]
 

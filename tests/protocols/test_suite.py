@@ -156,11 +156,27 @@ def test_no_more_draws_than_there_are():
 
 
 def test_datasets_are_those_that_can_be_built():
-    from omrl_bench.data.store import QUALITIES
+    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
 
     for quality in QUALITIES:
         assert parse(('["mixed"]', f'["{quality}"]')).datasets == (quality,)
-    assert message(('["mixed"]', '["medium"]')).startswith("key 'datasets.0': Input should be 'mixed'")
+    for quality in ("low", *CONTEXT_ONLY):  # those are for contexts only
+        said = message(('["mixed"]', f'["{quality}"]'))
+        assert said.startswith("key 'datasets.0': Input should be 'mixed'")
+
+
+def test_context_qualities_and_units_are_those_that_are_drawn():
+    from omrl_bench.data.contexts import SOURCES, UNITS
+
+    for quality in SOURCES:
+        assert parse(('["high", "low"]', f'["{quality}"]')).presets["quick"].qualities == (quality,)
+    assert message(('["high", "low"]', '["best"]')).startswith("key 'presets.quick.qualities.0'")
+    assert parse().protocol.unit == "episode"
+    for unit in UNITS:
+        suite = parse(("[protocol]", f'[protocol]\nunit = "{unit}"'))
+        assert suite.protocol.unit == unit
+        assert (suite.fingerprint("quick") == parse().fingerprint("quick")) == (unit == "episode")
+    assert message(("[protocol]", '[protocol]\nunit = "step"')).startswith("key 'protocol.unit'")
 
 
 def test_default_preset_exists():
