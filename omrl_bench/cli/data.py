@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omrl_bench.cli import hosting
+from omrl_bench.cli import card, hosting
 from omrl_bench.cli.selection import Families, Qualities, chosen
 from omrl_bench.errors import InputError
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Build, verify and list datasets.", no_args_is_help=True)
 app.command()(hosting.pull)
 app.command()(hosting.push)
+app.command()(card.show)
+app.command()(card.render)
 
 
 @app.command()
