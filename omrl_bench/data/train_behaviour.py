@@ -51,16 +51,16 @@ class SacConfig:
 class PpoConfig:
     """Settings of a behaviour policy that is trained with PPO; observations and rewards are normalised."""
 
-    lanes: int = 140  # environments stepped together: twice the tasks of most tables
+    lanes: int = 128  # environments stepped together
     updates: int = 5_000  # passes over a batch in all
     rollout: int = 64  # steps of all lanes per batch
     epochs: int = 8  # passes over each batch
     width: int = 128  # two hidden layers of this width in actor and critic
-    batch: int = 1_120
+    batch: int = 1_024
     learning_rate: float = 3e-4  # at the start; it goes down to 0
     discount: float = 0.98
     log_std: float = -0.7  # of the actions, at the start
-    checkpoint_every: int = 200  # passes between evaluations, each of which keeps its actor
+    checkpoint_every: int = 100  # passes between evaluations, each of which keeps its actor
     seed: int = 0
 
 
@@ -68,23 +68,22 @@ class PpoConfig:
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-dir": PpoConfig(),
     "ant-mass": PpoConfig(),
-    "hopper-params": PpoConfig(updates=6_000, width=256, learning_rate=5e-4, discount=0.99),
-    "walker-params": PpoConfig(updates=6_000, width=256, learning_rate=5e-4, discount=0.99),
+    "hopper-params": PpoConfig(rollout=128, updates=3_000, epochs=6, batch=2_048, width=256, discount=0.995),
+    "walker-params": PpoConfig(rollout=128, updates=3_000, epochs=6, batch=2_048, width=256, discount=0.995),
 }
 
 
 class TaskConditionedVecEnv(VecEnv):
     """Stable-Baselines3's view of a :class:`BatchedEnv`; the descriptor is part of the observation.
 
-    The lanes share out the tasks of the family's whole table and keep them, so that a task whose episodes are short
-    is practised as much as the others.
+    Every lane draws a task of the family's whole table at each reset.
     """
 
     def __init__(self, family: Family, lanes: int, seed: int) -> None:
         self._env = BatchedEnv(family, lanes)
         self._table = family.tasks()
         self._rng = np.random.default_rng(seed)
-        self._tasks = np.arange(lanes) % len(self._table)
+        self._tasks = np.zeros(lanes, dtype=np.int64)
         size = family.observation_size + len(family.descriptor)
         limit = family.action_limit
         super().__init__(
@@ -97,6 +96,7 @@ class TaskConditionedVecEnv(VecEnv):
         return np.concatenate([observations, self._table.descriptors[self._tasks]], axis=1).astype(np.float32)
 
     def _restart(self, lanes: np.ndarray) -> np.ndarray:
+        self._tasks[lanes] = self._rng.integers(len(self._table), size=lanes.size)
         seeds = self._rng.integers(2**31, size=lanes.size)
         return self._observe(self._env.reset(self._tasks[lanes], seeds, lanes))
 

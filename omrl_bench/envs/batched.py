@@ -9,6 +9,9 @@ import numpy as np
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
 
+#: Waking a thread takes about as long as it takes to step this many lanes of a small robot.
+LANES_PER_THREAD = 8
+
 
 class BatchedEnv:
     """Lanes of one family: each has its own task and seed, all step together.
@@ -19,7 +22,7 @@ class BatchedEnv:
     Args:
         family: The family.
         lanes: Number of lanes.
-        threads: Simulator threads.
+        threads: Most simulator threads to use.
     """
 
     def __init__(self, family: Family, lanes: int, threads: int = 1) -> None:
@@ -27,7 +30,7 @@ class BatchedEnv:
         self.lanes = lanes
         self._table = family.tasks()
         self._law = family.make_law()
-        self._physics = self._law.batched_physics(lanes, threads)
+        self._physics = self._law.batched_physics(lanes, max(1, min(threads, lanes // LANES_PER_THREAD)))
         self._states = np.zeros((lanes, self._law.initial_state(np.random.default_rng(0)).size))
         self._descriptors = np.zeros((lanes, len(family.descriptor)))
         self._elapsed = np.zeros(lanes, dtype=np.int64)

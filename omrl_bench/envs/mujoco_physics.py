@@ -21,9 +21,6 @@ STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
 UNSTABLE = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
-#: A thread costs about as much to wake as this many environment steps of a small robot take.
-LANES_PER_THREAD = 8
-
 ModelOf = Callable[[np.ndarray], mujoco.MjModel]
 
 
@@ -127,11 +124,10 @@ class RolloutPhysics:
         nominal: Model of the lanes that no task was assigned to yet.
         frame_skip: Simulator steps per environment step.
         lanes: Number of lanes.
-        threads: Most threads to use, 1 or more.
+        threads: Number of threads, 1 or more.
     """
 
     def __init__(self, task_model: ModelOf, nominal: mujoco.MjModel, frame_skip: int, lanes: int, threads: int) -> None:
-        threads = max(1, min(threads, lanes // LANES_PER_THREAD))
         self._task_model = task_model
         self._models = [nominal] * lanes
         self._frame_skip = frame_skip

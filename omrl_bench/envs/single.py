@@ -95,7 +95,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 def register() -> None:
-    """Register every family with Gymnasium; an installed package is registered by entry point instead."""
+    """Register every family with Gymnasium."""
     for family in FAMILIES.values():
         if family.env_id not in gymnasium.registry:
             gymnasium.register(
