@@ -3,14 +3,21 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from omrl_bench.cli.main import main
-from omrl_bench.data import manifest
+from omrl_bench.data import manifest, parallel
+from omrl_bench.data.build import Collected
 from omrl_bench.data.manifest import read_manifest
-from omrl_bench.data.store import read_episodes
+from omrl_bench.data.parallel import build_datasets
+from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, read_episodes
+from omrl_bench.envs.families import FAMILIES
+from omrl_bench.errors import InputError
+
+DATASETS = (*QUALITIES, *CONTEXT_ONLY)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,7 @@ def command(monkeypatch, capsys):
 
 def test_build_builds_the_canonical_dataset(built, point, canonical, monkeypatch):
     root, printed = built
-    assert printed in (f"omrl/point-goal/mixed-v0: building, {status}\n" for status in ("canonical", "equivalent"))
+    assert printed in (f"omrl/point-goal/mixed-v0: built, {status}\n" for status in ("canonical", "equivalent"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
     assert read_episodes(point, "mixed")[0].content_hash() == canonical["mixed"].content_hash()
 
@@ -67,20 +74,20 @@ def test_build_keeps_what_is_there(built, command):
 def test_build_with_force_builds_again(written, command, small, point, monkeypatch):
     other = dict(small.arrays())
     other["rewards"] = other["rewards"] + 1
-    monkeypatch.setattr(manifest, "collect", lambda family, quality, threads: type(small)(**other))
+    monkeypatch.setattr(manifest, "collect", lambda *_, **__: Collected(type(small)(**other), 0))
     code, out, _ = command("data", "build", "point-goal", "--quality", "mixed", "--force")
-    assert (code, out) == (0, "omrl/point-goal/mixed-v0: building, wrong\n")
+    assert (code, out) == (0, "omrl/point-goal/mixed-v0: built, wrong\n")
     assert read_episodes(point, "mixed")[0].content_hash() != small.content_hash()
 
 
 def test_verify_says_canonical(built, command):
     root, _ = built
     code, out, _ = command("data", "verify", "point-goal", root=root)
-    mixed, expert, random = out.splitlines()
+    mixed, *others = out.splitlines()
     assert code == 0
     assert mixed.startswith(("omrl/point-goal/mixed-v0: canonical (", "omrl/point-goal/mixed-v0: equivalent ("))
-    assert expert == "omrl/point-goal/expert-v0: not built"
-    assert random == "omrl/point-goal/random-v0: not built"
+    qualities = ("expert", "medium", "random", "cross")
+    assert others == [f"omrl/point-goal/{quality}-v0: not built" for quality in qualities]
 
 
 def test_verify_of_a_wrong_dataset_exits_with_2(written, tmp_path):
@@ -118,7 +125,8 @@ def test_verify_of_a_damaged_dataset_exits_with_2_and_says_why(written, command,
 def test_verify_of_nothing_is_no_error(root, command):
     code, out, _ = command("data", "verify")
     assert code == 0
-    assert out.count(": not built\n") == 6
+    families = [name for name, family in FAMILIES.items() if not family.variant_of]
+    assert out == "".join(f"omrl/{name}/{quality}-v0: not built\n" for name in families for quality in DATASETS)
 
 
 def test_list_names_every_dataset_and_which_are_here(written, root, command, point):
@@ -130,19 +138,22 @@ def test_list_names_every_dataset_and_which_are_here(written, root, command, poi
         cells = [cell.strip() for cell in line.strip("│┃ ").split("│")]
         if cells[0].startswith("omrl/"):
             rows[cells[0]] = cells[1:]
-    assert len(rows) == 6
+    assert list(rows) == [f"omrl/{name}/{quality}-v0" for name in FAMILIES for quality in DATASETS]
     assert rows["omrl/point-goal/mixed-v0"][:2] == ["2700", "162000"]
-    assert rows["omrl/point-goal/mixed-v0"][3] == "2 MiB"
+    assert rows["omrl/point-goal/mixed-v0"][3] == "3 MiB"
     mean = np.mean(read_manifest(point).datasets["random"].return_mean)
     assert rows["omrl/point-goal/random-v0"][2:4] == [f"{mean:.1f}", "no"]
+    entry = read_manifest(point).datasets["cross"]  # the mean is over the tasks that have episodes
+    assert rows["omrl/point-goal/cross-v0"] == ["600", "36000", f"{np.mean(entry.return_mean[30:]):.1f}", "no"]
     assert rows["omrl/cheetah-vel/expert-v0"][:2] == ["3150", "630000"]
-    assert [name for name, cells in rows.items() if cells[3] != "no"] == ["omrl/point-goal/mixed-v0"]
+    assert [name for name, cells in rows.items() if cells[3] not in ("no", "not yet")] == ["omrl/point-goal/mixed-v0"]
 
 
 @pytest.mark.parametrize("verb", ["build", "verify"])
 def test_unknown_names_exit_with_2_and_the_nearest_name(root, command, verb):
     code, _, err = command("data", verb, "point-gaol")
-    assert (code, err) == (2, "error: unknown family 'point-gaol'; did you mean 'point-goal'?\n")
+    assert code == 2
+    assert err.startswith("error: unknown family 'point-gaol'; did you mean 'point-goal'")
     code, _, err = command("data", verb, "point-goal", "--quality", "expret")
     assert (code, err) == (2, "error: unknown quality 'expret'; did you mean 'expert'?\n")
     assert not root.exists()
@@ -161,3 +172,47 @@ def test_build_does_not_call_a_foreign_folder_there(written, command):
     code, out, err = command("data", "build", "point-goal", "--quality", "mixed")
     assert "not built by omrl-bench" in out + err
     assert code == 2
+
+
+def test_build_of_a_family_without_a_manifest_exits_with_2_before_anything_is_built(root, command, monkeypatch):
+    monkeypatch.setitem(
+        FAMILIES, "point-new", replace(FAMILIES["point-goal"], name="point-new", task_table="point-goal")
+    )
+    code, out, err = command("data", "build", "point-goal", "point-new", "--quality", "random")
+    assert (code, out) == (2, "")
+    assert "family 'point-new' has no manifest point-new-v0.json yet" in err
+    assert not root.exists()
+
+
+# --- several at once, one process each
+
+
+def test_several_datasets_are_the_same_as_built_alone_and_an_error_costs_only_its_own(root, canonical, point):
+    (root / "omrl").mkdir(parents=True)
+    (root / "omrl" / "point-sparse").write_text("a file is in the way")
+    good, bad, seen = ("point-goal", "medium"), ("point-sparse", "random"), []
+    finished = dict(build_datasets([bad, good], 2, lambda item, fraction: seen.append((item, fraction))))
+    assert set(finished) == {bad, good}
+    assert finished[good] is None
+    assert isinstance(finished[bad], InputError)
+    assert f"cannot write to the data folder {root}" in str(finished[bad])
+    assert read_episodes(point, "medium")[0].content_hash() == canonical["medium"].content_hash()
+    fractions = [fraction for item, fraction in seen if item == good]
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < fractions[-1] <= 1
+
+
+def test_one_dataset_is_built_in_this_process_with_all_the_threads(monkeypatch):
+    calls = []
+
+    def build(family, quality, threads, progress):
+        calls.append((family.name, quality, threads))
+        progress(0.5)
+        raise InputError("no")
+
+    monkeypatch.setattr(parallel, "build_dataset", build)
+    seen = []
+    ((item, error),) = build_datasets([("point-goal", "cross")], 7, lambda *arguments: seen.append(arguments))
+    assert (item, str(error)) == (("point-goal", "cross"), "no")
+    assert calls == [("point-goal", "cross", 7)]
+    assert seen == [(("point-goal", "cross"), 0.5)]
