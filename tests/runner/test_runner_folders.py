@@ -8,7 +8,8 @@ import shutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from omrl_bench.data.store import Episodes, file_hash
+from omrl_bench.data.episodes import Episodes
+from omrl_bench.data.store import file_hash
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.runner.run import locked
