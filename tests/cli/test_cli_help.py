@@ -120,7 +120,9 @@ def test_list_of_data(cli):
 def test_verify_of_data_that_is_not_there(cli):
     outcome = cli("data", "verify", "point-goal")
     assert outcome.code == 0
-    assert outcome.out.splitlines() == [f"omrl/point-goal/{q}-v0: not built" for q in ("mixed", "expert", "random")]
+    assert outcome.out.splitlines() == [
+        f"omrl/point-goal/{q}-v0: not built" for q in ("mixed", "expert", "medium", "random", "cross")
+    ]
 
 
 def test_output_into_a_closed_pipe_is_quiet():

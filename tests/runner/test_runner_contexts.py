@@ -1,0 +1,134 @@
+"""Which contexts a job gets, by the suite's unit, and what of them is in a record's hash."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from omrl_bench.data.contexts import UNITS
+from omrl_bench.data.manifest import read_manifest
+from omrl_bench.data.store import file_hash, read_contexts, read_episodes
+from omrl_bench.envs.families import get_family
+from omrl_bench.errors import InputError
+from omrl_bench.fingerprint import hash_text
+from omrl_bench.protocols.suite import load_suite
+from omrl_bench.runner.plan import expected_hashes, inspect_cells, make_jobs, needed_datasets, select
+from omrl_bench.runner.worker import _Run
+
+POINT = get_family("point-goal")
+
+
+@pytest.fixture
+def selection(tiny):
+    def make(unit="episode", qualities=("high", "low"), method="random"):
+        return select(
+            load_suite(
+                str(
+                    tiny(
+                        ("draws = 2", f'draws = 2\nunit = "{unit}"'),
+                        ('qualities = ["high", "low"]', f"qualities = {json.dumps(list(qualities))}"),
+                    )
+                )
+            ),
+            methods=[method],
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(selection, datasets, monkeypatch, tmp_path):
+    """A job as the worker sees it, before anything is trained."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+
+    def make(unit, method="random"):
+        chosen = selection(unit, method=method)
+        cells = inspect_cells(chosen, tmp_path / "runs")
+        (job,) = make_jobs(chosen, cells, "stale", {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
+        return _Run(job, tmp_path / "job.json")
+
+    return make
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_job_gets_the_first_draws_of_the_suites_unit(run, unit):
+    job = run(unit)
+    tasks, data = np.array([41, 35, 59]), read_episodes(POINT, "mixed")[0]
+    context = job.context(tasks, "low", 3)
+    draws = read_contexts(POINT, "mixed").draws["low", unit]
+    assert context.observations.shape == (9, 60, 2)
+    assert context.valid.all()
+    assert context.descriptors is None
+    for lane in range(9):
+        draw = draws[tasks[lane // 3], lane % 3]
+        if unit == "transitions":
+            rows = draw.tolist()
+        else:
+            rows = range(*draw) if unit == "segment" else range(data.offsets[draw], data.offsets[draw + 1])
+        np.testing.assert_array_equal(context.observations[lane], data.observations[list(rows)])
+        np.testing.assert_array_equal(context.rewards[lane], data.rewards[list(rows)])
+        task = np.unique(data.tasks[np.searchsorted(data.offsets, list(rows), side="right") - 1])
+        assert task.tolist() == [tasks[lane // 3]]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_privileged_method_gets_the_lanes_descriptors(run, unit):
+    tasks = np.array([41, 35])
+    context = run(unit, "oracle").context(tasks, "high", 2)
+    expected = POINT.tasks().descriptors[[41, 41, 35, 35]].astype(np.float32)
+    np.testing.assert_array_equal(context.descriptors, expected)
+
+
+def contexts_hash(chosen):
+    (hashes, *_) = expected_hashes(chosen, "point-goal", "mixed", chosen.methods[0][1], "iql")
+    return hashes.contexts
+
+
+def test_the_hash_is_of_the_sets_of_this_unit_and_these_qualities(selection, datasets, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+    contexts = read_manifest(POINT).datasets["mixed"].contexts
+    for unit in UNITS:
+        expected = hash_text(contexts[f"high.{unit}"], contexts[f"low.{unit}"])
+        assert contexts_hash(selection(unit)) == expected
+    assert len({contexts_hash(selection(unit)) for unit in UNITS}) == 3
+    assert contexts_hash(selection(qualities=["high"])) != contexts_hash(selection())
+
+
+def test_datasets_of_the_contexts_are_needed_too(selection):
+    qualities = ("high", "cross", "expert", "random", "mixed")
+    needed = needed_datasets(selection(qualities=qualities))
+    assert needed == [(POINT, "mixed"), (POINT, "cross"), (POINT, "expert"), (POINT, "random")]
+
+
+@pytest.fixture
+def own(datasets, tmp_path, monkeypatch):
+    """A copy of the mixed dataset whose bytes are not the canonical ones, nor its draws."""
+    root = tmp_path / "own"
+    shutil.copytree(datasets, root)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    folder = root / "omrl" / "point-goal" / "mixed-v0"
+    arrays = load_file(folder / "contexts.safetensors")
+    arrays["high.episode"][0, 0] += 1
+    save_file(arrays, folder / "contexts.safetensors")
+    receipt = json.loads((folder / "receipt.json").read_text())
+    receipt |= {"content": "other", "contexts": file_hash(folder / "contexts.safetensors")}
+    (folder / "receipt.json").write_text(json.dumps(receipt))
+    return folder
+
+
+def test_draws_of_a_dataset_with_other_bytes_are_hashed_from_its_own_file(selection, own):
+    contexts = read_manifest(POINT).datasets["mixed"].contexts
+    local = read_contexts(POINT, "mixed").hashes()
+    assert [name for name in local if local[name] != contexts[name]] == ["high.episode"]
+    mine, canonical = expected_hashes(selection(), "point-goal", "mixed", selection().methods[0][1], "iql")
+    assert mine.contexts == hash_text(local["high.episode"], local["low.episode"])
+    assert canonical.contexts == hash_text(contexts["high.episode"], contexts["low.episode"])
+    assert (mine.dataset, canonical.dataset) == ("other", read_manifest(POINT).datasets["mixed"].content)
+
+
+def test_a_damaged_file_of_contexts_is_an_input_error(selection, own):
+    (own / "contexts.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match=r"contexts\.safetensors is missing, truncated or changed"):
+        expected_hashes(selection(), "point-goal", "mixed", selection().methods[0][1], "iql")
