@@ -47,7 +47,7 @@ def evaluate(
         threads: Simulator threads.
 
     Raises:
-        PolicyError: if an action has the wrong shape or is not finite.
+        PolicyError: if an action has the wrong shape or is not finite, or makes the simulation unstable.
     """
     lanes = len(tasks) * draws
     env = BatchedEnv(family, lanes, threads)
@@ -61,6 +61,8 @@ def evaluate(
         shown = np.where(running[:, None], observations, 0.0).astype(np.float32)
         actions = check_actions(policy.act(shown), running, family)
         following, rewards, terminated, _ = env.step(actions)
+        if not np.isfinite(following[running]).all():
+            raise PolicyError("the simulation became unstable (NaN) under the policy's actions")
         policy.observe(_one_step(observations, actions, rewards, following, terminated, running, context))
         returns[running] += rewards[running]
         running &= ~terminated

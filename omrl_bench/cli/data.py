@@ -62,7 +62,7 @@ def build(
             else:
                 raise error
     if errors:
-        raise InputError("\n".join(errors))
+        raise InputError("; ".join(errors))
 
 
 @app.command()
@@ -113,8 +113,10 @@ def list_datasets() -> None:
     for family, name in chosen(list(FAMILIES), None):
         try:
             entry = read_manifest(family).datasets[name]
-        except InputError:
-            table.add_row(dataset_id(family, name), "", "", "", "not yet")
+        except InputError as error:
+            table.add_row(
+                dataset_id(family, name), "", "", "", "not yet" if "has no manifest" in str(error) else "stale"
+            )
             continue
         folder = dataset_folder(family, name)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0

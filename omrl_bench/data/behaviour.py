@@ -190,9 +190,12 @@ def half_way(means: np.ndarray, random: float) -> tuple[int, float]:
         random: Mean return of uniform actions.
 
     Returns:
-        The lower behaviour k, and the share of episodes by k + 1; behaviour k is the last below half-way.
+        The lower behaviour k, and the share of episodes by k + 1; behaviour k is the last below half-way (0 if none).
     """
     target = (random + means[EXPERT]) / 2
-    lower = int(np.flatnonzero(means[:EXPERT] <= target)[-1]) if (means[:EXPERT] <= target).any() else 0
-    share = (target - means[lower]) / (means[lower + 1] - means[lower])
-    return lower, float(np.clip(share, 0, 1))
+    below = np.flatnonzero(means[:EXPERT] <= target)
+    if not len(below):
+        return 0, 0.0
+    lower = int(below[-1])
+    step = means[lower + 1] - means[lower]
+    return lower, float(np.clip((target - means[lower]) / step, 0, 1)) if step > 0 else 0.0

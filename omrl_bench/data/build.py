@@ -122,13 +122,16 @@ def roll_out(
     current = env.reset(tasks, seeds)
     actor.reset(behaviours, rng)
     observations[:, 0] = current
+    ended = np.zeros(len(tasks), dtype=bool)
     for step in range(family.horizon):
-        # the float32 action is what is stored, so it is also what is applied
-        actions[:, step] = actor.act(current, descriptors, rng, deterministic)
+        # the float32 action is what is stored, so it is also what is applied; an unstable lane's does not matter
+        actions[:, step] = np.nan_to_num(actor.act(current, descriptors, rng, deterministic))
         current, rewards[:, step], terminated[:, step], _ = env.step(actions[:, step])
         observations[:, step + 1] = current
         progress((step + 1) / family.horizon)
-    ended = terminated.any(axis=1)
+        ended |= terminated[:, step]
+        if ended.all():
+            break
     lengths = np.where(ended, terminated.argmax(axis=1) + 1, family.horizon)
     kept = np.arange(family.horizon) < lengths[:, None]
     collected = Episodes(

@@ -116,8 +116,10 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
     if episodes.content_hash() == entry.content:
         return "canonical", "the content hash is the manifest's"
     counts, expected = episodes.counts(len(family.tasks())), np.array(entry.episodes)
+    if len(counts) != len(expected):
+        return "wrong", f"it has task {len(counts) - 1}, the canonical dataset has tasks 0 to {len(expected) - 1}"
     missing = np.abs(counts - expected) > entry.dropped  # elsewhere, other episodes may be unstable
-    if len(counts) != len(expected) or missing.any():
+    if missing.any():
         task = int(missing.argmax())
         return "wrong", f"task {task} has {counts[task]} episodes, the canonical dataset {expected[task]}"
     mean, std = _moments(episodes, len(counts))
@@ -176,8 +178,8 @@ def _expert_returns(family: Family, threads: int) -> np.ndarray:
 
 
 def _behaviour_means(family: Family, threads: int) -> tuple[float, ...]:
-    """Mean return of each behaviour's sampled actions over the training tasks, two episodes of each."""
-    ids = np.repeat(family.tasks().ids("train"), 2)
+    """Mean return of each behaviour's sampled actions, two episodes of each task."""
+    ids = np.repeat(family.tasks().ids(), 2)
     tasks, behaviours = np.repeat(ids, BEHAVIOURS), np.tile(np.arange(BEHAVIOURS), len(ids))
     seeds = np.random.SeedSequence(len(tasks) + 1).generate_state(len(tasks)).astype(np.int64)
     rng = np.random.default_rng(1)

@@ -9,6 +9,8 @@ from functools import partial
 from queue import Empty
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from omrl_bench.data.manifest import build_dataset
 from omrl_bench.envs.families import get_family
 
@@ -33,7 +35,7 @@ def build_datasets(
         yield wanted[0], _build(wanted[0], processes, partial(progress, wanted[0]))
         return
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context, threadpool_limits, (1,)) as pool:
         queue = manager.Queue()
         running: dict[Future[Exception | None], Wanted] = {pool.submit(_work, item, queue): item for item in wanted}
         try:

@@ -60,7 +60,7 @@ class PpoConfig:
     learning_rate: float = 3e-4  # at the start; it goes down to 0
     discount: float = 0.98
     log_std: float = -0.7  # of the actions, at the start
-    checkpoint_every: int = 100  # passes between evaluations, each of which keeps its actor
+    checkpoint_every: int = 200  # passes between evaluations, each of which keeps its actor
     seed: int = 0
 
 
@@ -68,8 +68,8 @@ class PpoConfig:
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-dir": PpoConfig(),
     "ant-mass": PpoConfig(),
-    "hopper-params": PpoConfig(rollout=128, updates=3_000, epochs=6, batch=2_048, width=256, discount=0.995),
-    "walker-params": PpoConfig(rollout=128, updates=3_000, epochs=6, batch=2_048, width=256, discount=0.995),
+    "hopper-params": PpoConfig(updates=8_000, width=256, discount=0.99),
+    "walker-params": PpoConfig(updates=8_000, width=256, discount=0.99),
 }
 
 
@@ -198,13 +198,14 @@ class _Checkpoints(BaseCallback):
         with self.curve.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow([updates, agent.num_timesteps, *(f"{r:.2f}" for r in returns)])
         self.points += 1
+        self.kept = updates
         if self.points % SAVE_EVERY == 0:
             _save(agent, self.folder)
 
     def _on_training_start(self) -> None:
         agent = self.model
         assert isinstance(agent, (SAC, PPO))
-        self.points = 0
+        self.points, self.kept = 0, agent._n_updates
         self.due = agent._n_updates - agent._n_updates % self.every + self.every
         if not self.curve.exists():
             self.curve.write_text("updates,steps,return_deterministic,return_stochastic\n", encoding="utf-8")
@@ -217,6 +218,12 @@ class _Checkpoints(BaseCallback):
             self._keep()
             self.due += self.every
         return True
+
+    def _on_training_end(self) -> None:
+        agent = self.model
+        assert isinstance(agent, (SAC, PPO))
+        if agent._n_updates > self.kept:
+            self._keep()
 
 
 def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
@@ -232,12 +239,13 @@ def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
     agent = _resume(config, env, folder) if resumed else _start(config, env)
     if resumed:
         _forget_after(folder / "curve.csv", agent._n_updates)
+    updates = max(config.updates - agent._n_updates, 0)
     if isinstance(config, SacConfig):
-        steps = config.random_steps + config.updates // config.updates_per_step * config.lanes
+        steps = updates // config.updates_per_step * config.lanes + (0 if resumed else config.random_steps)
     else:
-        steps = (config.updates // config.epochs + 1) * config.rollout * config.lanes
+        steps = updates // config.epochs * config.rollout * config.lanes
     agent.learn(
-        max(steps - agent.num_timesteps, 0),
+        steps,
         _Checkpoints(family, config.checkpoint_every, folder),
         reset_num_timesteps=not resumed,
     )

@@ -26,9 +26,8 @@ from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
 
 TINY = {
-    # SAC's updates after the last step of the lanes are in no point, and a resumption loses one step's: 24 + 2 + 2
     "sac": SacConfig(
-        lanes=4, updates=28, updates_per_step=2, width=8, batch=16, random_steps=12, checkpoint_every=4, seed=3
+        lanes=4, updates=24, updates_per_step=2, width=8, batch=16, random_steps=12, checkpoint_every=4, seed=3
     ),
     "ppo": PpoConfig(lanes=4, updates=24, rollout=8, epochs=2, width=8, batch=16, checkpoint_every=4, seed=3),
 }
