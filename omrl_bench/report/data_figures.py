@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 7.5,
     "hatch.linewidth": 0.4,
     "text.parse_math": False,
-    "savefig.dpi": 130,
+    "savefig.dpi": 110,
 }
 
 
