@@ -137,7 +137,8 @@ def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str
     announce("reference returns")
     tasks = len(family.tasks())
     random = collect(family, "random", threads)
-    levels = Levels(float(_moments(random.episodes, tasks)[0].mean()), _behaviour_means(family, threads))
+    random_means = _rounded(_moments(random.episodes, tasks)[0])
+    levels = Levels(float(np.mean(random_means)), _behaviour_means(family, threads))
     expert = _expert_returns(family, threads)
     reference = levels.random, float(expert.mean())
     datasets = {}
@@ -158,7 +159,7 @@ def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),
-        random=_rounded(_moments(random.episodes, tasks)[0]),
+        random=random_means,
         expert=_rounded(expert),
         behaviours=levels.behaviours,
         datasets=datasets,
