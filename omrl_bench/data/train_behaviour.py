@@ -59,7 +59,6 @@ class PpoConfig:
     batch: int = 1_024
     learning_rate: float = 3e-4  # at the start; it goes down to 0
     discount: float = 0.98
-    late_discount: float | None = None  # from half of the training on: first run, then do not fall
     log_std: float = -0.7  # of the actions, at the start
     checkpoint_every: int = 200  # passes between evaluations, each of which keeps its actor
     seed: int = 0
@@ -69,8 +68,8 @@ class PpoConfig:
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-dir": PpoConfig(),
     "ant-mass": PpoConfig(),
-    "hopper-params": PpoConfig(updates=5_600, width=256, discount=0.99, late_discount=0.995),
-    "walker-params": PpoConfig(updates=5_600, width=256, discount=0.99, late_discount=0.995),
+    "hopper-params": PpoConfig(updates=3_600, width=256, discount=0.99),
+    "walker-params": PpoConfig(updates=4_400, width=256, discount=0.99),
 }
 
 
@@ -227,25 +226,6 @@ class _Checkpoints(BaseCallback):
             self._keep()
 
 
-class _LateDiscount(BaseCallback):
-    """Changes PPO's discount after so many updates."""
-
-    def __init__(self, after: int, discount: float) -> None:
-        super().__init__()
-        self.after, self.discount = after, discount
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        agent = self.model
-        assert isinstance(agent, PPO)
-        if agent._n_updates >= self.after:
-            normalise = agent.get_vec_normalize_env()
-            assert normalise is not None
-            agent.gamma = agent.rollout_buffer.gamma = normalise.gamma = self.discount
-
-
 def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
     """Train the behaviour policy in ``folder``; the same call resumes an interrupted training.
 
@@ -264,10 +244,8 @@ def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
         steps = updates // config.updates_per_step * config.lanes + (0 if resumed else config.random_steps)
     else:
         steps = updates // config.epochs * config.rollout * config.lanes
-    callbacks: list[BaseCallback] = [_Checkpoints(family, config.checkpoint_every, folder)]
-    if isinstance(config, PpoConfig) and config.late_discount:
-        callbacks.append(_LateDiscount(config.updates // 2, config.late_discount))
-    agent.learn(steps, callbacks, reset_num_timesteps=not resumed)
+    callback = _Checkpoints(family, config.checkpoint_every, folder)
+    agent.learn(steps, callback, reset_num_timesteps=not resumed)
 
 
 def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
