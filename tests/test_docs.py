@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from omrl_bench.cli.main import app
+from omrl_bench.data.manifest import read_manifest
+from omrl_bench.envs.families import FAMILIES
 from omrl_bench.registry import load_class
 from omrl_bench.report.build import build
 from omrl_bench.testing import check_adapter
@@ -43,6 +45,32 @@ def test_example_adapter_passes_the_smoke_test(tmp_path):
     file = tmp_path / "linear_clone.py"
     file.write_text(code)
     check_adapter(load_class(f"{file}:LinearClone"))
+
+
+def references():
+    """What BENCHMARK.md says of each family's and variant's reference returns."""
+    text = (ROOT / "BENCHMARK.md").read_text()
+    for name in FAMILIES:
+        page = re.search(rf"^### {name} \(.*?(?=^##)", text, re.M | re.S) or re.search(
+            rf"^\| `{name}` \|.*$", text, re.M
+        )
+        yield name, page and re.search(r"random (-?[\d.]+), expert (-?[\d.]+)", page[0])
+
+
+@pytest.mark.parametrize(("name", "stated"), references())
+def test_reference_returns_are_those_of_the_manifest(name, stated):
+    manifest = read_manifest(FAMILIES[name])
+    for text, value in zip(stated.groups(), manifest.reference(), strict=True):
+        assert text == f"{value:.{len(text.partition('.')[2])}f}"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_its_data_card(name):
+    card = ROOT / "docs" / "cards" / f"{name}.md"
+    if not FAMILIES[name].variant_of:
+        text = card.read_text()
+        assert read_manifest(FAMILIES[name]).family_fingerprint in text
+        assert all((card.parent / picture).is_file() for picture in re.findall(r"\]\((\S+\.png)\)", text))
 
 
 def test_readme_shows_the_table_of_the_records():

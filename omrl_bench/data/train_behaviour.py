@@ -66,10 +66,13 @@ class PpoConfig:
 
 #: The learner that was found best, and its settings, by family; SAC with the default settings elsewhere.
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
-    "ant-dir": PpoConfig(),
-    "ant-mass": PpoConfig(),
+    "ant-dir": PpoConfig(updates=7_000),
+    "ant-mass": PpoConfig(updates=3_600),
+    "cheetah-mass": SacConfig(updates=60_000),
+    "cheetah-dir": SacConfig(updates=40_000),
+    "walker-vel-sparse": SacConfig(updates=32_000),
     "hopper-params": PpoConfig(updates=3_600, width=256, discount=0.99),
-    "walker-params": PpoConfig(updates=4_400, width=256, discount=0.99),
+    "walker-params": PpoConfig(updates=3_200, width=256, discount=0.99),
 }
 
 
