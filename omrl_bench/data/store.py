@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 from omrl_bench.data.contexts import ContextSet, draw_contexts
@@ -89,7 +90,8 @@ def write_dataset(
                 (namespace / "namespace_metadata.json").write_text("{}")
         if folder.exists() and not (folder / "receipt.json").is_file():
             raise InputError(f"{folder} was not built by omrl-bench (no receipt.json); move it away")
-        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
+        _sweep(folder)
+        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".building-{folder.name}-{os.getpid()}-"))
     except OSError as error:
         raise InputError(f"cannot write to the data folder {root}: {error.strerror}") from error
     aside = building.with_name(building.name.replace("building", "old"))
@@ -198,6 +200,13 @@ def file_hash(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builders of this dataset left behind that were killed."""
+    for leftover in folder.parent.glob(f".building-{folder.name}-*"):
+        if not psutil.pid_exists(int(leftover.name.rsplit("-", 2)[1])):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _reserve(folder: Path, size: int) -> None:

@@ -277,3 +277,16 @@ def test_files_that_really_cannot_grow_are_an_input_error_and_leave_nothing(root
     left = sorted(f.name for f in folder.iterdir()) if folder.exists() else []
     assert (done.returncode, done.stdout.split(" ")[0]) == (0, "InputError"), done.stderr[-300:]
     assert [name for name in left if name != "namespace_metadata.json"] == []
+
+
+def test_what_a_killed_builder_left_is_swept_away(point, small, root):
+    place = root / "omrl" / "point-goal"
+    dead, alive = (place / f".building-mixed-v0-{pid}-x_yz" for pid in (2**22 + 1, os.getpid()))
+    other = place / f".building-expert-v0-{2**22 + 1}-x"
+    for folder in (dead, alive, other):
+        (folder / "data").mkdir(parents=True)
+
+    write_dataset(point, "mixed", small, (-60.0, -4.0))
+
+    assert not dead.exists()
+    assert alive.exists() and other.exists()
