@@ -40,17 +40,20 @@ def build(
     from omrl_bench.cli.display import building
     from omrl_bench.data.manifest import read_manifest, verify_dataset
     from omrl_bench.data.parallel import build_datasets
-    from omrl_bench.data.store import dataset_folder, dataset_id, read_receipt
+    from omrl_bench.data.store import data_root, dataset_folder, dataset_id, estimated_size, read_receipt
     from omrl_bench.envs.families import get_family
 
-    wanted = []
+    wanted, size = [], 0
     for family, name in chosen(families, quality):
-        read_manifest(family)  # a family without data is told before anything is built
+        entry = read_manifest(family).datasets[name]  # a family without data is told before anything is built
         if dataset_folder(family, name).exists() and not force:
             read_receipt(family, name)
             typer.echo(f"{dataset_id(family, name)}: already there")
         else:
             wanted.append((family.name, name))
+            size += estimated_size(family, sum(entry.episodes), entry.transitions)
+    if wanted:
+        typer.echo(f"{len(wanted)} datasets to build, about {size / 2**30:.1f} GiB, in {data_root()}")
     errors = []
     with building() as progress:
         for (family_name, name), error in build_datasets(wanted, os.cpu_count() or 1, progress):

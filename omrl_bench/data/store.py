@@ -97,7 +97,7 @@ def write_dataset(
     aside = building.with_name(building.name.replace("building", "old"))
     try:
         building.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is 0o700
-        _reserve(building, len(episodes.tasks) * 20_000 + 3 * sum(a.nbytes for a in episodes.arrays().values()))
+        _reserve(building, estimated_size(family, len(episodes.tasks), len(episodes.rewards)))
         _write_minari(building / "data", family, quality, episodes, reference, minari.__version__)
         packed = _write_arrays(building / "packed.safetensors", episodes.arrays())
         draws = draw_contexts(family, quality, episodes)
@@ -194,6 +194,12 @@ def _check(file: Path, expected: str, family: Family, quality: str) -> None:
             f"{file} is missing, truncated or changed since it was built; "
             f"omrl-bench data build {family.name} --quality {quality} --force"
         )
+
+
+def estimated_size(family: Family, episodes: int, transitions: int) -> int:
+    """Bytes that a dataset takes on disk, or a little more: both copies, and HDF5's overhead per episode."""
+    floats = 3 * family.observation_size + 2 * family.action_size + 4
+    return 20_000 * episodes + 4 * floats * transitions
 
 
 def file_hash(path: Path) -> str:
