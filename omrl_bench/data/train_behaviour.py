@@ -70,8 +70,7 @@ CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-mass": PpoConfig(updates=3_600),
     "cheetah-mass": SacConfig(updates=60_000),
     "cheetah-dir": SacConfig(updates=60_000),
-    "cheetah-vel-wide": SacConfig(updates=60_000),
-    "walker-vel-sparse": SacConfig(updates=32_000),
+    "walker-vel-sparse": SacConfig(updates=52_000),
     "hopper-params": PpoConfig(updates=3_600, width=256, discount=0.99),
     "walker-params": PpoConfig(updates=3_200, width=256, discount=0.99),
 }
