@@ -101,7 +101,7 @@ def test_data_files_are_in_the_wheel(names, copy, pattern):
 
 
 def test_wheel_is_small_and_has_no_tests(names, wheel):
-    assert wheel.stat().st_size < 5 * 2**20
+    assert wheel.stat().st_size < 12 * 2**20  # most of it behaviour policies
     assert not [name for name in names if "tests/" in name or name.endswith((".pyc", ".hdf5", ".npz"))]
 
 

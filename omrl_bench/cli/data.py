@@ -53,7 +53,7 @@ def build(
             wanted.append((family.name, name))
             size += estimated_size(family, sum(entry.episodes), entry.transitions)
     if wanted:
-        typer.echo(f"{len(wanted)} datasets to build, about {size / 2**30:.1f} GiB, in {data_root()}")
+        typer.echo(f"datasets to build: {len(wanted)}, about {size / 2**30:.1f} GiB, in {data_root()}")
     errors = []
     with building() as progress:
         for (family_name, name), error in build_datasets(wanted, os.cpu_count() or 1, progress):

@@ -57,7 +57,9 @@ def command(monkeypatch, capsys):
 
 def test_build_builds_the_canonical_dataset(built, point, canonical, monkeypatch):
     root, printed = built
-    assert printed in (f"omrl/point-goal/mixed-v0: built, {status}\n" for status in ("canonical", "equivalent"))
+    first, *rest = printed.splitlines()
+    assert first == f"datasets to build: 1, about 0.1 GiB, in {root}"
+    assert rest in ([f"omrl/point-goal/mixed-v0: built, {status}"] for status in ("canonical", "equivalent"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
     assert read_episodes(point, "mixed")[0].content_hash() == canonical["mixed"].content_hash()
 
@@ -76,7 +78,7 @@ def test_build_with_force_builds_again(written, command, small, point, monkeypat
     other["rewards"] = other["rewards"] + 1
     monkeypatch.setattr(manifest, "collect", lambda *_, **__: Collected(type(small)(**other), 0))
     code, out, _ = command("data", "build", "point-goal", "--quality", "mixed", "--force")
-    assert (code, out) == (0, "omrl/point-goal/mixed-v0: built, wrong\n")
+    assert (code, out.splitlines()[1:]) == (0, ["omrl/point-goal/mixed-v0: built, wrong"])
     assert read_episodes(point, "mixed")[0].content_hash() != small.content_hash()
 
 

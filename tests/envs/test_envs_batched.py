@@ -6,7 +6,7 @@ import pytest
 
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import FAMILIES
-from omrl_bench.envs.mujoco_physics import LANES_PER_THREAD
+from omrl_bench.envs.batched import LANES_PER_THREAD
 from omrl_bench.envs.single import register
 
 register()
