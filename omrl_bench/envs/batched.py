@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +32,12 @@ class BatchedEnv:
         self.lanes = lanes
         self._table = family.tasks()
         self._law = family.make_law()
-        self._physics = self._law.batched_physics(lanes, max(1, min(threads, lanes // LANES_PER_THREAD)))
+        count = max(1, min(threads, lanes // LANES_PER_THREAD)) if family.assets else 1
+        bounds = [lanes * part // count for part in range(count + 1)]
+        self._parts = [
+            (slice(start, stop), self._law.batched_physics(stop - start, 1)) for start, stop in pairwise(bounds)
+        ]
+        self._pool = ThreadPoolExecutor(count - 1) if count > 1 else None
         self._states = np.zeros((lanes, self._law.initial_state(np.random.default_rng(0)).size))
         self._descriptors = np.zeros((lanes, len(family.descriptor)))
         self._elapsed = np.zeros(lanes, dtype=np.int64)
@@ -54,7 +61,9 @@ class BatchedEnv:
         self._descriptors[where] = self._table.descriptors[self._table.check(tasks)]
         self._states[where] = [self._law.initial_state(np.random.default_rng(int(seed))) for seed in seeds]
         self._elapsed[where] = 0
-        self._physics.assign(where, self._descriptors[where])
+        for part, physics in self._parts:
+            here = where[(where >= part.start) & (where < part.stop)]
+            physics.assign(here - part.start, self._descriptors[here])
         return self._law.observation(self._states)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -78,9 +87,18 @@ class BatchedEnv:
             )
         if np.isnan(actions).any():  # MuJoCo would take them for zeros
             raise InputError(f"the action of lane {int(np.isnan(actions).any(axis=1).argmax())} holds NaN")
-        following = self._physics.advance(self._states, actions)
+        following = self._advance(actions)
         rewards = self._law.reward(self._states, actions, following, self._descriptors)
         self._states = following
         self._elapsed += 1
         truncated = self._elapsed >= self.family.horizon
         return self._law.observation(following), rewards, self._law.terminated(following), truncated
+
+    def _advance(self, actions: np.ndarray) -> np.ndarray:
+        """Next states; the calling thread does its part, because waking another one for it would take longer."""
+        (first, physics), *others = self._parts
+        if self._pool is None:
+            return physics.advance(self._states, actions)
+        waiting = [self._pool.submit(p.advance, self._states[part], actions[part]) for part, p in others]
+        mine = physics.advance(self._states[first], actions[first])
+        return np.concatenate([mine, *(future.result() for future in waiting)])
