@@ -61,7 +61,7 @@ def references():
 NOT_YET = {"cheetah-vel-wide"}
 
 
-@pytest.mark.parametrize(("name", "stated"), references())
+@pytest.mark.parametrize(("name", "stated"), list(references()))
 def test_reference_returns_are_those_of_the_manifest(name, stated):
     if name in NOT_YET:
         assert stated is None

@@ -4,9 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from omrl_bench.envs.batched import BatchedEnv
+from omrl_bench.envs.batched import LANES_PER_THREAD, BatchedEnv
 from omrl_bench.envs.families import FAMILIES
-from omrl_bench.envs.batched import LANES_PER_THREAD
 from omrl_bench.envs.single import register
 
 register()
