@@ -49,9 +49,9 @@ def show(
     for section in card_sections(card):
         console.print(terminal_section(section))
     if out is not None:
+        from omrl_bench.files import write_atomically
         from omrl_bench.report.card import card_markdown
         from omrl_bench.report.data_figures import data_pictures
-        from omrl_bench.runner.records import write_atomically
 
         episodes = {quality: local.episodes for quality, local in datasets.items()}
         pictures = data_pictures(chosen, episodes, manifest.reference())
@@ -83,8 +83,8 @@ def render(
     from omrl_bench.data.manifest import ensure_dataset
     from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, read_episodes
     from omrl_bench.envs.families import get_family
+    from omrl_bench.files import write_atomically
     from omrl_bench.report.film import check_ending, check_renderer, encode, film, median_episode
-    from omrl_bench.runner.records import write_atomically
 
     chosen = get_family(family)
     chosen.tasks().check([task])

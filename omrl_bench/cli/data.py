@@ -59,7 +59,10 @@ def build(
         for (family_name, name), error in build_datasets(wanted, os.cpu_count() or 1, progress):
             family = get_family(family_name)
             if error is None:
-                typer.echo(f"{dataset_id(family, name)}: built, {verify_dataset(family, name)[0]}")
+                status, reason = verify_dataset(family, name)
+                typer.echo(f"{dataset_id(family, name)}: built, {status}")
+                if status == "wrong":
+                    errors.append(f"{dataset_id(family, name)} is not the benchmark's: {reason}")
             elif isinstance(error, InputError):
                 errors.append(f"{dataset_id(family, name)}: {error}")
             else:
@@ -167,7 +170,7 @@ def freeze(
     """
     from omrl_bench.data.manifest import freeze as freeze_family
     from omrl_bench.envs.families import get_family
-    from omrl_bench.runner.records import write_atomically
+    from omrl_bench.files import write_atomically
 
     text = freeze_family(get_family(family), os.cpu_count() or 1, typer.echo)
     write_atomically(out, text.encode())

@@ -23,7 +23,7 @@ from omrl_bench import __version__
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import Status, compare, verify_dataset
 from omrl_bench.data.sources import Source, UnavailableError
-from omrl_bench.data.store import Receipt, data_root, dataset_folder, dataset_id, file_hash, read_receipt
+from omrl_bench.data.store import Receipt, data_root, dataset_folder, dataset_id, file_hash, put_in_place, read_receipt
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
 
@@ -141,7 +141,11 @@ def pull_dataset(
                 if name == RECEIPT:  # before the large ones
                     _check_receipt(source, staging, family, quality)
             status, reason = _check_content(source, staging, hosted, family, quality)
-            _put_in_place(staging, folder)
+            aside = folder.with_name(f".old-{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            (staging / ".lock").unlink()  # still held
+            put_in_place(staging, folder, aside)
+            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise InputError(
             f"could not write {folder}: {error.strerror or error}; what arrived is kept, the same command goes on"
@@ -302,19 +306,3 @@ def _check_content(
             f"{source}: {dataset_id(family, quality)} is wrong ({reason}); it was not kept; tell those who host it"
         )
     return status, reason
-
-
-def _put_in_place(staging: Path, folder: Path) -> None:
-    """Rename, so that others see the old dataset or the new one."""
-    aside = folder.with_name(f".old-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    (staging / ".lock").unlink()  # still held
-    try:
-        if folder.exists():
-            folder.rename(aside)
-        staging.rename(folder)
-    except BaseException:
-        if aside.exists() and not folder.exists():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -44,17 +44,15 @@ class MetaDataset:
         self._privileges = privileges
         table = family.tasks()
         self.tasks = table.ids(split)
-        kept = np.flatnonzero(np.isin(episodes.tasks, self.tasks))
-        lengths = (episodes.offsets[1:] - episodes.offsets[:-1])[kept]
-        rows = _ranges(episodes.offsets[kept], lengths)
-        self.observations = episodes.observations[rows]
-        self.actions = episodes.actions[rows]
-        self.rewards = episodes.rewards[rows]
+        chosen = episodes.select(np.flatnonzero(np.isin(episodes.tasks, self.tasks)))
+        self.observations = chosen.observations
+        self.actions = chosen.actions
+        self.rewards = chosen.rewards
         self.context_rewards = self.rewards if rho is None else sparse_view(self.rewards, rho)
-        self.next_observations = episodes.next_observations[rows]
-        self.terminated = episodes.terminated[rows]
-        self.episode_offsets = np.concatenate([[0], np.cumsum(lengths)])
-        self.task_episodes = np.append(np.searchsorted(episodes.tasks[kept], self.tasks), len(kept))
+        self.next_observations = chosen.next_observations
+        self.terminated = chosen.terminated
+        self.episode_offsets = chosen.offsets
+        self.task_episodes = np.append(np.searchsorted(chosen.tasks, self.tasks), len(chosen.tasks))
         self.task_offsets = self.episode_offsets[self.task_episodes]
 
     @classmethod
@@ -121,12 +119,6 @@ class MetaDataset:
                 f"the method reads {privilege!r} without declaring it; "
                 f"set requires = Requirements(privileges=frozenset({{{privilege!r}}}))"
             )
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Concatenate ``arange(start, start + length)`` for every pair."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def _uniform(rngs: Sequence[np.random.Generator], low: np.ndarray, high: np.ndarray, count: int) -> np.ndarray:

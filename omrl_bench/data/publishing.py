@@ -14,7 +14,7 @@ from omrl_bench.data.sources import FolderSource, HubSource, MissingFileError, S
 from omrl_bench.data.store import data_root, dataset_folder, dataset_id, file_hash
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
-from omrl_bench.runner.records import write_atomically
+from omrl_bench.files import write_atomically
 
 
 def describe(family: Family, quality: str) -> HostedDataset:

@@ -114,14 +114,7 @@ def write_dataset(
             dropped=dropped,
         )
         (building / "receipt.json").write_text(receipt.model_dump_json(indent=1))
-        try:
-            if folder.exists():
-                folder.rename(aside)
-            building.rename(folder)
-        except BaseException:
-            if aside.exists() and not folder.exists():
-                aside.rename(folder)
-            raise
+        put_in_place(building, folder, aside)
     except OSError as error:
         raise InputError(f"could not write {folder}: {error.strerror}; nothing was kept") from error
     finally:
@@ -206,6 +199,18 @@ def file_hash(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def put_in_place(finished: Path, folder: Path, aside: Path) -> None:
+    """Rename a finished dataset into place, so that others see the old one, now ``aside``, or the new one."""
+    try:
+        if folder.exists():
+            folder.rename(aside)
+        finished.rename(folder)
+    except BaseException:
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        raise
 
 
 def _sweep(folder: Path) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omrl_bench.errors import InputError
+from omrl_bench.files import write_atomically
 from omrl_bench.report.captions import usual_sizes
 from omrl_bench.report.figures import score_figure
 from omrl_bench.report.frames import Results, collect
 from omrl_bench.report.layout import layout_of
 from omrl_bench.report.tables import Table, drop_table, return_table, score_table
 from omrl_bench.report.text import latex, markdown
-from omrl_bench.runner.records import write_atomically
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.summary import summarise
 

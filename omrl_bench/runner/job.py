@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import Preset, Protocol
 from omrl_bench.runner.circumstances import circumstances, now
-from omrl_bench.runner.records import Cell, Hashes, Record, write_atomically
+from omrl_bench.runner.records import Cell, Hashes, Record
 
 
 class _Frozen(BaseModel):

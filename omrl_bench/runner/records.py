@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from omrl_bench.errors import InputError
+from omrl_bench.files import write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -116,28 +116,6 @@ class Cube(_Frozen):
         floor, ceiling = self.random[None, :, None], self.expert[None, :, None]
         scores: np.ndarray = 100 * (self.returns - floor) / (ceiling - floor)
         return scores
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part of it.
-
-    Raises:
-        InputError: if the folder cannot be written to.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_record(results: Path, record: Record, cube: Cube | None) -> None:

@@ -22,11 +22,12 @@ from omrl_bench.data.meta_dataset import MetaDataset
 from omrl_bench.data.store import read_contexts, read_episodes
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError
+from omrl_bench.files import write_atomically
 from omrl_bench.protocols import given_context
 from omrl_bench.registry import load_class
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
-from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_atomically, write_record
+from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_record
 
 VALIDATION_DRAWS = 2
 REPORT_EVERY = 0.5  # seconds

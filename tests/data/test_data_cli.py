@@ -77,8 +77,9 @@ def test_build_with_force_builds_again(written, command, small, point, monkeypat
     other = dict(small.arrays())
     other["rewards"] = other["rewards"] + 1
     monkeypatch.setattr(manifest, "collect", lambda *_, **__: Collected(type(small)(**other), 0))
-    code, out, _ = command("data", "build", "point-goal", "--quality", "mixed", "--force")
-    assert (code, out.splitlines()[1:]) == (0, ["omrl/point-goal/mixed-v0: built, wrong"])
+    code, out, err = command("data", "build", "point-goal", "--quality", "mixed", "--force")
+    assert (code, out.splitlines()[1:]) == (2, ["omrl/point-goal/mixed-v0: built, wrong"])
+    assert "omrl/point-goal/mixed-v0 is not the benchmark's: task 0 has 2 episodes" in " ".join(err.split())
     assert read_episodes(point, "mixed")[0].content_hash() != small.content_hash()
 
 

@@ -163,11 +163,14 @@ def test_behaviour_cloning_with_a_torch_loader(training_half, one_thread):
     metadata = training_half.storage.get_episode_metadata(range(120))
     tasks = [[rows[int(episode["task_id"])][name] for name in ("goal_x", "goal_y")] for episode in metadata]
     goals = torch.tensor(tasks, dtype=torch.float32)
-    torch.manual_seed(0)
     loader = torch.utils.data.DataLoader(
         training_half, batch_size=16, shuffle=True, collate_fn=pad, generator=torch.Generator().manual_seed(0)
     )
     network = torch.nn.Sequential(torch.nn.Linear(4, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2), torch.nn.Tanh())
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.uniform_(-0.4, 0.4, generator=rng)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
     losses, seen = [], set()
     while len(losses) < 20:
