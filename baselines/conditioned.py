@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omrl_bench.api import Algorithm, Log, MetaPolicy, Setup, TaskSpace, Transitions
+from omrl_bench.api import Algorithm, Budget, Log, MetaPolicy, Setup, TaskSpace, TrainingData, Transitions
 
-from .training import Batches, LatentPolicy, Scale, adam, load_tensors, save_tensors, seed_generators, step
+from .backbone import Backbone, Network
+from .networks import ConditionedMLP
+from .training import Batch, Batches, LatentPolicy, Scale, adam, load_tensors, save_tensors, seed_generators, step
 
 META_BATCH = 16  # tasks per update of the backbone, as in all five papers
 
@@ -31,11 +33,13 @@ class Conditioned(Algorithm):
 
     Attributes:
         Config: The method's hyper-parameters, a dataclass.
+        network: What the backbone's networks are made of.
         seeds: The trained seeds, in the order of the leading axis R.
         backbone: The policy learner of all seeds.
     """
 
     Config: ClassVar[Any] = NoConfig
+    network: ClassVar[Network] = ConditionedMLP
 
     def __init__(self, space: TaskSpace, setup: Setup) -> None:
         super().__init__(space, setup)
@@ -63,13 +67,28 @@ class Conditioned(Algorithm):
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct the networks of all seeds."""
         self.seeds, self.scale = list(seeds), scale
-        self.backbone = self._backbone_class(
+        self.backbone: Backbone = self._backbone_class(
             seed_generators(seeds, "backbone"),
             self.space.observation_size,
             self.space.action_size,
             self.z_size,
             self.backbone_config,
+            self.network,
         )
+
+    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
+        """The representation, then the policy."""
+        self.build(seeds, Scale.of(data, self.space))
+        batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
+        self.train_representation(batches, budget.encoder_updates, log)
+        self.train_policy(batches, budget.updates, log)
+
+    def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
+        """Train what is trained before the policy; nothing by default."""
+
+    @abstractmethod
+    def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
+        """Train the backbone."""
 
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
@@ -115,13 +134,21 @@ def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, upda
     optimiser = adam((method.backbone, method.backbone_config.learning_rate))
     seed = torch.arange(len(method.seeds))[:, None]
     for update in range(updates):
-        tasks = batches.tasks(META_BATCH)
-        each = method.backbone_config.batch // tasks.shape[1]
-        batch = batches.transitions(tasks, each)
+        tasks, batch = draw_batch(method, batches)
+        each = batch.rewards.shape[1] // tasks.shape[1]
         episodes = batches.data.sample_episodes(batches.rngs, np.repeat(tasks, each, axis=1))
-        step(optimiser, method.backbone.loss(batch, embeddings[seed, torch.from_numpy(episodes)]))
-        method.backbone.update_target()
+        z = embeddings[seed, torch.as_tensor(episodes)]
+        method.backbone.before_step(batch, z)
+        step(optimiser, method.backbone.loss(batch, z))
+        method.backbone.after_step()
         log("policy", update + 1, updates)
+
+
+def draw_batch(method: Conditioned, batches: Batches) -> tuple[np.ndarray, Batch]:
+    """Draw a meta-batch of tasks, (R, T), and the backbone's batch of transitions, equally many of each task."""
+    tasks = batches.tasks(META_BATCH)
+    rows = batches.rows(tasks, method.backbone_config.batch // tasks.shape[1])
+    return tasks, batches.transitions(rows)
 
 
 def resolve(config: Any, preset: str, settings: Mapping[str, Any]) -> Any:

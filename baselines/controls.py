@@ -19,7 +19,7 @@ from torch import Tensor
 from omrl_bench.api import Algorithm, Behaviour, Budget, Log, MetaPolicy, Requirements, TrainingData, Transitions
 
 from .conditioned import Conditioned, fit_backbone
-from .training import Batches, Scale, load_tensors, save_tensors, seed_generators
+from .training import Batches, load_tensors, save_tensors
 
 METHODS = {"random": "Random", "behaviour": "BehaviourControl", "task-blind": "TaskBlind", "oracle": "Oracle"}
 
@@ -116,12 +116,10 @@ class TaskBlind(Conditioned):
         """No representation, whatever the context."""
         return lambda context: torch.zeros(len(context.observations), 0)
 
-    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
+    def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Train the backbone."""
-        self.build(seeds, Scale.of(data, self.space))
-        batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
-        embeddings = torch.zeros(len(seeds), len(data.episode_offsets) - 1, 0)
-        fit_backbone(self, batches, embeddings, budget.updates, log)
+        embeddings = torch.zeros(len(self.seeds), len(batches.data.episode_offsets) - 1, 0)
+        fit_backbone(self, batches, embeddings, updates, log)
 
 
 class Oracle(Conditioned):
@@ -139,25 +137,24 @@ class Oracle(Conditioned):
 
         def infer(context: Transitions) -> Tensor:
             assert context.descriptors is not None
-            return torch.from_numpy((context.descriptors - self._mean) / self._std).float()
+            return torch.as_tensor((context.descriptors - self._mean) / self._std).float()
 
         return infer
 
-    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
+    def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Train the backbone."""
-        self.build(seeds, Scale.of(data, self.space))
+        data = batches.data
         self._mean, deviation = data.descriptors.mean(axis=0), data.descriptors.std(axis=0)
         self._std = np.where(deviation > 0, deviation, 1.0)
-        z = torch.from_numpy((data.descriptors - self._mean) / self._std).float()
-        per_episode = z[torch.from_numpy(np.repeat(np.arange(len(z)), np.diff(data.task_episodes)))]
-        batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
-        fit_backbone(self, batches, per_episode.expand(len(seeds), -1, -1), budget.updates, log)
+        z = torch.as_tensor((data.descriptors - self._mean) / self._std).float()
+        per_episode = z[torch.as_tensor(np.repeat(np.arange(len(z)), np.diff(data.task_episodes)))]
+        fit_backbone(self, batches, per_episode.expand(len(self.seeds), -1, -1), updates, log)
 
     def save(self, folder: Path) -> None:
         """Write weights and the descriptor's scaling."""
         super().save(folder)
         seeds, tensors = load_tensors(folder)
-        scaling = {"descriptor": torch.from_numpy(np.stack([self._mean, self._std]))}
+        scaling = {"descriptor": torch.as_tensor(np.stack([self._mean, self._std]))}
         save_tensors(folder, seeds, tensors | scaling)
 
     def load(self, folder: Path) -> None:

@@ -77,7 +77,7 @@ class Focal(TwoStage):
         labels = np.repeat(batches.tasks(META_BATCH), 2, axis=1)
         episodes = batches.data.sample_episodes(batches.rngs, labels)
         z = self.encoder(batches.contexts(episodes, self.config.transitions))
-        return self.metric_loss(z, torch.from_numpy(labels)).sum()
+        return self.metric_loss(z, torch.as_tensor(labels)).sum()
 
     def metric_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """FOCAL's distance metric loss: z (R, C, latent), labels (R, C) -> (R,)."""

@@ -92,7 +92,7 @@ class SupervisedContrastive(TwoStage):
         views = batches.segments(episodes, self.space.horizon // 2, self.config.transitions)
         encoder = cast(AttentionEncoder, self.encoder)
         w = encoder.project(encoder(views))
-        return self.contrastive_loss(w, torch.from_numpy(np.tile(labels, 2))).sum()
+        return self.contrastive_loss(w, torch.as_tensor(np.tile(labels, 2))).sum()
 
     def contrastive_loss(self, w: Tensor, labels: Tensor) -> Tensor:
         """Mean over anchors: projections w (R, C, projection), labels (R, C) -> (R,)."""

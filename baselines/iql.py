@@ -9,12 +9,11 @@ Deviations
 * Rewards are divided by their standard deviation over the training data, so that one advantage temperature
   serves all families. Preset `paper` keeps the paper's 3.0, which there belongs to raw rewards.
 
-Gradients: z receives the gradient of the Q loss only; value and policy see z detached.
+Gradients: z receives the gradient of the Q loss, `policy_z` that of the policy's; V sees z detached.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from .networks import Rngs, mlp, take_seed
+from .backbone import Backbone, Network
+from .networks import ConditionedMLP, Rngs, take_seed
 from .training import Batch
 
 BACKBONES = {"iql": "IQL"}
@@ -48,35 +48,37 @@ class IQLConfig:
     }
 
 
-class IQL(nn.Module):
+class IQL(Backbone):
     """V, twin Q and policy of R seeds, on (s, z)."""
 
     Config = IQLConfig
 
-    def __init__(self, rngs: Rngs, observation_size: int, action_size: int, z_size: int, config: IQLConfig) -> None:
-        super().__init__()
-        self.config = config
+    def __init__(
+        self,
+        rngs: Rngs,
+        observation_size: int,
+        action_size: int,
+        z_size: int,
+        config: IQLConfig,
+        network: Network = ConditionedMLP,
+    ) -> None:
+        super().__init__(rngs, observation_size, action_size, z_size, config, network)
         hidden = (config.width, config.width)
-        state = observation_size + z_size
-        self.value = mlp(rngs, state, *hidden, 1)
-        self.critics = mlp([*rngs, *rngs], state + action_size, *hidden, 1)  # twin: leading axis 2R
-        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
-        self.policy = mlp(rngs, state, *hidden, action_size)
+        self.value = network(rngs, observation_size, z_size, hidden, 1)
+        self.policy = network(rngs, observation_size, z_size, hidden, action_size)
         self.log_std = nn.Parameter(torch.full((len(rngs), 1, action_size), -1.0))
 
-    def loss(self, batch: Batch, z: Tensor) -> Tensor:
-        """Sum over seeds of the three losses; z (R, B, z size)."""
+    def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
+        """Sum over seeds of the three losses."""
         fixed = z.detach()
-        state = torch.cat([batch.observations, fixed], dim=-1)
         with torch.no_grad():
-            q_target = self.q(self.target_critics, batch, fixed).amin(dim=0)
-            following = torch.cat([batch.next_observations, fixed], dim=-1)
-            next_value = self.value(following)[..., 0]
-        value = self.value(state)[..., 0]
+            q_target = self.q(self.target_critics, batch.observations, batch.actions, fixed).amin(dim=0)
+            next_value = self.value(batch.next_observations, fixed if next_z is None else next_z)[..., 0]
+        value = self.value(batch.observations, fixed)[..., 0]
         losses = (
             self.value_loss(q_target, value)
             + self.critic_loss(batch, z, next_value)
-            + self.policy_loss(batch, state, q_target - value.detach())
+            + self.policy_loss(batch, fixed if policy_z is None else policy_z, q_target - value.detach())
         )
         return losses.sum()
 
@@ -89,34 +91,21 @@ class IQL(nn.Module):
     def critic_loss(self, batch: Batch, z: Tensor, next_value: Tensor) -> Tensor:
         """Eq. 2: squared temporal-difference error of both Q; (R,)."""
         target = batch.rewards + self.config.discount * (1 - batch.terminated) * next_value
-        return ((self.q(self.critics, batch, z) - target) ** 2).mean(dim=-1).sum(dim=0)
+        q = self.q(self.critics, batch.observations, batch.actions, z)
+        return ((q - target) ** 2).mean(dim=-1).sum(dim=0)
 
-    def policy_loss(self, batch: Batch, state: Tensor, advantage: Tensor) -> Tensor:
+    def policy_loss(self, batch: Batch, z: Tensor, advantage: Tensor) -> Tensor:
         """Eq. 3: advantage-weighted log-likelihood of the data's actions; (R,)."""
         weight = (self.config.temperature * advantage).exp().clamp(max=self.config.max_weight)
-        return -(weight * self.log_prob(state, batch.actions)).mean(dim=-1)
+        return -(weight * self.log_prob(batch.observations, z, batch.actions)).mean(dim=-1)
 
-    def log_prob(self, state: Tensor, actions: Tensor) -> Tensor:
+    def log_prob(self, observations: Tensor, z: Tensor, actions: Tensor) -> Tensor:
         """Log-density of actions, (R, B)."""
         log_std = self.log_std.clamp(-5.0, 2.0)
-        error = (actions - torch.tanh(self.policy(state))) / log_std.exp()
+        error = (actions - torch.tanh(self.policy(observations, z))) / log_std.exp()
         return (-0.5 * error**2 - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
 
-    @staticmethod
-    def q(critics: nn.Module, batch: Batch, z: Tensor) -> Tensor:
-        """Both Q values, (2, R, B)."""
-        inputs = torch.cat([batch.observations, batch.actions, z], dim=-1)
-        values: Tensor = critics(torch.cat([inputs, inputs]))
-        return values.reshape(2, *inputs.shape[:-1])
-
-    @torch.no_grad()
-    def update_target(self) -> None:
-        """Polyak step of the target Q network, after each gradient step."""
-        torch._foreach_lerp_(
-            list(self.target_critics.parameters()), list(self.critics.parameters()), self.config.target_rate
-        )
-
     def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """One seed's mean action: (1, lanes, observation size), (1, lanes, z size) -> (1, lanes, action size)."""
+        """One seed's mean action."""
         policy = take_seed(self.policy, index)
-        return lambda observations, z: torch.tanh(policy(torch.cat([observations, z], dim=-1)))
+        return lambda observations, z: torch.tanh(policy(observations, z))

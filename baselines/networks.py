@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -62,6 +62,35 @@ def masked_mean(x: Tensor, valid: Tensor | None) -> Tensor:
     return (x * weight).sum(dim=-2) / weight.sum(dim=-2).clamp(min=1)
 
 
+class ConditionedMLP(nn.Module):
+    """ReLU network on (x, z): (R, ..., inputs), (R, ..., z size) -> (R, ..., outputs); what backbones are made of."""
+
+    def __init__(self, rngs: Rngs, inputs: int, z_size: int, hidden: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.layers = mlp(rngs, inputs + z_size, *hidden, outputs)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Apply each seed's network to its slice."""
+        outputs: Tensor = self.layers(torch.cat([x, z], dim=-1))
+        return outputs
+
+
+def frozen(module: nn.Module) -> Callable[..., Tensor]:
+    """The module as a function that passes gradients to its inputs, but not to its parameters."""
+    parameters = {name: parameter.detach() for name, parameter in module.named_parameters()}
+
+    def call(*inputs: Tensor) -> Tensor:
+        outputs: Tensor = torch.func.functional_call(module, parameters, inputs)
+        return outputs
+
+    return call
+
+
+def standard_normal(rngs: Rngs, *shape: int) -> Tensor:
+    """Noise (R, *shape), each seed's from its own generator."""
+    return torch.as_tensor(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs]))
+
+
 def take_seed(module: AnyModule, index: int) -> AnyModule:
     """Return a copy of the module that holds one seed only (R = 1)."""
     single = copy.deepcopy(module).requires_grad_(False)
@@ -71,4 +100,4 @@ def take_seed(module: AnyModule, index: int) -> AnyModule:
 
 
 def _stack(arrays: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays).astype(np.float32))
+    return torch.as_tensor(np.stack(arrays).astype(np.float32))

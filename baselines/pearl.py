@@ -15,20 +15,14 @@ Privileges: none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from omrl_bench.api import Budget, Log, TrainingData, Transitions
-
-from .conditioned import META_BATCH, Conditioned
-from .networks import Rngs, mlp, take_seed
-from .training import Batches, Scale, adam, seed_generators, step
+from .joint import Joint
+from .networks import Rngs, mlp, standard_normal
 
 METHODS = {"pearl": "Pearl"}
 
@@ -69,60 +63,27 @@ class GaussianEncoder(nn.Module):
         return variance * (precision * mean).sum(dim=-2), variance
 
 
-class Pearl(Conditioned):
+class Pearl(Joint):
     """Offline PEARL."""
 
     Config = PearlConfig
 
-    @property
-    def z_size(self) -> int:
-        """Length of z."""
-        size: int = self.config.latent
-        return size
+    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+        """The probabilistic encoder."""
+        return GaussianEncoder(rngs, features, self.config)
 
-    def build(self, seeds: Sequence[int], scale: Scale) -> None:
-        """Construct backbone and encoder."""
-        super().build(seeds, scale)
-        features = 2 * self.space.observation_size + self.space.action_size + 1
-        self.encoder = GaussianEncoder(seed_generators(seeds, "encoder"), features, self.config)
+    def represent(self, encoder: nn.Module, context: Tensor, valid: Tensor) -> Tensor:
+        """Posterior mean."""
+        mean: Tensor = encoder(context, valid)[0]
+        return mean
 
-    def modules(self) -> dict[str, nn.Module]:
-        """Backbone and encoder."""
-        return super().modules() | {"encoder": self.encoder}
-
-    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
-        """Encoder and backbone together."""
-        self.build(seeds, Scale.of(data, self.space))
-        batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
-        noise = seed_generators(seeds, "noise")
-        rates = self.config.learning_rate, self.backbone_config.learning_rate
-        optimiser = adam((self.encoder, rates[0]), (self.backbone, rates[1]))
-        for update in range(budget.updates):
-            tasks = batches.tasks(META_BATCH)
-            each = self.backbone_config.batch // tasks.shape[1]
-            context = batches.contexts(batches.data.sample_episodes(batches.rngs, tasks), self.config.transitions)
-            mean, variance = self.encoder(context)
-            z = (mean + variance.sqrt() * _standard_normal(noise, mean.shape)).repeat_interleave(each, dim=1)
-            loss = self.backbone.loss(batches.transitions(tasks, each), z)
-            step(optimiser, loss + self.config.kl_weight * kl_divergence(mean, variance).sum())
-            self.backbone.update_target()
-            log("policy", update + 1, budget.updates)
-
-    def inference(self, index: int) -> Callable[[Transitions], Tensor]:
-        """Posterior mean by one seed's encoder."""
-        encoder = take_seed(self.encoder, index)
-
-        def infer(context: Transitions) -> Tensor:
-            mean: Tensor = encoder(self.scale.features(context)[None], torch.from_numpy(context.valid)[None])[0]
-            return mean[0]
-
-        return infer
+    def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """A draw from the posterior, and its weighted divergence from the prior."""
+        mean, variance = self.encoder(context)
+        z = mean + variance.sqrt() * standard_normal(self.noise, *mean.shape[1:])
+        return z, self.config.kl_weight * kl_divergence(mean, variance)
 
 
 def kl_divergence(mean: Tensor, variance: Tensor) -> Tensor:
     """KL( N(mean, variance) || N(0, I) ), mean over contexts: (R, C, latent) -> (R,)."""
     return 0.5 * (variance + mean**2 - 1 - variance.log()).sum(dim=-1).mean(dim=-1)
-
-
-def _standard_normal(rngs: Rngs, shape: Sequence[int]) -> Tensor:
-    return torch.from_numpy(np.stack([rng.standard_normal(tuple(shape[1:]), dtype=np.float32) for rng in rngs]))

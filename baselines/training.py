@@ -26,38 +26,42 @@ def seed_generators(seeds: Sequence[int], purpose: str) -> Rngs:
 class Scale:
     """Affine scaling that all seeds share, from the statistics of the training data.
 
-    Observations are standardised, actions divided by their limit, rewards standardised for context encoders.
+    Observations are standardised and actions divided by their limit. Rewards are standardised where a context
+    shows them, and divided by their deviation where a backbone learns from them.
     """
 
     observation_mean: Tensor
     observation_std: Tensor
-    reward_mean: float
+    reward_mean: float  # of the rewards that contexts show
     reward_std: float
+    learning_reward_std: float  # of the rewards that the backbone learns from
     action_limit: float
 
     @classmethod
     def of(cls, data: TrainingData, space: TaskSpace) -> Scale:
         """Measure the training data."""
         return cls(
-            observation_mean=torch.from_numpy(data.observations.mean(axis=0)),
-            observation_std=torch.from_numpy(data.observations.std(axis=0) + 1e-3),
-            reward_mean=float(data.rewards.mean()),
-            reward_std=float(data.rewards.std()) + 1e-6,
+            observation_mean=torch.as_tensor(data.observations.mean(axis=0)),
+            observation_std=torch.as_tensor(data.observations.std(axis=0) + 1e-3),
+            reward_mean=float(data.context_rewards.mean()),
+            reward_std=float(data.context_rewards.std()) + 1e-6,
+            learning_reward_std=float(data.rewards.std()) + 1e-6,
             action_limit=space.action_limit,
         )
 
     def observations(self, observations: np.ndarray) -> Tensor:
         """Standardise observations (..., observation size)."""
-        values = torch.from_numpy(np.asarray(observations, dtype=np.float32))
+        values = torch.as_tensor(np.asarray(observations, dtype=np.float32))
         return (values - self.observation_mean) / self.observation_std
 
     def features(self, transitions: Transitions | TrainingData) -> Tensor:
         """Context features (s, a, r, s') of transitions, (..., 2 observation size + action size + 1)."""
+        rewards = getattr(transitions, "context_rewards", transitions.rewards)
         return torch.cat(
             [
                 self.observations(transitions.observations),
-                torch.from_numpy(transitions.actions) / self.action_limit,
-                (torch.from_numpy(transitions.rewards)[..., None] - self.reward_mean) / self.reward_std,
+                torch.as_tensor(transitions.actions) / self.action_limit,
+                (torch.as_tensor(rewards)[..., None] - self.reward_mean) / self.reward_std,
                 self.observations(transitions.next_observations),
             ],
             dim=-1,
@@ -65,7 +69,8 @@ class Scale:
 
     def state(self) -> dict[str, Tensor]:
         """The scaling as tensors, for saving."""
-        rest = torch.tensor([self.reward_mean, self.reward_std, self.action_limit], dtype=torch.float64)
+        numbers = [self.reward_mean, self.reward_std, self.learning_reward_std, self.action_limit]
+        rest = torch.tensor(numbers, dtype=torch.float64)
         return {"scale.mean": self.observation_mean, "scale.std": self.observation_std, "scale.rest": rest}
 
     @classmethod
@@ -81,7 +86,7 @@ class Batch:
     Attributes:
         observations: (R, B, observation size).
         actions: (R, B, action size), in [-1, 1].
-        rewards: (R, B), divided by their standard deviation.
+        rewards: (R, B), divided by their standard deviation over the training data.
         next_observations: (R, B, observation size).
         terminated: (R, B), 0 or 1.
     """
@@ -107,8 +112,8 @@ class Batches:
         self.data = data
         self.rngs = rngs
         self.features = scale.features(data)  # (N, F)
-        rewards = torch.from_numpy(data.rewards)[:, None] / scale.reward_std
-        terminated = torch.from_numpy(data.terminated)[:, None].float()
+        rewards = torch.as_tensor(data.rewards)[:, None] / scale.learning_reward_std
+        terminated = torch.as_tensor(data.terminated)[:, None].float()
         # one table, so that a batch is one gather
         self._table = torch.cat([self.features, rewards, terminated], dim=1)
         self._sizes = [space.observation_size, space.action_size, 1, space.observation_size, 1, 1]
@@ -117,10 +122,13 @@ class Batches:
         """A meta-batch of ``count`` different tasks (all of them if there are fewer): (R, count)."""
         return self.data.sample_tasks(self.rngs, min(count, len(self.data.tasks)))
 
-    def transitions(self, tasks: np.ndarray, count: int) -> Batch:
-        """``count`` transitions of each task: (R, T) -> batch of T * count, task by task."""
-        rows = self.data.sample_rows(self.rngs, tasks, count)
-        taken = self._gather(self._table, rows.reshape(len(tasks), -1))
+    def rows(self, tasks: np.ndarray, count: int) -> np.ndarray:
+        """``count`` rows of each task: (R, T) -> (R, T * count), task by task."""
+        return self.data.sample_rows(self.rngs, tasks, count).reshape(len(tasks), -1)
+
+    def transitions(self, rows: np.ndarray) -> Batch:
+        """Transitions to learn a policy from: rows (R, B) -> batch of B."""
+        taken = self._gather(self._table, rows)
         observations, actions, _, following, rewards, terminated = torch.split(taken, self._sizes, dim=-1)
         return Batch(observations, actions, rewards[..., 0], following, terminated[..., 0])
 
@@ -136,7 +144,7 @@ class Batches:
 
     @staticmethod
     def _gather(table: Tensor, rows: np.ndarray) -> Tensor:
-        flat = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1))
+        flat = torch.as_tensor(np.ascontiguousarray(rows).reshape(-1))
         return table.index_select(0, flat).reshape(*rows.shape, table.shape[1])
 
 
@@ -172,7 +180,7 @@ class LatentPolicy(MetaPolicy):
     def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
         """The actor's mean action."""
         actions = self._actor(self._scale.observations(observations)[None], self._z[None])[0]
-        scaled: np.ndarray = (actions * self._scale.action_limit).numpy()
+        scaled: np.ndarray = (actions * self._scale.action_limit).cpu().numpy()
         return scaled
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omrl_bench.api import Budget, Log, TrainingData, Transitions
+from omrl_bench.api import Log, Transitions
 
 from .conditioned import Conditioned, fit_backbone
 from .networks import Rngs, take_seed
@@ -48,16 +48,16 @@ class TwoStage(Conditioned):
         features = 2 * self.space.observation_size + self.space.action_size + 1
         self.encoder = self.make_encoder(seed_generators(seeds, "encoder"), features)
 
-    def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
-        """Algorithm: encoder, embeddings, policy."""
-        self.build(seeds, Scale.of(data, self.space))
-        batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
+    def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
+        """Train the encoder alone."""
         optimiser = adam((self.encoder, self.config.learning_rate))
-        for update in range(budget.encoder_updates):
+        for update in range(updates):
             step(optimiser, self.representation_loss(batches))
-            log("representation", update + 1, budget.encoder_updates)
-        embeddings = self.embed_episodes(batches)
-        fit_backbone(self, batches, embeddings, budget.updates, log)
+            log("representation", update + 1, updates)
+
+    def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
+        """Embed every training episode once, train the backbone on (s, z)."""
+        fit_backbone(self, batches, self.embed_episodes(batches), updates, log)
 
     @torch.no_grad()
     def embed_episodes(self, batches: Batches) -> Tensor:
@@ -68,8 +68,8 @@ class TwoStage(Conditioned):
         for first in range(0, len(offsets) - 1, EMBEDDING_CHUNK):
             starts, stops = offsets[first:-1][:EMBEDDING_CHUNK], offsets[first + 1 :][:EMBEDDING_CHUNK]
             rows = starts[:, None] + steps
-            valid = torch.from_numpy(rows < stops[:, None])
-            features = batches.features[torch.from_numpy(np.minimum(rows, stops[:, None] - 1))]
+            valid = torch.as_tensor(rows < stops[:, None])
+            features = batches.features[torch.as_tensor(np.minimum(rows, stops[:, None] - 1))]
             shape = (len(self.seeds), *features.shape)
             chunks.append(self.encoder(features.expand(shape), valid.expand(shape[:-1])))
         return torch.cat(chunks, dim=1)
@@ -79,7 +79,7 @@ class TwoStage(Conditioned):
         encoder = take_seed(self.encoder, index)
 
         def infer(context: Transitions) -> Tensor:
-            z: Tensor = encoder(self.scale.features(context)[None], torch.from_numpy(context.valid)[None])[0]
+            z: Tensor = encoder(self.scale.features(context)[None], torch.as_tensor(context.valid)[None])[0]
             return z
 
         return infer

@@ -60,9 +60,8 @@ class AntMass(Ant):
     """r = v_x - 0.5 a^2 + 1, until unhealthy; all masses and inertias times the task's scale."""
 
     def change(self, model: mujoco.MjModel, descriptor: np.ndarray) -> None:
-        """Scale masses and inertias, as another density would."""
-        model.body_mass[:] *= descriptor[0]
-        model.body_inertia[:] *= descriptor[0]
+        """Scale the masses."""
+        self.scale_mass(model, descriptor[0])
 
     def reward(
         self, states: np.ndarray, actions: np.ndarray, next_states: np.ndarray, descriptors: np.ndarray

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import weakref
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from queue import SimpleQueue
+from threading import Thread
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from omrl_bench.errors import InputError
 
 #: Waking a thread takes about as long as it takes to step this many lanes of a small robot.
 LANES_PER_THREAD = 8
+
+Call = tuple[Callable[..., np.ndarray], tuple[np.ndarray, ...]]
 
 
 class BatchedEnv:
@@ -35,9 +39,9 @@ class BatchedEnv:
         count = max(1, min(threads, lanes // LANES_PER_THREAD)) if family.assets else 1
         bounds = [lanes * part // count for part in range(count + 1)]
         self._parts = [
-            (slice(start, stop), self._law.batched_physics(stop - start, 1)) for start, stop in pairwise(bounds)
+            (slice(start, stop), self._law.batched_physics(stop - start)) for start, stop in pairwise(bounds)
         ]
-        self._pool = ThreadPoolExecutor(count - 1) if count > 1 else None
+        self._threads = [_Thread() for _ in range(count - 1)]
         self._states = np.zeros((lanes, self._law.initial_state(np.random.default_rng(0)).size))
         self._descriptors = np.zeros((lanes, len(family.descriptor)))
         self._elapsed = np.zeros(lanes, dtype=np.int64)
@@ -97,8 +101,37 @@ class BatchedEnv:
     def _advance(self, actions: np.ndarray) -> np.ndarray:
         """Next states; the calling thread does its part, because waking another one for it would take longer."""
         (first, physics), *others = self._parts
-        if self._pool is None:
-            return physics.advance(self._states, actions)
-        waiting = [self._pool.submit(p.advance, self._states[part], actions[part]) for part, p in others]
+        for thread, (part, theirs) in zip(self._threads, others, strict=True):
+            thread.start(theirs.advance, self._states[part], actions[part])
         mine = physics.advance(self._states[first], actions[first])
-        return np.concatenate([mine, *(future.result() for future in waiting)])
+        return np.concatenate([mine, *(thread.result() for thread in self._threads)]) if others else mine
+
+
+class _Thread:
+    """A thread that waits for one call at a time; it is handed over faster than to an executor of the library."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[np.ndarray | BaseException] = SimpleQueue()
+        Thread(target=_serve, args=(self._calls, self._outcomes), daemon=True).start()
+        weakref.finalize(self, self._calls.put, None)
+
+    def start(self, function: Callable[..., np.ndarray], *arguments: np.ndarray) -> None:
+        """Begin a call."""
+        self._calls.put((function, arguments))
+
+    def result(self) -> np.ndarray:
+        """Wait for the call and return what it returned, or raise what it raised."""
+        outcome = self._outcomes.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def _serve(calls: SimpleQueue[Call | None], outcomes: SimpleQueue[np.ndarray | BaseException]) -> None:
+    while call := calls.get():
+        function, arguments = call
+        try:
+            outcomes.put(function(*arguments))
+        except BaseException as error:  # raised again where the result is asked for
+            outcomes.put(error)

@@ -32,7 +32,7 @@ class Physics(Protocol):
 class Law(Protocol):
     """A family's MDP in formulas, vectorised over a leading axis of lanes; it holds no episode state."""
 
-    def batched_physics(self, lanes: int, threads: int) -> Physics:
+    def batched_physics(self, lanes: int) -> Physics:
         """Physics for many lanes at once."""
         ...
 

@@ -28,10 +28,11 @@ def load_model(asset: str) -> mujoco.MjModel:
     """Compile a model file of ``envs/assets``.
 
     An unstable simulation becomes NaN (see the two physics) instead of being put back to the start without a word.
+    The solver does not look for islands: one robot is one.
     """
     text = resources.files("omrl_bench.envs").joinpath("assets", asset).read_text(encoding="utf-8")
     model = mujoco.MjModel.from_xml_string(text)
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET | mujoco.mjtDisableBit.mjDSBL_ISLAND
     return model
 
 
@@ -70,6 +71,11 @@ class Robot:
     def change(self, model: mujoco.MjModel, descriptor: np.ndarray) -> None:
         """Write a task's dynamics into a copy of the nominal model; nothing to write by default."""
 
+    def scale_mass(self, model: mujoco.MjModel, scale: float) -> None:
+        """Scale masses and inertias, as another density would."""
+        model.body_mass[:] *= scale
+        model.body_inertia[:] *= scale
+
     def task_model(self, descriptor: np.ndarray) -> mujoco.MjModel:
         """The model of a task: the nominal one, shared, or one of its own.
 
@@ -86,9 +92,9 @@ class Robot:
             self._task_models[key] = model
         return self._task_models[key]
 
-    def batched_physics(self, lanes: int, threads: int) -> Physics:
+    def batched_physics(self, lanes: int) -> Physics:
         """``mujoco.rollout`` over all lanes."""
-        return RolloutPhysics(self.task_model, self.model, self.FRAME_SKIP, lanes, threads)
+        return RolloutPhysics(self.task_model, self.model, self.FRAME_SKIP, lanes)
 
     def single_physics(self) -> Physics:
         """``mj_step``."""
@@ -117,24 +123,22 @@ class Robot:
 
 
 class RolloutPhysics:
-    """Steps all lanes in parallel threads, each lane with the model of its task.
+    """Steps lanes one after the other, without Python between them, each lane with the model of its task.
 
     Args:
         task_model: The model of a task's descriptor.
         nominal: Model of the lanes that no task was assigned to yet.
         frame_skip: Simulator steps per environment step.
         lanes: Number of lanes.
-        threads: Number of threads, 1 or more.
     """
 
-    def __init__(self, task_model: ModelOf, nominal: mujoco.MjModel, frame_skip: int, lanes: int, threads: int) -> None:
+    def __init__(self, task_model: ModelOf, nominal: mujoco.MjModel, frame_skip: int, lanes: int) -> None:
         self._task_model = task_model
         self._models = [nominal] * lanes
         self._frame_skip = frame_skip
         self._shortest = (frame_skip - 0.5) * nominal.opt.timestep
-        self._data = [mujoco.MjData(nominal) for _ in range(threads)]
-        self._rollout = rollout.Rollout(nthread=threads if threads > 1 else 0)
-        self._chunk = -(-lanes // threads)  # one chunk per thread: the default, ten, costs more than it balances
+        self._data = [mujoco.MjData(nominal)]
+        self._rollout = rollout.Rollout(nthread=0)
         size = mujoco.mj_stateSize(nominal, STATE)
         self._states = np.zeros((lanes, frame_skip, size))
         self._controls = np.zeros((lanes, frame_skip, nominal.nu))
@@ -159,7 +163,6 @@ class RolloutPhysics:
             initial_warmstart=self._warmstart,
             state=self._states,
             sensordata=self._sensors,
-            chunk_size=self._chunk,
         )
         following = self._states[:, -1].copy()
         # a lane that became unstable was left as it was at that moment: its clock stands still

@@ -14,8 +14,8 @@ class PointRobot:
     def __init__(self, family: Family) -> None:
         self.family = family
 
-    def batched_physics(self, lanes: int, threads: int) -> Physics:
-        """Arrays need neither threads nor a simulator."""
+    def batched_physics(self, lanes: int) -> Physics:
+        """Arrays need no simulator."""
         return PointPhysics(self, lanes)
 
     def single_physics(self) -> Physics:

@@ -23,7 +23,14 @@ class PlanarWalker(Robot):
         """The model file, with the family's timestep."""
         model = load_model(self.family.assets[0])
         model.opt.timestep = self.TIMESTEP
+        self.combine_friction(model)
         return model
+
+    @staticmethod
+    def combine_friction(model: mujoco.MjModel) -> None:
+        """Give each listed contact the larger friction of its two geoms, as the simulator does for those it finds."""
+        larger = np.maximum(model.geom_friction[model.pair_geom1], model.geom_friction[model.pair_geom2])
+        model.pair_friction[:] = larger[:, [0, 0, 1, 2, 2]]  # two sliding, torsional, two rolling
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
         """Standing, with uniform noise."""
@@ -57,6 +64,7 @@ class RandomParams(PlanarWalker):
         for field in (model.body_mass, model.body_inertia, model.dof_damping, model.geom_friction):
             field[:] *= np.exp(descriptor[first : first + field.size]).reshape(field.shape)
             first += field.size
+        self.combine_friction(model)
 
     def reward(
         self, states: np.ndarray, actions: np.ndarray, next_states: np.ndarray, descriptors: np.ndarray

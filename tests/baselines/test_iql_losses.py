@@ -186,10 +186,10 @@ def test_log_prob_is_a_diagonal_gaussian_with_a_bounded_deviation(iql, batch, z)
     torch.testing.assert_close(iql.log_prob(state, batch.actions), expected)
 
 
-def test_update_target_is_a_polyak_step(iql):
+def test_after_step_is_a_polyak_step(iql):
     old = [parameter.clone() for parameter in iql.target_critics.parameters()]
     critics = [parameter.clone() for parameter in iql.critics.parameters()]
-    iql.update_target()
+    iql.after_step()
     for before, critic, after in zip(old, critics, iql.target_critics.parameters(), strict=True):
         torch.testing.assert_close(after, 0.75 * before + 0.25 * critic)
         assert not after.requires_grad

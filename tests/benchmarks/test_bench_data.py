@@ -37,7 +37,7 @@ def test_building_is_mostly_physics(compare, tmp_path, monkeypatch):
     lanes = len(episodes.tasks)
     actions = episodes.actions.reshape(lanes, family.horizon, -1).astype(float)
     law = family.make_law()
-    physics = law.batched_physics(lanes, 1)
+    physics = law.batched_physics(lanes)
     start = np.stack([law.initial_state(np.random.default_rng(seed)) for seed in episodes.seeds.tolist()])
 
     def simulate():

@@ -5,7 +5,7 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from mujoco import rollout
 
 from omrl_bench.envs.batched import BatchedEnv
@@ -76,8 +76,15 @@ def test_batched_simulation_against_sync_vector_env(compare, batched):
 
 
 @pytest.mark.parametrize("vector_env", [SyncVectorEnv, AsyncVectorEnv])
-@pytest.mark.parametrize("name", ["cheetah-vel", "ant-dir", "hopper-params"])
-def test_sixteen_environments_against_gymnasium(compare, name, vector_env):
+@pytest.mark.parametrize(
+    ("name", "at_least"),
+    [
+        ("cheetah-vel", 2.5),
+        ("hopper-params", 2.5),
+        ("ant-dir", 2.0),
+    ],  # ant: 2 cores at half of the physics each give 2.5
+)
+def test_sixteen_environments_against_gymnasium(compare, name, vector_env, at_least):
     """The same 16 environments and actions, batched and in Gymnasium's vector environments."""
     lanes = 16
     family = get_family(name)
@@ -98,9 +105,9 @@ def test_sixteen_environments_against_gymnasium(compare, name, vector_env):
         for action in actions:
             vector.step(action)
 
-    vector = vector_env(makers)
+    vector = vector_env(makers, autoreset_mode=AutoresetMode.SAME_STEP)  # as ours: no step without physics
     try:
-        compare(ours, reference, at_least=2.5)
+        compare(ours, reference, at_least)
     finally:
         vector.close()
 
@@ -111,8 +118,8 @@ def test_a_model_per_lane_against_one_model(compare):
     start = np.stack([law.initial_state(np.random.default_rng(lane)) for lane in range(LANES)])
     actions = np.random.default_rng(0).uniform(-1, 1, (STEPS, LANES, 3))
     copies = iter([copy.copy(law.model) for _ in range(LANES)])
-    shared = RolloutPhysics(lambda descriptor: law.model, law.model, law.FRAME_SKIP, LANES, THREADS)
-    own = RolloutPhysics(lambda descriptor: next(copies), law.model, law.FRAME_SKIP, LANES, THREADS)
+    shared = RolloutPhysics(lambda descriptor: law.model, law.model, law.FRAME_SKIP, LANES)
+    own = RolloutPhysics(lambda descriptor: next(copies), law.model, law.FRAME_SKIP, LANES)
     own.assign(np.arange(LANES), np.zeros((LANES, 1)))
 
     def simulate(physics):

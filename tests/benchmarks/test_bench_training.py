@@ -25,7 +25,7 @@ def updater(seeds, width):
     def update():
         for _ in range(UPDATES):
             step(optimiser, backbone.loss(batch, z))
-            backbone.update_target()
+            backbone.after_step()
 
     return update
 

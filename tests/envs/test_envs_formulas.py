@@ -1,12 +1,13 @@
 """Reward, observation and end of the MuJoCo families against plain floats (facts A.4-A.6, A.9, A.11).
 
-The second writing uses nothing of ours but the model files and task tables: MuJoCo's own data by joint name, one
-simulation at a time, and a model per task that is changed by name. (The point families are in test_envs_point.py.)
+The second writing uses nothing of ours but the task tables: Gymnasium's model files, MuJoCo's own data by joint name,
+one simulation at a time, and a model per task that is changed by name. (The point families: test_envs_point.py.)
 """
 
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
+import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
 import pytest
@@ -70,10 +71,10 @@ def scalar_ended(name, height, angle, others):
 
 
 def task_model(name, task):
-    """A model of the task, changed by the names in the table's columns."""
+    """Gymnasium's model, changed by the names in the table's columns."""
     family = get_family(name)
-    file = resources.files("omrl_bench.envs").joinpath("assets", family.assets[0])
-    model = mujoco.MjModel.from_xml_string(file.read_text())
+    file = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / family.assets[0]
+    model = mujoco.MjModel.from_xml_string(file.read_text().replace(' settotalmass="14"', ""))
     total = float(model.body_mass.sum())
     if robot(name) == "cheetah":
         mujoco.mj_setTotalmass(model, 14 * (task[0] if name == "cheetah-mass" else 1))
@@ -151,7 +152,7 @@ def test_a_step_is_mujocos_and_what_follows_is_the_formulas(name):
         actions = rng.uniform(-1, 1, (len(data), family.action_size))
         descriptors = np.repeat(numbers[None], len(data), axis=0)
         states = np.stack([pack(model, d) for d in data])
-        physics = law.batched_physics(len(data), 1)
+        physics = law.batched_physics(len(data))
         physics.assign(np.arange(len(data)), descriptors)
         following = physics.advance(states, actions)
         rewards, ended = law.reward(states, actions, following, descriptors), law.terminated(following)

@@ -5,8 +5,9 @@ felt and the other two are not. That is why tasks may break the triangle inequal
 """
 
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
+import gymnasium.envs.mujoco
 import mujoco
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_a_valid_inertia_with_the_same_moments_about_y_moves_the_same(name):
 def compiled(name, descriptor):
     """What the compiler makes of a robot with the task's inertials, damping and friction written in its file."""
     law, family = law_of(name), get_family(name)
-    file = resources.files("omrl_bench.envs").joinpath("assets", family.assets[0])
+    file = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / family.assets[0]
     spec = mujoco.MjSpec.from_string(file.read_text())
     spec.compiler.inertiafromgeom = 0  # never: explicit inertials
     spec.option.timestep = law.model.opt.timestep

@@ -11,6 +11,7 @@ import pytest
 
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import get_family
+from omrl_bench.envs.mujoco_physics import STATE, RolloutPhysics
 from omrl_bench.envs.single import register
 
 register()
@@ -137,6 +138,10 @@ ARRAYS = [
 ]
 
 
+#: Replaced by a list of contact pairs.
+MASKS = ["geom_contype", "geom_conaffinity"]
+
+
 def differing(model, expected):
     """Names of the arrays that differ."""
     return [
@@ -147,7 +152,7 @@ def differing(model, expected):
 
 
 def test_cheetah_is_gymnasiums_model(cheetah_model, half_cheetah):
-    assert differing(cheetah_model, half_cheetah.model) == []
+    assert differing(cheetah_model, half_cheetah.model) == MASKS
 
 
 #: Gymnasium's file, timestep, frame skip, integrator (facts A.0; only the rand-params families step by .004).
@@ -170,7 +175,51 @@ def test_robots_are_gymnasiums_models(name):
     assert law.model.opt.integrator == getattr(mujoco.mjtIntegrator, f"mjINT_{integrator}")
     if file:
         path = Path(gymnasium.envs.mujoco.__file__).parent / "assets" / file
-        assert differing(law.model, mujoco.MjModel.from_xml_path(str(path))) == []
+        assert differing(law.model, mujoco.MjModel.from_xml_path(str(path))) == MASKS
+
+
+LISTED = {
+    "ant-mass": "ant.xml",
+    "cheetah-mass": "half_cheetah.xml",
+    "hopper-params": "hopper.xml",
+    "walker-params": "walker2d.xml",
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_listed_contacts_are_those_of_the_masks(name):
+    """Bit for bit the trajectories of Gymnasium's file, with the tasks' dynamics written in, through many contacts."""
+    family = get_family(name)
+    law = family.make_law()
+    text = (Path(gymnasium.envs.mujoco.__file__).parent / "assets" / LISTED[name]).read_text()
+    masks = mujoco.MjModel.from_xml_string(text.replace(' settotalmass="14"', ""))
+    masks.opt.timestep = law.model.opt.timestep
+
+    def with_masks(descriptor):
+        model, ours = copy.copy(masks), law.task_model(descriptor)
+        for field in ("body_mass", "body_inertia", "dof_damping", "geom_friction"):
+            getattr(model, field)[:] = getattr(ours, field)
+        mujoco.mj_setConst(model, mujoco.MjData(model))
+        return model
+
+    lanes, steps = 8, 60
+    descriptors = family.tasks().descriptors[:lanes]
+    states = expected = np.stack([law.initial_state(np.random.default_rng(lane)) for lane in range(lanes)])
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, lanes, family.action_size))
+    ours, theirs = (RolloutPhysics(models, masks, law.FRAME_SKIP, lanes) for models in (law.task_model, with_masks))
+    for physics in (ours, theirs):
+        physics.assign(np.arange(lanes), descriptors)
+    data, touching = mujoco.MjData(masks), set()
+    for action in actions:
+        states, expected = ours.advance(states, action), theirs.advance(expected, action)
+        np.testing.assert_array_equal(states, expected)
+        for state in expected:
+            mujoco.mj_setState(masks, data, state, STATE)
+            mujoco.mj_forward(masks, data)
+            touching |= {tuple(contact.geom) for contact in data.contact}
+    assert len(touching) > 3
+    if name == "hopper-params":  # it can touch itself
+        assert any(law.model.geom("floor").id not in pair for pair in touching)
 
 
 def test_the_comparison_of_models_notices_a_difference(cheetah_model):

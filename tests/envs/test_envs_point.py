@@ -24,7 +24,7 @@ def returns_of(family, descriptors, policy, episodes=1, starts=None):
     """Mean return of a policy(observations, descriptors, rng) on tasks that need be in no table, (tasks,)."""
     law, rng = family.make_law(), np.random.default_rng(0)
     lanes = np.repeat(np.asarray(descriptors, dtype=float), episodes, axis=0)
-    physics = law.batched_physics(len(lanes), 1)
+    physics = law.batched_physics(len(lanes))
     physics.assign(np.arange(len(lanes)), lanes)
     states = np.stack([law.initial_state(rng) for _ in lanes]) if starts is None else starts
     total = np.zeros(len(lanes))

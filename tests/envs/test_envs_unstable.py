@@ -20,7 +20,7 @@ def warnings_go_elsewhere(tmp_path, monkeypatch):
 
 def physics_of(family, kind, lanes):
     law = family.make_law()
-    physics = law.single_physics() if kind == "single" else law.batched_physics(lanes, 1)
+    physics = law.single_physics() if kind == "single" else law.batched_physics(lanes)
     physics.assign(np.arange(lanes), family.tasks().descriptors[:lanes])
     return law, physics
 

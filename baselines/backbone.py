@@ -1,0 +1,90 @@
+"""What the backbones share: twin critics, their targets, and the contract with the methods."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .networks import ConditionedMLP, Rngs
+from .training import Batch
+
+
+class Network(Protocol):
+    """Constructs a network on (x, z); :class:`ConditionedMLP` unless a method brings its own."""
+
+    def __call__(self, rngs: Rngs, inputs: int, z_size: int, hidden: tuple[int, ...], outputs: int) -> nn.Module:
+        """Return a module (R, ..., inputs), (R, ..., z size) -> (R, ..., outputs)."""
+        ...
+
+
+class Backbone(nn.Module):
+    """An offline-RL learner of R seeds on (s, z).
+
+    Every update is ``before_step``, one gradient step on ``loss``, ``after_step``.
+
+    Args:
+        rngs: One generator per seed: initial weights, then the noise of the losses.
+        observation_size: Length of s.
+        action_size: Length of a.
+        z_size: Length of z, 0 or more.
+        config: The backbone's ``Config``.
+        network: What its networks are made of.
+    """
+
+    Config: ClassVar[Any]
+
+    def __init__(
+        self,
+        rngs: Rngs,
+        observation_size: int,
+        action_size: int,
+        z_size: int,
+        config: Any,
+        network: Network = ConditionedMLP,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.rngs = rngs
+        inputs, hidden = observation_size + action_size, (config.width, config.width)
+        self.critics = network([*rngs, *rngs], inputs, z_size, hidden, 1)  # twin: leading axis 2R
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+
+    @abstractmethod
+    def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
+        """Sum over seeds of all losses.
+
+        Args:
+            batch: B transitions per seed.
+            z: (R, B, z size) representation at s; it receives the gradient of the Q loss, and of no other.
+            next_z: Representation at s', where it differs from z; it receives no gradient.
+            policy_z: Representation that the policy's loss sees and sends its gradient to; z detached if not given.
+        """
+
+    def before_step(self, batch: Batch, z: Tensor) -> None:
+        """Train what is trained apart from the loss; nothing by default."""
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Polyak step of the target critics."""
+        torch._foreach_lerp_(
+            list(self.target_critics.parameters()), list(self.critics.parameters()), self.config.target_rate
+        )
+
+    @abstractmethod
+    def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """One seed's deterministic policy.
+
+        (1, lanes, observation size), (1, lanes, z size) -> (1, lanes, action size) in [-1, 1].
+        """
+
+    @staticmethod
+    def q(critics: Callable[..., Tensor], observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
+        """Both Q values, (2, R, B)."""
+        inputs = torch.cat([observations, actions], dim=-1)
+        values: Tensor = critics(torch.cat([inputs, inputs]), torch.cat([z, z]))
+        return values.reshape(2, *inputs.shape[:-1])
