@@ -215,7 +215,7 @@ def test_each_transition_gets_the_representation_of_an_episode_of_its_task(make,
     fit_backbone(method, batches, embeddings, 5, lambda stage, step, total: None)
     for batch, z in seen:
         assert z.shape == (2, 64, 2)
-        tasks = (batch.rewards * method.scale.reward_std).round()
+        tasks = (batch.rewards * method.scale.learning_reward_std).round()
         assert torch.equal(z[..., 0], tasks)
         assert ((z[..., 1] >= 1000) == torch.tensor([[False], [True]])).all()  # each seed its own embeddings
         assert len(tasks[0].unique()) == 16

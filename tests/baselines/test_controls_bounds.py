@@ -184,7 +184,7 @@ def test_oracle_is_trained_on_the_descriptor_of_the_transitions_task(make, famil
     train = family.tasks().descriptors[family.tasks().ids("train")]
     standardised = (train - train.mean(axis=0)) / train.std(axis=0)
     for batch, z in seen:
-        tasks = (batch.rewards * method.scale.reward_std).round().long().numpy()
+        tasks = (batch.rewards * method.scale.learning_reward_std).round().long().numpy()
         np.testing.assert_allclose(z.numpy(), standardised[tasks], atol=1e-5)
     assert len(seen) == 2
 
@@ -209,7 +209,7 @@ def test_task_blind_ignores_the_context(fit, act, contexts):
     turned = {name: np.roll(value, 3, axis=0) for name, value in vars(context).items()}
     policy.condition(replace(context, **turned))
     np.testing.assert_array_equal(policy.act(observations), prior)
-    assert method.backbone.policy[0].weight.shape[1] == 2  # the observation, and no more
+    assert method.backbone.policy.layers[0].weight.shape[1] == 2  # the observation, and no more
 
 
 def test_task_blind_acts_the_same_in_all_tasks(fit, family, episodes):

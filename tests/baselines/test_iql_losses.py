@@ -48,7 +48,7 @@ def iql():
 
 def network(module, index):
     """One network of a stack of them, as a function of a vector."""
-    layers = [layer for layer in module if isinstance(layer, SeedLinear)]
+    layers = [layer for layer in module.layers if isinstance(layer, SeedLinear)]
 
     def forward(x):
         for number, layer in enumerate(layers):
@@ -59,8 +59,10 @@ def network(module, index):
     return forward
 
 
-def literal(iql, batch, z):
+def literal(iql, batch, z, next_z=None, policy_z=None):
     """Value, critic and policy losses of every seed, by loops: three lists of R scalars; and how many were clipped."""
+    next_z = z if next_z is None else next_z
+    policy_z = z.detach() if policy_z is None else policy_z
     value_losses, critic_losses, policy_losses, clipped = [], [], [], 0
     for r in range(R):
         value_sum, critic_sum, policy_sum = 0.0, 0.0, 0.0
@@ -71,16 +73,16 @@ def literal(iql, batch, z):
         for b in range(B):
             s, a, following = batch.observations[r, b], batch.actions[r, b], batch.next_observations[r, b]
             q_target = min(twin(torch.cat([s, a, z[r, b]])).item() for twin in target_twins)
-            v = value(torch.cat([s, z[r, b]]))[0]
+            v = value(torch.cat([s, z[r, b].detach()]))[0]
             x = q_target - v
             value_sum = value_sum + abs(CONFIG.expectile - (1.0 if x < 0 else 0.0)) * x**2
-            bootstrap = value(torch.cat([following, z[r, b]]))[0].item()
+            bootstrap = value(torch.cat([following, next_z[r, b]]))[0].item()
             y = batch.rewards[r, b] + CONFIG.discount * (1 - batch.terminated[r, b]) * bootstrap
             for twin in twins:
                 critic_sum = critic_sum + (y - twin(torch.cat([s, a, z[r, b]]))[0]) ** 2
             weight = math.exp(CONFIG.temperature * (q_target - v.item()))
             clipped += weight > CONFIG.max_weight
-            mean = torch.tanh(policy(torch.cat([s, z[r, b]]).detach()))
+            mean = torch.tanh(policy(torch.cat([s, policy_z[r, b]])))
             density = torch.distributions.Normal(mean, iql.log_std[r, 0].exp())
             policy_sum = policy_sum - min(weight, CONFIG.max_weight) * density.log_prob(a).sum()
         value_losses.append(value_sum / B)
@@ -91,14 +93,13 @@ def literal(iql, batch, z):
 
 def parts(iql, batch, z):
     """The three losses as the learner composes them."""
-    state = torch.cat([batch.observations, z.detach()], dim=-1)
-    following = torch.cat([batch.next_observations, z.detach()], dim=-1)
-    q_target = iql.q(iql.target_critics, batch, z.detach()).amin(dim=0).detach()
-    value = iql.value(state)[..., 0]
+    fixed = z.detach()
+    q_target = iql.q(iql.target_critics, batch.observations, batch.actions, fixed).amin(dim=0).detach()
+    value = iql.value(batch.observations, fixed)[..., 0]
     return (
         iql.value_loss(q_target, value),
-        iql.critic_loss(batch, z, iql.value(following)[..., 0].detach()),
-        iql.policy_loss(batch, state, q_target - value.detach()),
+        iql.critic_loss(batch, z, iql.value(batch.next_observations, fixed)[..., 0].detach()),
+        iql.policy_loss(batch, fixed, q_target - value.detach()),
     )
 
 
@@ -130,16 +131,19 @@ def test_terminal_transitions_do_not_bootstrap(iql, batch, z):
     assert not torch.allclose(iql.critic_loss(batch, z, next_value), iql.critic_loss(batch, z, changed))
 
 
-def test_gradients_are_those_of_the_literal_equations(iql, batch, z):
-    """Of eq. 1 for V, of eq. 2 for Q and z, of eq. 3 for the policy: nothing leaks between them."""
-    z.requires_grad_()
-    total = iql.loss(batch, z)
-    value_losses, critic_losses, policy_losses, _ = literal(iql, batch, z)
+def test_gradients_are_those_of_the_literal_equations(iql, batch):
+    """Of eq. 1 for V, of eq. 2 for Q and z, of eq. 3 for the policy and policy_z: nothing leaks, next_z gets none."""
+    z, next_z, policy_z = (random(R, B, Z, seed=seed).requires_grad_() for seed in (5, 6, 7))
+    total = iql.loss(batch, z, next_z, policy_z)
+    value_losses, critic_losses, policy_losses, _ = literal(iql, batch, z, next_z, policy_z)
+    torch.testing.assert_close(total, sum(value_losses) + sum(critic_losses) + sum(policy_losses))
+    assert torch.autograd.grad(total, next_z, retain_graph=True, allow_unused=True)[0] is None
     for name, loss, where in (
         ("value", sum(value_losses), list(iql.value.parameters())),
         ("critics", sum(critic_losses), list(iql.critics.parameters())),
         ("z", sum(critic_losses), [z]),
         ("policy", sum(policy_losses), [*iql.policy.parameters(), iql.log_std]),
+        ("policy_z", sum(policy_losses), [policy_z]),
     ):
         expected = torch.autograd.grad(loss, where, retain_graph=True)
         actual = torch.autograd.grad(total, where, retain_graph=True)
@@ -155,6 +159,15 @@ def test_z_gets_the_gradient_of_the_critic_loss_only(iql, batch, z):
     torch.testing.assert_close(total, torch.autograd.grad(critic_loss.sum(), z)[0])
     for loss in (value_loss, policy_loss):
         assert torch.autograd.grad(loss.sum(), z, allow_unused=True)[0] is None
+
+
+def test_next_z_and_policy_z_are_z_unless_given(iql, batch, z):
+    z.requires_grad_()
+    plain, told = iql.loss(batch, z), iql.loss(batch, z, next_z=z, policy_z=z.detach())
+    torch.testing.assert_close(plain, told)
+    torch.testing.assert_close(torch.autograd.grad(plain, z)[0], torch.autograd.grad(told, z)[0])
+    assert not torch.allclose(iql.loss(batch, z, next_z=z + 1), plain)
+    assert not torch.allclose(iql.loss(batch, z, policy_z=z + 1), plain)
 
 
 def test_target_critics_get_no_gradient(iql, batch, z):
@@ -177,13 +190,12 @@ def test_gradients_of_a_seed_do_not_depend_on_the_others(iql, batch, z):
 
 
 def test_log_prob_is_a_diagonal_gaussian_with_a_bounded_deviation(iql, batch, z):
-    state = torch.cat([batch.observations, z], dim=-1)
     with torch.no_grad():
         iql.log_std.copy_(torch.tensor([-20.0, 20.0]).expand(R, 1, A))
-        mean = torch.tanh(iql.policy(state))
+        mean = torch.tanh(iql.policy(batch.observations, z))
     bounded = torch.tensor([-5.0, 2.0]).double().exp()
     expected = torch.distributions.Normal(mean, bounded).log_prob(batch.actions).sum(dim=-1)
-    torch.testing.assert_close(iql.log_prob(state, batch.actions), expected)
+    torch.testing.assert_close(iql.log_prob(batch.observations, z, batch.actions), expected)
 
 
 def test_after_step_is_a_polyak_step(iql):
@@ -201,7 +213,7 @@ def test_target_critics_start_as_the_critics_and_the_twins_differ():
     for critic, target in zip(model.critics.parameters(), model.target_critics.parameters(), strict=True):
         assert torch.equal(critic, target)
         assert critic.data_ptr() != target.data_ptr()
-    weight = model.critics[0].weight
+    weight = model.critics.layers[0].weight
     assert not torch.equal(weight[0], weight[2])  # seed 0's twins
 
 
@@ -212,6 +224,6 @@ def test_actor_is_the_tanh_of_one_seeds_mean_as_it_was(iql):
     torch.testing.assert_close(actor(observations, z)[0], torch.stack(expected))
     before = actor(observations, z)
     with torch.no_grad():
-        iql.policy[0].weight.add_(1)
+        iql.policy.layers[0].weight.add_(1)
     assert torch.equal(actor(observations, z), before)
     assert not torch.equal(iql.actor(2)(observations, z), before)

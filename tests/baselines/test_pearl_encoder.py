@@ -8,6 +8,7 @@ import torch
 from torch.distributions import Normal
 from torch.nn.functional import softplus
 
+import omrl_bench.baselines.joint as joint_module
 import omrl_bench.baselines.pearl as pearl_module
 from omrl_bench.api import Budget
 from omrl_bench.baselines.iql import IQL
@@ -128,7 +129,7 @@ def test_loss_is_the_backbones_plus_the_weighted_kl(fit, monkeypatch):
     losses = []
     monkeypatch.setattr(IQL, "loss", lambda self, batch, z: 0 * z.sum() + 7)
     monkeypatch.setattr(pearl_module, "kl_divergence", lambda mean, variance: mean.sum(dim=(1, 2)) * 0 + 5)
-    monkeypatch.setattr(pearl_module, "step", lambda optimiser, loss: losses.append(loss.item()))
+    monkeypatch.setattr(joint_module, "step", lambda optimiser, loss: losses.append(loss.item()))
     fit(Pearl, seeds=(0, 1, 2), updates=2, kl_weight=0.1)
     assert losses == pytest.approx([7 + 0.1 * 3 * 5] * 2)
 
@@ -156,6 +157,7 @@ def test_z_is_one_sample_of_the_posterior_per_task(fit, monkeypatch):
 def test_z_comes_from_an_episode_of_the_tasks_that_the_transitions_are_of(fit, data_for, monkeypatch):
     data = data_for(Pearl)
     data.rewards = np.repeat(np.arange(30), np.diff(data.task_offsets)).astype(np.float32)  # the reward names the task
+    data.context_rewards = data.rewards
     contexts, batches = [], []
     forward = GaussianEncoder.forward
     monkeypatch.setattr(
@@ -169,7 +171,7 @@ def test_z_comes_from_an_episode_of_the_tasks_that_the_transitions_are_of(fit, d
         tasks = told.round()[..., 0]
         torch.testing.assert_close(told, tasks[..., None].expand_as(told), rtol=0, atol=1e-3)
         expected = tasks.repeat_interleave(4, dim=1)
-        torch.testing.assert_close(batch.rewards * method.scale.reward_std, expected, rtol=0, atol=1e-3)
+        torch.testing.assert_close(batch.rewards * method.scale.learning_reward_std, expected, rtol=0, atol=1e-3)
 
 
 def test_policy_acts_on_the_posterior_mean(fit, contexts, act):
@@ -190,7 +192,7 @@ def test_encoder_and_backbone_are_trained_with_the_learning_rates_on_record(
     make, data_for, monkeypatch, preset, settings
 ):
     optimisers = []
-    monkeypatch.setattr(pearl_module, "step", lambda optimiser, loss: optimisers.append(optimiser))
+    monkeypatch.setattr(joint_module, "step", lambda optimiser, loss: optimisers.append(optimiser))
     method = make(Pearl, preset=preset, **settings)
     method.fit(data_for(Pearl), Budget(1, 0), (0,), lambda stage, step, total: None)
     rates = {id(p): group["lr"] for group in optimisers[0].param_groups for p in group["params"]}

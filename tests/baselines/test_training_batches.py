@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from omrl_bench.baselines.training import Batches, LatentPolicy, Scale, load_tensors, save_tensors, seed_generators
+from omrl_bench.data.contexts import gather
 from omrl_bench.data.meta_dataset import MetaDataset
 
 SEEDS = (4, 0, 9)
@@ -62,14 +63,17 @@ def test_scale_survives_saving(scale, tmp_path):
     assert torch.equal(restored.observation_mean, scale.observation_mean)
     assert torch.equal(restored.observation_std, scale.observation_std)
     assert (restored.reward_mean, restored.reward_std) == (scale.reward_mean, scale.reward_std)
+    assert restored.learning_reward_std == scale.learning_reward_std
     assert restored.action_limit == scale.action_limit
 
 
 def test_transitions_are_rows_of_their_tasks_in_order(data, batches, monkeypatch):
     rows = spy(monkeypatch, data, "sample_rows")
     tasks = np.array([[3, 0], [7, 7], [29, 1]])
-    batch = batches.transitions(tasks, 50)
+    drawn = batches.rows(tasks, 50)
+    batch = batches.transitions(drawn)
     taken = rows[0].reshape(3, 100)
+    np.testing.assert_array_equal(drawn, taken)
     np.testing.assert_array_equal(np.searchsorted(data.task_offsets, taken, "right") - 1, tasks.repeat(50, axis=1))
     features = features_of(data, taken)
     np.testing.assert_allclose(batch.observations.numpy(), features[..., :2], atol=1e-4)
@@ -79,6 +83,31 @@ def test_transitions_are_rows_of_their_tasks_in_order(data, batches, monkeypatch
     np.testing.assert_allclose(batch.rewards.numpy(), data.rewards[taken] / deviation, atol=1e-4)  # not centred
     np.testing.assert_array_equal(batch.terminated.numpy(), data.terminated[taken])
     assert 0 < batch.terminated.sum() < 300 * 0.2
+
+
+RHO = -0.4  # some of the rewards are above, most are not
+
+
+def test_sparse_contexts_change_the_features_but_not_what_the_backbone_learns_from(family, ragged, space, data, scale):
+    """Only the column r of a context: the view of FOCAL++, standardised over the training data."""
+    sparse = MetaDataset(family, ragged, rho=RHO)
+    sparse_scale = Scale.of(sparse, space)
+    shown = np.where(data.rewards > RHO, (data.rewards.astype(float) - RHO) / 0.4, 0)
+    assert 0.1 < (shown > 0).mean() < 0.9
+    expected = features_of(data, slice(None))
+    expected[:, 4] = (shown - shown.mean()) / (shown.std() + 1e-6)
+    both = [Batches(d, s, space, seed_generators(SEEDS, "data")) for d, s in ((data, scale), (sparse, sparse_scale))]
+    np.testing.assert_allclose(both[1].features.numpy(), expected, atol=1e-4)
+    assert not np.allclose(both[1].features, both[0].features)
+    dense_batch, sparse_batch = (batches.transitions(batches.rows(batches.tasks(16), 4)) for batches in both)
+    for name, tensor in vars(dense_batch).items():
+        assert torch.equal(getattr(sparse_batch, name), tensor), name
+    # a context of the harness comes with its rewards already sparse: it is scaled as the training contexts are
+    context = gather(ragged, np.arange(5), rho=RHO)
+    rows = np.concatenate([np.arange(*ragged.offsets[[e, e + 1]]) for e in range(5)])
+    told = ragged.rewards[rows].astype(float)
+    told = (np.where(told > RHO, (told - RHO) / 0.4, 0) - shown.mean()) / (shown.std() + 1e-6)
+    np.testing.assert_allclose(sparse_scale.features(context)[context.valid][:, 4], told, atol=1e-4)
 
 
 def test_contexts_are_rows_of_their_episodes(data, batches, monkeypatch):
@@ -115,7 +144,7 @@ def test_draws_of_a_seed_do_not_depend_on_the_other_seeds(data, scale, space):
         batches = Batches(data, scale, space, seed_generators(seeds, "data"))
         tasks = batches.tasks(16)
         episodes = data.sample_episodes(batches.rngs, tasks)
-        batch = batches.transitions(tasks, 3)
+        batch = batches.transitions(batches.rows(tasks, 3))
         return [
             torch.from_numpy(tasks),
             batch.observations,
