@@ -58,9 +58,13 @@ class MeanEncoder(nn.Module):
         super().__init__()
         self.transition = mlp(rngs, features, width, width, width, latent)
 
+    def embed(self, context: Tensor) -> Tensor:
+        """Each transition's embedding: (R, C, n, features) -> (R, C, n, latent)."""
+        return torch.tanh(self.transition(context))
+
     def forward(self, context: Tensor, valid: Tensor | None = None) -> Tensor:
         """(R, C, n, features) -> (R, C, latent)."""
-        return masked_mean(torch.tanh(self.transition(context)), valid)
+        return masked_mean(self.embed(context), valid)
 
 
 class Focal(TwoStage):
@@ -73,11 +77,15 @@ class Focal(TwoStage):
         return MeanEncoder(rngs, features, self.config.width, self.config.latent)
 
     def representation_loss(self, batches: Batches) -> Tensor:
-        """Two contexts of each task of a meta-batch."""
+        """The metric loss of a meta-batch."""
+        contexts, labels = self.draw_contexts(batches)
+        return self.metric_loss(self.encoder(contexts), labels).sum()
+
+    def draw_contexts(self, batches: Batches) -> tuple[Tensor, Tensor]:
+        """Two contexts of each task of a meta-batch, (R, C, n, features), and the tasks that they are of, (R, C)."""
         labels = np.repeat(batches.tasks(META_BATCH), 2, axis=1)
         episodes = batches.data.sample_episodes(batches.rngs, labels)
-        z = self.encoder(batches.contexts(episodes, self.config.transitions))
-        return self.metric_loss(z, torch.as_tensor(labels)).sum()
+        return batches.contexts(episodes, self.config.transitions), torch.as_tensor(labels)
 
     def metric_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """FOCAL's distance metric loss: z (R, C, latent), labels (R, C) -> (R,)."""

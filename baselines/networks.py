@@ -30,6 +30,20 @@ class SeedLinear(nn.Module):
         return torch.baddbmm(self.bias, flat, self.weight).reshape(*x.shape[:-1], -1)
 
 
+class SeedLayerNorm(nn.Module):
+    """R layer normalisations side by side, over the last axis: (R, ..., width) -> the same shape."""
+
+    def __init__(self, rngs: Rngs, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(len(rngs), 1, width))
+        self.bias = nn.Parameter(torch.zeros(len(rngs), 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise every row, then scale and shift it with its seed's parameters."""
+        normal = nn.functional.layer_norm(x, x.shape[-1:]).reshape(x.shape[0], -1, x.shape[-1])
+        return torch.addcmul(self.bias, normal, self.weight).reshape(x.shape)
+
+
 class SelfAttention(nn.Module):
     """Single-head self-attention over the second last axis, residual: (R, ..., n, width) -> the same shape."""
 

@@ -32,6 +32,9 @@ class TwoStage(Conditioned):
     def representation_loss(self, batches: Batches) -> Tensor:
         """Draw a batch and return the encoder's loss, summed over the seeds."""
 
+    def after_encoder_step(self) -> None:
+        """What follows each gradient step of the encoder; nothing by default."""
+
     @property
     def z_size(self) -> int:
         """Length of the task representation."""
@@ -53,6 +56,7 @@ class TwoStage(Conditioned):
         optimiser = adam((self.encoder, self.config.learning_rate))
         for update in range(updates):
             step(optimiser, self.representation_loss(batches))
+            self.after_encoder_step()
             log("representation", update + 1, updates)
 
     def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
