@@ -1,28 +1,40 @@
 """Small real data of point-goal, and methods trained on it for a moment."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 
 from omrl_bench.api import Budget, Setup, TaskSpace
-from omrl_bench.baselines.controls import Oracle, TaskBlind
-from omrl_bench.baselines.focal import Focal
-from omrl_bench.baselines.hs_omrl import HardSampling, SupervisedContrastive
-from omrl_bench.baselines.pearl import Pearl
+from omrl_bench.baselines.controls import Untrained
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.meta_dataset import MetaDataset
 from omrl_bench.envs.families import get_family
+from omrl_bench.registry import BASELINES, backbones, methods
 
 torch.set_num_threads(1)
 
-TRAINED = (TaskBlind, Oracle, Focal, Pearl, SupervisedContrastive, HardSampling)
-SMALL = {"backbone.width": 32, "backbone.batch": 64}
+SMALL = {"width": 32}  # where a method has such a hyper-parameter
+SMALL_BACKBONE = {"backbone.width": 32, "backbone.batch": 64}
+ON_EVERY_BACKBONE = ("task-blind", "focal", "pearl")
 
 
-def _ignore(stage, step, total):
+def method_named(name):
+    """Import the class of a built-in method."""
+    module, cls = methods()[name].split(":")
+    return getattr(import_module(module), cls)
+
+
+BUILT_IN = {name: method_named(name) for name, target in methods().items() if target.startswith(f"{BASELINES}.")}
+TRAINED = sorted(name for name, cls in BUILT_IN.items() if not issubclass(cls, Untrained))
+CASES = [(name, "iql") for name in TRAINED]
+CASES += [(name, backbone) for backbone in sorted(backbones()) if backbone != "iql" for name in ON_EVERY_BACKBONE]
+
+
+def _ignore(stage, step, total, seeds=None):
     pass
 
 
@@ -70,10 +82,10 @@ def data_for(family, episodes):
 def make(space):
     """A method that is not trained yet, small unless told otherwise; `backbone_x` is the setting `backbone.x`."""
 
-    def construct(cls, preset="quick", **settings):
-        small = {**SMALL, "width": 32} if hasattr(cls.Config, "width") else SMALL
+    def construct(cls, preset="quick", backbone="iql", **settings):
+        small = {field.name: SMALL[field.name] for field in fields(cls.Config) if field.name in SMALL}
         named = {name.replace("backbone_", "backbone.", 1): value for name, value in settings.items()}
-        return cls(space, Setup(preset, "iql", {**small, **named}))
+        return cls(space, Setup(preset, backbone, {**SMALL_BACKBONE, **small, **named}))
 
     return construct
 
@@ -114,7 +126,8 @@ def act(contexts):
     return run
 
 
-@pytest.fixture(scope="session", params=TRAINED, ids=lambda cls: cls.__name__)
-def method_class(request):
-    """Each method that is trained."""
-    return request.param
+@pytest.fixture(scope="session", params=CASES, ids=lambda case: "-".join(case))
+def case(request):
+    """Each method that is trained, on iql, and a few on every other backbone: the class and the backbone's name."""
+    name, backbone = request.param
+    return BUILT_IN[name], backbone
