@@ -3,14 +3,21 @@
 Notation: w_a the normalised projections, T the temperature (the paper's beta), P and N the positives and negatives of
 an anchor q, s_a = w_q . w_a.
 
-    SCL    -1/|P| sum_p log( exp(s_p/T) / (sum_{P and N} exp(s_a/T)) )                                         (eq. 4)
-    HP+HG  -1/|P| sum_p log( u_p exp(s_p/T) / (sum_P u_a exp(s_a/T) + sum_N v_a exp(s_a/T)) )                  (eq. 8)
-           v_a = exp(s_a) / sum_N exp(s),  u_a = exp(-s_a) / sum_P exp(-s)
+    -1/|P| sum_p log( u_p exp(s_p/T) / (sum_P u_a exp(s_a/T) + sum_N v_a exp(s_a/T)) )                         (eq. 8)
+
+    hs-scl   SCL     u = 1, v = 1                                                                              (eq. 4)
+    hs-hg    HG      u = 1, v_a = exp(h s_a) / sum_N exp(h s)                                              (eq. 5 - 7)
+    hs-hp    HP      u_a = exp(-h s_a) / sum_P exp(-h s), v = 1                                        (section 5.3)
+    hs-hard  HP+HG   both                                                                                      (eq. 8)
+
+The hardness h is 1 in the paper. As the equations stand, the weights of a set sum to 1, not to its size: h = 0 makes
+them uniform, but weighs each set by 1/|P| or 1/|N|, so that HP+HG becomes SCL with |P| and |N| evened out. It would be
+SCL itself if u were multiplied by |P| and v by |N|, as in the public code.
 
 Deviations
 * The loss is a mean over anchors, not a sum. The weights u and v are differentiated like the rest of the equation, as
-  the paper writes it; u_p in the numerator is what pulls far positives. The public code detaches them and puts u_p
-  outside the logarithm.
+  the paper writes it; u_p in the numerator is what pulls far positives. The public code detaches them, puts u_p
+  outside the logarithm, has the temperature in them, and bounds the negative sum from below. It has no HP alone.
 * Two views of an episode are two random segments of half the horizon, thinned to `transitions` evenly spaced steps.
 * The aggregator is single-head self-attention with a residual connection, then the mean; the paper says "attention".
 * The backbone sees embeddings of whole episodes, which are longer than the views that the loss sees.
@@ -34,7 +41,12 @@ from .networks import Rngs, SelfAttention, masked_mean, mlp
 from .training import Batches
 from .two_stage import TwoStage
 
-METHODS = {"hs-scl": "SupervisedContrastive", "hs-hard": "HardSampling"}
+METHODS = {
+    "hs-scl": "SupervisedContrastive",
+    "hs-hg": "HardNegatives",
+    "hs-hp": "HardPositives",
+    "hs-hard": "HardSampling",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,13 @@ class HSConfig:
     learning_rate: float = 1e-3  # [3e-4]
 
     PRESETS: ClassVar = {"paper": {"episodes": 256, "transitions": 100, "learning_rate": 3e-4}}
+
+
+@dataclass(frozen=True)
+class HardConfig(HSConfig):
+    """Hyper-parameters with hard sampling."""
+
+    hardness: float = 1.0  # h: how much the weights favour far positives and near negatives
 
 
 class AttentionEncoder(nn.Module):
@@ -102,23 +121,44 @@ class SupervisedContrastive(TwoStage):
         return self.anchor_loss(similarity, same & other, ~same).mean(dim=-1)
 
     def anchor_loss(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Eq. 4 for every anchor (a row): (R, C, C) each -> (R, C)."""
-        logits = similarity / self.config.temperature
-        normaliser = _log_sum_exp(logits, positive | negative)
-        return normaliser - _mean_over(logits, positive)
+        """Eq. 8 for every anchor (a row), with the weights of the variant: (R, C, C) each -> (R, C)."""
+        weights = torch.where(positive, self.log_u(similarity, positive), self.log_v(similarity, negative))
+        weighted = similarity / self.config.temperature + weights
+        return _log_sum_exp(weighted, positive | negative) - _mean_over(weighted, positive)
+
+    def log_u(self, similarity: Tensor, positive: Tensor) -> Tensor:
+        """Logarithm of the weights of the positives, (R, C, C)."""
+        return torch.zeros_like(similarity)
+
+    def log_v(self, similarity: Tensor, negative: Tensor) -> Tensor:
+        """Logarithm of the weights of the negatives, (R, C, C)."""
+        return torch.zeros_like(similarity)
 
 
-class HardSampling(SupervisedContrastive):
+class HardNegatives(SupervisedContrastive):
+    """HS-OMRL with hard negative sampling (HG)."""
+
+    Config = HardConfig
+
+    def log_v(self, similarity: Tensor, negative: Tensor) -> Tensor:
+        """Larger for near negatives."""
+        nearness = self.config.hardness * similarity
+        return nearness - _log_sum_exp(nearness, negative)[..., None]
+
+
+class HardPositives(SupervisedContrastive):
+    """HS-OMRL with hard positive sampling (HP)."""
+
+    Config = HardConfig
+
+    def log_u(self, similarity: Tensor, positive: Tensor) -> Tensor:
+        """Larger for far positives."""
+        distance = -self.config.hardness * similarity
+        return distance - _log_sum_exp(distance, positive)[..., None]
+
+
+class HardSampling(HardPositives, HardNegatives):
     """HS-OMRL with hard positive and hard negative sampling (HP+HG)."""
-
-    def anchor_loss(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Eq. 8 for every anchor (a row): (R, C, C) each -> (R, C)."""
-        logits = similarity / self.config.temperature
-        log_u = -similarity - _log_sum_exp(-similarity, positive)[..., None]
-        log_v = similarity - _log_sum_exp(similarity, negative)[..., None]
-        weighted = logits + torch.where(positive, log_u, log_v)
-        normaliser = _log_sum_exp(weighted, positive | negative)
-        return normaliser - _mean_over(weighted, positive)
 
 
 def _log_sum_exp(values: Tensor, members: Tensor) -> Tensor:

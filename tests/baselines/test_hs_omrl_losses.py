@@ -7,12 +7,18 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from omrl_bench.baselines.hs_omrl import AttentionEncoder, HardSampling, SupervisedContrastive
+from omrl_bench.baselines.hs_omrl import (
+    AttentionEncoder,
+    HardNegatives,
+    HardPositives,
+    HardSampling,
+    SupervisedContrastive,
+)
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
 
 R, C, D = 3, 8, 5
 LABELS = torch.tensor([[0, 1, 1, 0, 2, 2, 0, 1], [3, 3, 3, 3, 4, 4, 5, 5], [0, 1, 2, 3, 0, 1, 2, 3]])
-LOSSES = (SupervisedContrastive, HardSampling)
+LOSSES = (SupervisedContrastive, HardNegatives, HardPositives, HardSampling)
 
 
 def projections(seed=0):
@@ -30,14 +36,45 @@ def scl(w, labels, temperature):
     return total / len(w)
 
 
-def hard(w, labels, temperature):
-    """Eq. 8 of one seed, the mean over anchors."""
+def hard_negatives(w, labels, temperature, hardness=1.0):
+    """Eq. 5 to 7 of one seed, the mean over anchors."""
     total = 0.0
     for q in range(len(w)):
         positives = [p for p in range(len(w)) if p != q and labels[p] == labels[q]]
         negatives = [a for a in range(len(w)) if labels[a] != labels[q]]
-        u = {a: math.exp(-w[q] @ w[a]) / sum(math.exp(-w[q] @ w[b]) for b in positives) for a in positives}
-        v = {a: math.exp(w[q] @ w[a]) / sum(math.exp(w[q] @ w[b]) for b in negatives) for a in negatives}
+        v = {a: math.exp(hardness * w[q] @ w[a]) for a in negatives}
+        z_positive = sum(math.exp(w[q] @ w[a] / temperature) for a in positives)
+        z_negative = sum(v[a] / sum(v.values()) * math.exp(w[q] @ w[a] / temperature) for a in negatives)
+        terms = [math.exp(w[q] @ w[p] / temperature) / (z_positive + z_negative) for p in positives]
+        total += sum(-math.log(term) for term in terms) / len(positives)
+    return total / len(w)
+
+
+def hard_positives(w, labels, temperature, hardness=1.0):
+    """Eq. 8 with the negative sum of section 5.3, of one seed, the mean over anchors."""
+    total = 0.0
+    for q in range(len(w)):
+        positives = [p for p in range(len(w)) if p != q and labels[p] == labels[q]]
+        negatives = [a for a in range(len(w)) if labels[a] != labels[q]]
+        u = {a: math.exp(-hardness * w[q] @ w[a]) for a in positives}
+        weighted = {a: u[a] / sum(u.values()) * math.exp(w[q] @ w[a] / temperature) for a in positives}
+        z_negative = sum(math.exp(w[q] @ w[a] / temperature) for a in negatives)
+        total += sum(-math.log(weighted[p] / (sum(weighted.values()) + z_negative)) for p in positives) / len(positives)
+    return total / len(w)
+
+
+def hard(w, labels, temperature, hardness=1.0):
+    """Eq. 8 of one seed, the mean over anchors."""
+    total = 0.0
+
+    def exp(x):
+        return math.exp(hardness * x)
+
+    for q in range(len(w)):
+        positives = [p for p in range(len(w)) if p != q and labels[p] == labels[q]]
+        negatives = [a for a in range(len(w)) if labels[a] != labels[q]]
+        u = {a: exp(-w[q] @ w[a]) / sum(exp(-w[q] @ w[b]) for b in positives) for a in positives}
+        v = {a: exp(w[q] @ w[a]) / sum(exp(w[q] @ w[b]) for b in negatives) for a in negatives}
         z_positive = sum(u[a] * math.exp(w[q] @ w[a] / temperature) for a in positives)
         z_negative = sum(v[a] * math.exp(w[q] @ w[a] / temperature) for a in negatives)
         terms = [u[p] * math.exp(w[q] @ w[p] / temperature) / (z_positive + z_negative) for p in positives]
@@ -45,9 +82,17 @@ def hard(w, labels, temperature):
     return total / len(w)
 
 
+LITERAL = {
+    SupervisedContrastive: scl,
+    HardNegatives: hard_negatives,
+    HardPositives: hard_positives,
+    HardSampling: hard,
+}
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("temperature", [0.1, 0.7])
-@pytest.mark.parametrize(("cls", "literal"), [(SupervisedContrastive, scl), (HardSampling, hard)])
+@pytest.mark.parametrize(("cls", "literal"), list(LITERAL.items()))
 def test_loss_is_the_papers_equation(make, cls, literal, seed, temperature):
     w = projections(seed)
     expected = [literal(w[r].numpy(), LABELS[r].tolist(), temperature) for r in range(R)]
@@ -55,8 +100,39 @@ def test_loss_is_the_papers_equation(make, cls, literal, seed, temperature):
     torch.testing.assert_close(loss, torch.tensor(expected, dtype=torch.float64))
 
 
-def test_default_temperature_is_the_papers(make):
+@pytest.mark.parametrize("cls", LOSSES[1:])
+@pytest.mark.parametrize("hardness", [0.0, 0.4, 3.0])
+def test_hardness_scales_the_similarities_in_the_weights(make, cls, hardness):
+    w = projections()
+    expected = [LITERAL[cls](w[r].numpy(), LABELS[r].tolist(), 0.3, hardness) for r in range(R)]
+    loss = make(cls, temperature=0.3, hardness=hardness).contrastive_loss(w, LABELS)
+    torch.testing.assert_close(loss, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("cls", LOSSES[1:])
+def test_without_hardness_the_weights_are_uniform_and_times_the_size_of_their_set_it_is_scl(make, cls):
+    """The paper's weights sum to 1, those of the public code to the size of the set."""
+
+    class Sized(cls):
+        def log_u(self, similarity, positive):
+            size = positive.sum(-1, keepdim=True) if issubclass(cls, HardPositives) else torch.ones(1)
+            return super().log_u(similarity, positive) + size.log()
+
+        def log_v(self, similarity, negative):
+            size = negative.sum(-1, keepdim=True) if issubclass(cls, HardNegatives) else torch.ones(1)
+            return super().log_v(similarity, negative) + size.log()
+
+    losses = [
+        make(one, temperature=0.3, **settings).contrastive_loss(projections(), LABELS)
+        for one, settings in ((SupervisedContrastive, {}), (Sized, {"hardness": 0.0}), (cls, {"hardness": 0.0}))
+    ]
+    torch.testing.assert_close(losses[1], losses[0])
+    assert not torch.allclose(losses[2], losses[0])
+
+
+def test_defaults_are_the_papers(make):
     assert make(HardSampling).config.temperature == 0.1
+    assert all(make(cls).config.hardness == 1.0 for cls in LOSSES[1:])
 
 
 @pytest.mark.parametrize("cls", LOSSES)
@@ -83,13 +159,17 @@ def test_names_of_the_tasks_do_not_matter(make, cls):
 
 
 def test_equal_similarities_have_closed_forms(make):
-    """With p positives and n negatives all alike, SCL is log(p + n) and HP+HG log(2p): the weights even out n."""
+    """With p positives and n negatives all alike: SCL log(p + n), HG log(p + 1), HP log(p + pn), HP+HG log(2p)."""
     w = normalize(torch.ones(1, 8, D).double(), dim=-1)
     labels = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3]])
     assert make(SupervisedContrastive).contrastive_loss(w, labels).item() == pytest.approx(math.log(7))
+    assert make(HardNegatives).contrastive_loss(w, labels).item() == pytest.approx(math.log(1 + 1))
+    assert make(HardPositives).contrastive_loss(w, labels).item() == pytest.approx(math.log(1 + 6))
     assert make(HardSampling).contrastive_loss(w, labels).item() == pytest.approx(math.log(2))
     labels = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]])
     assert make(SupervisedContrastive).contrastive_loss(w, labels).item() == pytest.approx(math.log(7))
+    assert make(HardNegatives).contrastive_loss(w, labels).item() == pytest.approx(math.log(3 + 1))
+    assert make(HardPositives).contrastive_loss(w, labels).item() == pytest.approx(math.log(3 * (1 + 4)))
     assert make(HardSampling).contrastive_loss(w, labels).item() == pytest.approx(math.log(6))
 
 
@@ -145,9 +225,10 @@ def test_slopes_of_equation_8_have_a_closed_form(make):
 
 def test_hard_sampling_gives_the_near_negative_a_larger_share_of_the_push(make):
     *_, near, far = slopes(make(SupervisedContrastive), [0.9, 0.2, 0.1, -0.1], 2)
-    *_, hard_near, hard_far = slopes(make(HardSampling), [0.9, 0.2, 0.1, -0.1], 2)
     assert near > far > 0
-    assert hard_near / hard_far > near / far
+    for cls in (HardNegatives, HardSampling):
+        *_, hard_near, hard_far = slopes(make(cls), [0.9, 0.2, 0.1, -0.1], 2)
+        assert hard_near / hard_far > near / far
 
 
 @pytest.mark.parametrize("cls", LOSSES)
@@ -164,7 +245,7 @@ def test_a_single_task_is_contrasted_among_its_positives(make):
     """Without negatives the second sum is empty."""
     w, labels = projections()[:1].requires_grad_(), torch.zeros(1, C, dtype=torch.long)
     rows = w[0].detach().numpy()
-    for cls, literal in ((SupervisedContrastive, scl), (HardSampling, hard)):
+    for cls, literal in LITERAL.items():
         loss = make(cls).contrastive_loss(w, labels)
         assert loss.item() == pytest.approx(literal(rows, labels[0].tolist(), 0.1))
         assert torch.autograd.grad(loss.sum(), w)[0].isfinite().all()
