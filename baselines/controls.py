@@ -4,24 +4,36 @@
 * ``behaviour``: the policies that made the `mixed` data (privilege: behaviour, descriptors).
 * ``task-blind``: the backbone on s alone; what can be had without knowing the task.
 * ``oracle``: the backbone on (s, descriptor); what could be had if inference were perfect (privilege: descriptors).
+* ``supervised``: an encoder trained by the policy's loss alone, end to end; what a representation has to beat.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omrl_bench.api import Algorithm, Behaviour, Budget, Log, MetaPolicy, Requirements, TrainingData, Transitions
 
 from .conditioned import Conditioned, fit_backbone
-from .training import Batches, load_tensors, save_tensors
+from .focal import MeanEncoder
+from .joint import Joint
+from .networks import Rngs
+from .training import Batch, Batches, load_tensors, save_tensors
 
-METHODS = {"random": "Random", "behaviour": "BehaviourControl", "task-blind": "TaskBlind", "oracle": "Oracle"}
+METHODS = {
+    "random": "Random",
+    "behaviour": "BehaviourControl",
+    "task-blind": "TaskBlind",
+    "oracle": "Oracle",
+    "supervised": "Supervised",
+}
 
 
 class Untrained(Algorithm):
@@ -161,3 +173,38 @@ class Oracle(Conditioned):
         """Read weights and the descriptor's scaling."""
         super().load(folder)
         self._mean, self._std = load_tensors(folder)[1]["descriptor"].numpy()
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """Hyper-parameters of the encoder, which is FOCAL's; ours."""
+
+    latent: int = 20
+    width: int = 128  # of the three hidden layers
+    transitions: int = 32  # per context in training
+    learning_rate: float = 1e-3
+
+    PRESETS: ClassVar = {"quick": {"width": 64}}
+
+
+class Supervised(Joint):
+    """An encoder that gets the gradient of the policy's loss, and no other."""
+
+    Config = SupervisedConfig
+
+    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+        """FOCAL's mean encoder."""
+        return MeanEncoder(rngs, features, self.config.width, self.config.latent)
+
+    def represent(self, encoder: nn.Module, context: Tensor, valid: Tensor) -> Tensor:
+        """Mean embedding."""
+        z: Tensor = encoder(context, valid)
+        return z
+
+    def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean embedding, without a penalty."""
+        return self.encoder(context), torch.zeros(len(self.seeds))
+
+    def backbone_loss(self, batch: Batch, z: Tensor) -> Tensor:
+        """The critics see z as it is; the policy's loss trains it."""
+        return self.backbone.loss(batch, z.detach(), policy_z=z)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from omrl_bench.api import Budget, Setup
-from omrl_bench.baselines.controls import BehaviourControl, BehaviourPolicy, Oracle, Random, TaskBlind
+from omrl_bench.baselines.conditioned import draw_batch
+from omrl_bench.baselines.controls import BehaviourControl, BehaviourPolicy, Oracle, Random, Supervised, TaskBlind
 from omrl_bench.baselines.iql import IQL
+from omrl_bench.baselines.training import Batches, Scale, seed_generators
 from omrl_bench.data.contexts import gather
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
@@ -220,3 +222,40 @@ def test_task_blind_acts_the_same_in_all_tasks(fit, family, episodes):
     policy.condition(told(family, episodes, family.tasks().ids("test")[:4], 1))
     actions = policy.act(np.tile(np.array([[0.3, -0.2]], np.float32), (4, 1)))
     np.testing.assert_allclose(actions, np.broadcast_to(actions[0], actions.shape), atol=1e-7)
+
+
+def test_supervised_encoder_gets_the_gradient_of_the_policys_loss_only(make, data_for):
+    seeds, data, method = (0, 1), data_for(Supervised), make(Supervised)
+    method.build(seeds, Scale.of(data, method.space))
+    batches = Batches(data, method.scale, method.space, seed_generators(seeds, "data"))
+    tasks, batch = draw_batch(method, batches)
+    z, penalty = method.sample(batches.contexts(data.sample_episodes(batches.rngs, tasks), 8))
+    assert penalty.tolist() == [0, 0]
+    z, backbone, encoder = z.repeat_interleave(4, dim=1), method.backbone, list(method.encoder.parameters())
+    fixed = z.detach()
+    q_target = backbone.q(backbone.target_critics, batch.observations, batch.actions, fixed).amin(dim=0).detach()
+    value = backbone.value(batch.observations, fixed)[..., 0]
+    policy_loss = backbone.policy_loss(batch, z, q_target - value.detach()).sum()
+    expected = torch.autograd.grad(policy_loss, encoder, retain_graph=True)
+    total = method.backbone_loss(batch, z)
+    for mine, gradient in zip(torch.autograd.grad(total, encoder, retain_graph=True), expected, strict=True):
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(mine, gradient)
+    # what the backbone learns is as without an encoder under it
+    learners = list(backbone.critics.parameters()) + list(backbone.value.parameters())
+    plain = torch.autograd.grad(backbone.loss(batch, fixed), learners)
+    for mine, gradient in zip(torch.autograd.grad(total, learners), plain, strict=True):
+        assert torch.equal(mine, gradient)
+
+
+def test_supervised_encoder_rests_where_the_policy_learns_nothing(fit, make, data_for, monkeypatch):
+    fresh = make(Supervised)
+    fresh.build((0, 1), Scale.of(data_for(Supervised), fresh.space))
+
+    def changed():
+        trained = fit(Supervised, seeds=(0, 1), updates=3).encoder.parameters()
+        return [not torch.equal(a, b) for a, b in zip(trained, fresh.encoder.parameters(), strict=True)]
+
+    assert all(changed())
+    monkeypatch.setattr(IQL, "policy_loss", lambda self, batch, z, advantage: torch.zeros(2))
+    assert not any(changed())
