@@ -171,7 +171,7 @@ class Gentle(Conditioned):
         seeds = np.arange(len(tasks))[:, None]
         flat = (seeds * buffer.shape[1] + tasks)[..., None] * size + chosen
         taken = buffer.flatten(0, 2).index_select(0, torch.as_tensor(flat.reshape(-1)))
-        return torch.cat([taken.reshape(*flat.shape, -1), real], dim=2)
+        return torch.cat([taken.reshape(*flat.shape, buffer.shape[3]), real], dim=2)
 
     @torch.no_grad()
     def relabel(self, batches: Batches, buffer: Tensor | None) -> Tensor | None:
