@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Normal, TransformedDistribution
-from torch.distributions.transforms import TanhTransform
+from torch.distributions import Normal
 
 from omrl_bench.baselines.networks import SeedLinear
 from omrl_bench.baselines.sac import SAC, SACConfig
@@ -64,11 +63,11 @@ def network(module, index):
 
 
 def draw(policy, noise, *vectors):
-    """An action of one policy with given noise, and its log-density from torch's own distributions."""
+    """An action of one policy with given noise, and its log-density; the slope of tanh is 1 / cosh^2."""
     outputs = policy(*vectors)
     mean, deviation = outputs[:A], outputs[A:].clamp(-20, 2).exp()
-    action = torch.tanh(mean + deviation * torch.as_tensor(noise).double())
-    return action, TransformedDistribution(Normal(mean, deviation), TanhTransform()).log_prob(action).sum()
+    u = mean + deviation * torch.as_tensor(noise).double()
+    return torch.tanh(u), (Normal(mean, deviation).log_prob(u) + 2 * torch.log(torch.cosh(u))).sum()
 
 
 def literal(model, batch, z, next_z=None, policy_z=None):
