@@ -21,6 +21,7 @@ import numpy as np
 PRIVILEGES: Mapping[str, str] = {
     "descriptors": "the true task parameters, in training and in every context",
     "behaviour": "the behaviour policies that made the data",
+    "reward_function": "the true reward function, to relabel logged episodes of training tasks",
 }
 
 
@@ -53,11 +54,14 @@ class Setup:
         preset: ``quick``, ``standard`` or ``paper``; a method may keep hyper-parameters for each.
         backbone: Offline-RL learner under the method; a method without one ignores it.
         settings: Hyper-parameters that override the method's own; those of the backbone are ``backbone.<name>``.
+        device: Where to train, as torch writes it. It is torch's default device while the harness calls the method,
+            so that a method that names no device need not read this.
     """
 
     preset: str = "quick"
     backbone: str = "iql"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,13 @@ class TrainingData(Protocol):
     @property
     def behaviour(self) -> Behaviour:
         """The behaviour policies; raises unless the privilege is declared."""
+        ...
+
+    def relabelled_rewards(self, episodes: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+        """Rewards that episodes (k,) would have had in tasks (k,), as ``context_rewards`` shows them.
+
+        Returns (k, longest) zero-padded; raises unless the privilege ``reward_function`` is declared.
+        """
         ...
 
     def sample_tasks(self, rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:

@@ -49,6 +49,7 @@ class Preset(_Frozen):
     evaluations: Count  # points of the learning curve, on validation tasks
     time_limit: Positive  # seconds after which a job (the seeds of one method on one family) is ended
     job_seconds: float = Field(gt=0)  # seconds that a trained method takes per job, measured; for the estimate only
+    methods: tuple[str, ...] = ()  # instead of the suite's
 
 
 class Suite(_Frozen):
@@ -90,9 +91,13 @@ class Suite(_Frozen):
             raise unknown_name(f"preset of suite {self.name!r}", name, self.presets)
         return name, self.presets[name]
 
+    def methods_of(self, preset: str | None) -> tuple[str, ...]:
+        """Methods of a preset: its own, or the suite's."""
+        return self.preset(preset)[1].methods or self.methods
+
     def fingerprint(self, preset: str) -> str:
         """Hash of what changes a cell's numbers: version, protocol and budget (not the grid, nor the seeds)."""
-        budget = self.presets[preset].model_dump_json(exclude={"seeds", "time_limit", "job_seconds"})
+        budget = self.presets[preset].model_dump_json(exclude={"seeds", "time_limit", "job_seconds", "methods"})
         text = f"{self.name} {self.version} {self.protocol.model_dump_json()} {budget}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -44,6 +44,7 @@ def run(
         typer.Option(help="Cells to run: missing; failed (and missing); stale (and those); all."),
     ] = RerunChoice.stale,
     jobs: Annotated[int | None, typer.Option(min=1, help="Workers at a time (default: one per core).")] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Run a suite: build missing data, train and evaluate what is missing, print the table.
@@ -64,8 +65,8 @@ def run(
     from omrl_bench.runner.run import locked, make_plan
 
     definition = load_suite(suite)
-    chosen = [*(method or definition.methods), *(adapter or [])]
-    selection = select(definition, preset, family or (), chosen, parse_seeds(seeds))
+    chosen = [*(method or definition.methods_of(preset)), *(adapter or [])]
+    selection = select(definition, preset, family or (), chosen, parse_seeds(seeds), device)
     slots = jobs or os.cpu_count() or 1
     if dry_run:
         print_plan(make_plan(selection, out, _rerun(rerun), slots, _unknown_statuses(selection)), selection)

@@ -32,7 +32,7 @@ def status(
     from omrl_bench.runner.plan import inspect_cells, select
 
     definition = load_suite(suite)
-    methods = [*(method or definition.methods), *(adapter or [])]
+    methods = [*(method or definition.methods_of(preset)), *(adapter or [])]
     selection = select(definition, preset, family or (), methods, parse_seeds(seeds))
     typer.echo(f"{out}: suite {definition.name}, preset {selection.preset_name}")
     table = Table()

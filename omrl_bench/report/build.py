@@ -10,6 +10,7 @@ from pathlib import Path
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.report.captions import usual_sizes
+from omrl_bench.report.costs import method_table
 from omrl_bench.report.figures import score_figure
 from omrl_bench.report.frames import Results, collect
 from omrl_bench.report.layout import layout_of
@@ -30,11 +31,12 @@ def build(
     families: Sequence[str] = (),
     methods: Sequence[str] = (),
 ) -> list[Path]:
-    """Write ``<out>/<suite>-<preset>/{score,return,drop}.*`` for each suite and preset of a results folder.
+    """Write ``<out>/<suite>-<preset>/{score,return,drop,methods}.*`` for each suite and preset of a results folder.
 
     Scores as ``md``, ``tex``, ``csv`` (long form, all numbers), ``svg``, ``pdf`` and ``png``; returns and drops as
-    ``md`` and ``tex``. Drops are left out if there are no contexts of high and low quality. If a suite has several
-    datasets or backbones, the names end in ``-<dataset>-<backbone>``. The same records make the same bytes.
+    ``md`` and ``tex``; scores beside the costs of training as ``methods.md``. Drops are left out if there are no
+    contexts of high and low quality. If a suite has several datasets or backbones, the names end in
+    ``-<dataset>-<backbone>``. The same records make the same bytes.
 
     Args:
         results: Folder of records.
@@ -80,7 +82,9 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
         drops = drop_under_shift(results.frame, DROP_FROM, DROP_TO)
         if len(drops):
             tables["drop"] = drop_table(results, drops, layout)
-    files: dict[tuple[str, str], bytes] = {}
+    first, *_, last = (*layout.qualities, *layout.qualities)
+    qualities = (DROP_FROM, DROP_TO) if "drop" in tables else (first, last)
+    files: dict[tuple[str, str], bytes] = {("methods", "md"): method_table(results, scores, qualities).encode()}
     for stem, table in tables.items():
         label = f"{results.suite}-{results.preset}-{results.dataset}-{results.backbone}-{stem}"
         files[stem, "md"] = markdown(table).encode()

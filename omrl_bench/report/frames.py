@@ -20,6 +20,9 @@ COLUMNS = (
     *("quality", "task", "draw", "return", "score"),
 )
 
+#: Columns of the frame of costs; 0 where a method has no such stage.
+COST_COLUMNS = ("family", "method", "seeds_together", "parameters", "representation", "policy", "memory")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -31,6 +34,7 @@ class Results:
         dataset: Quality of the training data.
         backbone: Offline-RL learner under the methods.
         frame: Tidy frame with columns :data:`COLUMNS`, of the complete records only.
+        costs: One row per complete record, with columns :data:`COST_COLUMNS`.
         notes: What is missing, failed or not as it should be, a sentence each.
         privileges: Of each method that has any.
     """
@@ -40,6 +44,7 @@ class Results:
     dataset: str
     backbone: str
     frame: pd.DataFrame
+    costs: pd.DataFrame
     notes: tuple[str, ...]
     privileges: Mapping[str, tuple[str, ...]]
 
@@ -111,7 +116,14 @@ def _results(results: Path, key: tuple[str, str, str, str], records: list[Record
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     privileges = {record.cell.method: record.privileges for record in records if record.privileges}
     every = (*notes, *_missing(records, kept), *_provenance(kept))
-    return Results(*key, frame=frame, notes=every, privileges=privileges)
+    costs = pd.DataFrame([_costs(record) for record in kept], columns=list(COST_COLUMNS))
+    return Results(*key, frame=frame, costs=costs, notes=every, privileges=privileges)
+
+
+def _costs(record: Record) -> tuple[str, str, int, int, float, float, float]:
+    times = (record.update_milliseconds.get(stage, 0.0) for stage in ("representation", "policy"))
+    together = len(record.trained_together)
+    return record.cell.family, record.cell.method, together, record.parameters, *times, record.peak_memory_mib
 
 
 def _frame(cell: Cell, cube: Cube) -> pd.DataFrame:

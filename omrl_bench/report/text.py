@@ -33,12 +33,17 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
+def method_label(table: Table, method: str) -> str:
+    """A method's name in Markdown, marked if it uses privileges."""
+    return escape_markdown(method) + (f" {DAGGER}" if method in table.layout.marked else "")
+
+
 def markdown(table: Table) -> str:
     """Write a table as Markdown: title, table, footnotes."""
     columns = _columns(table)
     rows = []
     for method in table.layout.methods:
-        row = [escape_markdown(method) + (f" {DAGGER}" if method in table.layout.marked else "")]
+        row = [method_label(table, method)]
         for family, quality in columns:
             entry = table.entries.get((method, family, quality))
             row.append(MISSING if entry is None else " ".join(entry.texts()))

@@ -29,6 +29,7 @@ class Job(_Frozen):
     dataset_status: str
     results: Path
     threads: int
+    device: str = "cpu"
 
     @property
     def seeds(self) -> tuple[int, ...]:

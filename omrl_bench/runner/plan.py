@@ -38,6 +38,7 @@ class Selection:
     backbones: tuple[str, ...]
     seeds: tuple[int, ...]
     settings: Mapping[str, Any]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def select(
     families: Iterable[str] = (),
     methods: Iterable[str] = (),
     seeds: Iterable[int] = (),
+    device: str = "cpu",
 ) -> Selection:
     """Restrict a suite to some families, methods and seeds; methods may also be adapters of one's own.
 
@@ -82,11 +84,28 @@ def select(
         preset_name=preset_name,
         preset=chosen,
         families=wanted_families,
-        methods=tuple(resolve_method(method) for method in dict.fromkeys(methods) or suite.methods),
+        methods=tuple(resolve_method(method) for method in dict.fromkeys(methods) or suite.methods_of(preset)),
         backbones=suite.backbones,
         seeds=wanted_seeds,
         settings={},
+        device=check_device(device),
     )
+
+
+def check_device(device: str) -> str:
+    """Return the device if torch can compute there.
+
+    Raises:
+        InputError: if it cannot, or the name is none of torch's.
+    """
+    if device != "cpu":  # torch takes a second to import
+        import torch
+
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"--device {device}: torch cannot use it here: {str(error).splitlines()[0]}") from error
+    return device
 
 
 def needed_datasets(selection: Selection) -> list[tuple[Family, str]]:
@@ -163,6 +182,7 @@ def make_jobs(
                 dataset_status=statuses[cell.family, cell.dataset],
                 results=results.resolve(),
                 threads=threads,
+                device=selection.device,
             )
         )
     return jobs

@@ -86,6 +86,8 @@ class Record(_Frozen):
     parameters: int = 0
     fit_seconds: float = 0.0  # of all seeds together, learning curve included
     evaluate_seconds: float = 0.0
+    update_milliseconds: dict[str, float] = {}  # processor time of one update of all seeds together, by stage
+    device: str = "cpu"
     peak_memory_mib: float = 0.0
     machine: dict[str, Any] = {}
     versions: dict[str, str] = {}

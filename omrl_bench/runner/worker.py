@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def run_job(job: Job, job_file: Path) -> None:
     """Train and evaluate; an exception becomes the error of the job's records."""
     torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
     try:
-        outcomes = _Run(job, job_file).outcomes()
+        # torch's default device costs time at every call, so that the usual one is not set
+        with torch.device(job.device) if job.device != "cpu" else nullcontext():
+            outcomes = _Run(job, job_file).outcomes()
     except Exception as error:
         traceback.print_exc()
         outcomes = [(failed_record(job, index, describe(error)), None) for index in range(len(job.cells))]
@@ -89,9 +92,11 @@ class _Run:
         self.curves: dict[int, list[CurvePoint]] = {seed: [] for seed in job.seeds}
         self.policy_from = 0.0
         self.last_report = 0.0
+        self.spent: dict[str, tuple[float, int]] = {}  # processor seconds and calls of log, by stage
+        self.resumed = 0.0
         cls = load_class(job.target)
         self.privileges = cls.requires.privileges
-        setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings)
+        setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
         self.algorithm: Algorithm = cls(self.family.space(), setup)
         self.configuration = _as_json(self.algorithm.configuration())
 
@@ -101,6 +106,7 @@ class _Run:
         started = time.perf_counter()
         data = MetaDataset(self.family, self.episodes(job.cells[0].dataset), self.privileges)
         budget = Budget(job.preset.updates, job.preset.encoder_updates)
+        self.resumed = time.process_time()
         self.algorithm.fit(data, budget, job.seeds, self.log)
         fitted = time.perf_counter()
         cubes = []
@@ -121,10 +127,13 @@ class _Run:
     def log(self, stage: str, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
         """Report progress; at some steps of stage `policy`, take a point of the learning curve."""
         points = self.job.preset.evaluations
+        seconds, calls = self.spent.get(stage, (0.0, 0))
+        self.spent[stage] = seconds + time.process_time() - self.resumed, calls + 1
         if stage == "policy" and points and step * points // total > (step - 1) * points // total:
             for seed in self.job.seeds if seeds is None else seeds:
                 self.curves[seed].append(CurvePoint(step=step, score=round(self.validate(seed), 2)))
         self.report(stage, step / total)
+        self.resumed = time.process_time()  # the learning curve is not the method's time
 
     def report(self, stage: str, fraction: float) -> None:
         """Tell the runner, not too often."""
@@ -197,6 +206,10 @@ class _Run:
             parameters=self.algorithm.parameter_count(),
             fit_seconds=round(fit_seconds, 2),
             evaluate_seconds=round(evaluate_seconds, 2),
+            update_milliseconds={
+                stage: round(1000 * seconds / calls, 3) for stage, (seconds, calls) in self.spent.items()
+            },
+            device=job.device,
             created=now(),
             **circumstances(),
         )

@@ -51,7 +51,15 @@ def test_show_writes_the_card(data, small, tmp_path):
     files = {path.name: path.read_bytes() for path in (tmp_path / "cards").iterdir()}
     assert set(files) == {f"point-goal{end}" for end in (".md", "-tasks.png", "-coverage.png", "-rollouts.png")}
     page = files["point-goal.md"].decode()
-    for word in ("omrl/PointGoal-v0", "08ddb192076c960f", "cross", "3.3%", "wrong", "canonical", "MIT"):
+    for word in (
+        "omrl/PointGoal-v0",
+        get_family("point-goal").fingerprint(),
+        "cross",
+        "3.3%",
+        "wrong",
+        "canonical",
+        "MIT",
+    ):
         assert word in page
     assert all(f"]({name})" in page for name in files if name.endswith("png"))
     again = data("show", "point-goal", "--out", tmp_path / "again")

@@ -290,3 +290,10 @@ def test_a_file_in_another_encoding(tmp_path):
     path.write_bytes(TEXT.replace("Mine", "Für mich").encode("latin-1"))
     with pytest.raises(InputError, match=r"mine\.toml: "):
         load_suite(str(path))
+
+
+def test_a_preset_may_have_methods_of_its_own():
+    suite = parse(("[presets.standard]", "[presets.standard]\nmethods = ['oracle', 'focal']"))
+    assert suite.methods_of(None) == suite.methods_of("quick") == suite.methods
+    assert suite.methods_of("standard") == ("oracle", "focal")
+    assert suite.fingerprint("standard") == parse().fingerprint("standard")  # the grid changes no cell's numbers

@@ -10,7 +10,9 @@ from omrl_bench.runner.records import Cell, Cube, Hashes, Record, write_record
 QUALITIES = ("high", "low")
 
 
-def make_record(family, method, seed, *, error=None, privileges=(), dataset_status="canonical", hashes=None, **cell):
+def make_record(
+    family, method, seed, *, error=None, privileges=(), dataset_status="canonical", hashes=None, costs=None, **cell
+):
     """A record; failed if there is an error."""
     names = {"suite": "shift", "preset": "quick", "dataset": "mixed", "backbone": "iql"} | cell
     return Record(
@@ -23,6 +25,7 @@ def make_record(family, method, seed, *, error=None, privileges=(), dataset_stat
         configuration={},
         trained_together=(seed,),
         created="2026-01-01T00:00:00Z",
+        **(costs or {}),
     )
 
 

@@ -16,7 +16,7 @@ from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
 
 NAMES = {f"{stem}.{ending}" for stem in ("score", "return", "drop") for ending in ("md", "tex")}
-NAMES |= {"score.csv", "score.svg", "score.pdf", "score.png"}
+NAMES |= {"score.csv", "score.svg", "score.pdf", "score.png", "methods.md"}
 
 
 def contents(paths, base):
@@ -46,6 +46,30 @@ def test_files_and_their_contents(store, tmp_path):
     assert drawing.tag.endswith("svg")
     assert (out / "shift-quick" / "score.pdf").read_bytes().startswith(b"%PDF")
     assert (out / "shift-quick" / "score.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_methods_beside_their_costs(store, tmp_path):
+    """Medians over seeds, one number per family, a dash where nothing was measured."""
+    for seed, policy in enumerate((3.0, 1.0, 2.0)):
+        times = {"representation": 10 * policy, "policy": policy}
+        costs = {"parameters": 1234, "update_milliseconds": times, "peak_memory_mib": 512.4}
+        store.put("point-goal", "focal", seed, costs=costs)
+        store.put("cheetah-vel", "focal", seed, costs=costs | {"parameters": 2345})
+        store.put(
+            "point-goal", "oracle", seed, privileges=("descriptors",), costs={"update_milliseconds": {"policy": 7}}
+        )
+    build(store.path, tmp_path)
+    lines = (tmp_path / "shift-quick" / "methods.md").read_text().splitlines()
+    rows = {
+        cells[1]: cells[2:-1] for cells in ([c.strip() for c in line.split("|")] for line in lines) if len(cells) > 3
+    }
+    names = ["cheetah-vel high", "cheetah-vel low", "point-goal high", "point-goal low"]
+    assert rows["method"][:4] == names
+    assert rows["focal"][4:] == ["2,345 / 1,234", "20.0 / 20.0", "2.0 / 2.0", "512 / 512"]
+    assert rows["oracle \N{DAGGER}"][:2] == ["\N{EN DASH}"] * 2
+    assert rows["oracle \N{DAGGER}"][4:] == ["\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH} / 7.0", "\N{EN DASH}"]
+    scores = (tmp_path / "shift-quick" / "score.md").read_text()
+    assert all(cell in scores for cell in rows["focal"][:4])
 
 
 def test_two_builds_make_the_same_bytes(store, tmp_path):
@@ -81,11 +105,11 @@ def test_suites_presets_datasets_and_backbones(store, tmp_path):
     store.fill(families=("ant-dir",), seeds=1, suite="my:ood suite", preset="standard")
     paths = build(store.path, tmp_path / "out")
     names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
-    assert len(names) == len(paths) == 30
+    assert len(names) == len(paths) == 33
     assert {"shift-quick/score-mixed-iql.md", "shift-quick/score-expert-iql.md"} <= names
     assert "my_ood_suite-standard/score.md" in names  # names from records become plain file names
     assert all(path.is_file() for path in paths)
-    assert len(build(store.path, tmp_path / "one", suite="shift", preset="quick")) == 20
+    assert len(build(store.path, tmp_path / "one", suite="shift", preset="quick")) == 22
 
 
 def test_names_stay_in_the_folder():

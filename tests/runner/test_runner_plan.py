@@ -6,6 +6,8 @@ import os
 import numpy as np
 import pytest
 
+from omrl_bench.errors import InputError
+from omrl_bench.runner.plan import check_device
 from omrl_bench.runner.records import Record, iterate_records, read_cube, read_record, write_record
 
 
@@ -221,3 +223,13 @@ def test_record_of_a_plan_is_what_the_worker_wrote(results):
     for path in results.rglob("seed-*.json"):
         assert Record.model_validate_json(path.read_text()) == read_record(path)
         assert path.read_text() == read_record(path).model_dump_json(indent=1) + "\n"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "cpu:x"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(InputError, match=f"--device {device}: torch cannot use it here: "):
+        check_device(device)
+
+
+def test_the_cpu_is_always_there():
+    assert check_device("cpu") == "cpu"

@@ -1,5 +1,7 @@
 """What a worker does with its job, in this process."""
 
+import time
+
 import pytest
 import torch
 
@@ -226,3 +228,71 @@ def test_a_method_that_trains_seed_by_seed_may_say_which(job, run, sequential):
     records, _ = run(job(sequential("OneByOne")))
     assert [record.error for record in records.values()] == [None, None]
     assert [point.step for point in records[0].curve] == [point.step for point in records[1].curve] == [2, 4]
+
+
+def test_time_of_an_update_is_the_methods_own(job, run, monkeypatch, tmp_path):
+    """Processor time, of each stage, without the learning curve that the harness measures in between."""
+    file = tmp_path / "busy.py"
+    file.write_text(SEQUENTIAL + BUSY)
+    validations = []
+    monkeypatch.setattr(worker._Run, "validate", lambda self, seed: validations.append(spend(0.2)) or 0.0)
+    records, _ = run(job(f"{file}:Busy"))
+    assert validations
+    for record in records.values():
+        assert record.device == "cpu"
+        assert set(record.update_milliseconds) == {"representation", "policy"}
+        assert 5 <= record.update_milliseconds["representation"] < 15
+        assert 20 <= record.update_milliseconds["policy"] < 60
+
+
+BUSY = """
+import time
+
+
+def spend(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+class Busy(Sequential):
+    def fit(self, data, budget, seeds, log):
+        self.trained = {seed: Still() for seed in seeds}
+        for stage, seconds, updates in (("representation", 0.005, 4), ("policy", 0.02, budget.updates)):
+            for update in range(updates):
+                spend(seconds)
+                time.sleep(0.01)
+                log(stage, update + 1, updates)
+"""
+
+
+def spend(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_method_is_called_with_the_jobs_device(job, run, tmp_path, device):
+    """Torch's default device is the job's while the method works, and its own again afterwards."""
+    file = tmp_path / "placed.py"
+    file.write_text(SEQUENTIAL + PLACED)
+    records, _ = run(job(f"{file}:Placed", device=device))
+    assert {record.status for record in records.values()} == {"complete"}
+    assert {record.configuration["device"] for record in records.values()} == {device}
+    assert {record.device for record in records.values()} == {device}
+    assert torch.zeros(1).device.type == "cpu"
+
+
+PLACED = """
+import torch
+
+
+class Placed(Sequential):
+    def fit(self, data, budget, seeds, log):
+        self.trained = {seed: Still() for seed in seeds}
+        assert torch.zeros(1).device.type == torch.as_tensor(data.rewards).device.type == self.setup.device
+
+    def configuration(self):
+        return {"device": self.setup.device}
+"""

@@ -1,0 +1,65 @@
+"""What each method scores and what it costs: a row per method."""
+
+from __future__ import annotations
+
+import pandas as pd
+from tabulate import tabulate
+
+from omrl_bench.report.captions import MISSING
+from omrl_bench.report.frames import Results
+from omrl_bench.report.tables import Table
+from omrl_bench.report.text import escape_markdown, method_label
+from omrl_bench.stats.panels import ALL
+
+COSTS = {
+    "parameters": "parameters",
+    "representation": "encoder update [ms]",
+    "policy": "policy update [ms]",
+    "memory": "memory [MiB]",
+}
+
+
+def method_table(results: Results, scores: Table, qualities: tuple[str, str]) -> str:
+    """Write scores with contexts of two qualities beside the costs of training, as Markdown.
+
+    Args:
+        results: The records; costs are medians over them.
+        scores: See :func:`omrl_bench.report.tables.score_table`.
+        qualities: The two qualities to show.
+    """
+    layout = scores.layout
+    families = [family for family in layout.families if family != ALL]
+    columns = [(family, quality) for family in families for quality in qualities]
+    rows = []
+    for method in layout.methods:
+        entries = [scores.entries.get((method, *column)) for column in columns]
+        texts = [MISSING if entry is None else " ".join(entry.texts()) for entry in entries]
+        rows.append([method_label(scores, method), *texts, *_costs(results.costs, method, families)])
+    headers = ["method", *(escape_markdown(f"{family} {quality}") for family, quality in columns), *COSTS.values()]
+    body = tabulate(
+        rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] + ["right"] * (len(headers) - 1)
+    )
+    title = escape_markdown(f"Scores and costs by method ({scores.title.partition('(')[2]}")
+    kept = [note for note in scores.footnotes if not note.startswith(f"{ALL}:")]
+    notes = (*kept, _cost_note(results, families))
+    return f"**{title}**\n\n{body}\n\n" + "".join(f"- {escape_markdown(note)}\n" for note in notes)
+
+
+def _costs(costs: pd.DataFrame, method: str, families: list[str]) -> list[str]:
+    """One text per cost, the families' numbers one after the other."""
+    of_method = costs[costs["method"] == method].groupby("family")[list(COSTS)].median()
+    texts = []
+    for name in COSTS:
+        values = [of_method[name].get(family, float("nan")) for family in families]
+        shown = [MISSING if not value > 0 else f"{value:,.{0 if value >= 100 else 1}f}" for value in values]
+        texts.append(MISSING if set(shown) == {MISSING} else " / ".join(shown))
+    return texts
+
+
+def _cost_note(results: Results, families: list[str]) -> str:
+    together = sorted(set(results.costs["seeds_together"]))
+    order = f", of {' / '.join(families)}" if len(families) > 1 else ""
+    return (
+        f"Costs are medians{order}: trained parameters per seed; processor time of one update of all "
+        f"{' or '.join(map(str, together))} seeds, which train together; peak memory of their process, data included."
+    )
