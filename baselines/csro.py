@@ -1,0 +1,186 @@
+"""CSRO (Gao et al., NeurIPS 2023): FOCAL's encoder, made to forget the behaviour policy; contexts not of the prior.
+
+    L_encoder = L_metric + mi_weight L_CLUB
+    L_CLUB = mean_i log q(e_i | s_i, a_i) - mean_ij log q(e_j | s_i, a_i)      (CLUB, upper bound on I(z; (s, a)))
+    L_q = - mean_i log q(e_i | s_i, a_i)                                       (fits q, trains nothing else)
+
+over the transitions i, j of a meta-batch, e_i the embedding of one transition, q a diagonal Gaussian. The bound holds
+where q is the true conditional; its value is in nats.
+
+At test time (the paper's non-prior context collection) the policy explores with uniform actions for the first half of
+an episode's horizon, and after that with the representation of all that it has collected.
+
+Deviations
+* The bound is that of the paper, a sum over the dimensions of z; the public code takes the mean over them, twice it,
+  and weights it with 10 to 50 beside a metric loss weighted 10. With its latent size 20 that is 0.1 to 0.5 here.
+* q's outputs: mean with tanh, as embeddings have, and variance softplus, not below 0.01. In the public code the
+  variance goes through tanh as well, which keeps it between 0.31 and 1.31.
+* q and the encoder step together, from one batch, with the same learning rate; Adam works elementwise, so this is q's
+  own optimiser.
+* The encoder is trained first and then frozen; metric loss, contexts and embeddings are those of `focal`.
+* While it explores the policy brings its representation up to date at each step, the paper's after each episode. The
+  first half is counted from the reset, as in the public code, not in every episode anew.
+* Backbone: the suite's choice; the paper's is BRAC.
+
+Privileges: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from omrl_bench.api import MetaPolicy, Transitions
+
+from .focal import Focal, FocalConfig, MeanEncoder
+from .networks import Rngs, masked_mean, mlp, take_seed
+from .training import Batches, LatentPolicy, Scale
+
+METHODS = {"csro": "CSRO"}
+
+
+@dataclass(frozen=True)
+class CSROConfig(FocalConfig):
+    """Hyper-parameters beside FOCAL's; the public code's in brackets where another value is used."""
+
+    mi_weight: float = 0.1  # of the bound [.1 for cheetah-vel, .25 for point and walker, .5 for ant-goal]
+    q_width: int = 64  # of q's two hidden layers [three of 200]
+
+    PRESETS: ClassVar = {
+        "quick": {"width": 64},
+        "paper": {"width": 200, "transitions": 100, "learning_rate": 3e-4, "q_width": 200},
+    }
+
+
+class BehaviourEncoder(MeanEncoder):
+    """FOCAL's encoder, and q(e | s, a), which only the loss uses."""
+
+    MIN_VARIANCE = 0.01
+
+    def __init__(self, rngs: Rngs, features: int, inputs: int, config: CSROConfig) -> None:
+        super().__init__(rngs, features, config.width, config.latent)
+        self.inputs = inputs
+        self.q = mlp(rngs, inputs, config.q_width, config.q_width, 2 * config.latent)
+
+    def conditional(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of q given the (s, a) of transitions, (R, N, latent) each."""
+        mean, raw = self.q(context[..., : self.inputs]).chunk(2, dim=-1)
+        return torch.tanh(mean), softplus(raw) + self.MIN_VARIANCE
+
+
+class CSRO(Focal):
+    """CSRO."""
+
+    Config = CSROConfig
+
+    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+        """FOCAL's encoder with q beside it."""
+        return BehaviourEncoder(rngs, features, self.space.observation_size + self.space.action_size, self.config)
+
+    def representation_loss(self, batches: Batches) -> Tensor:
+        """Metric loss, bound and fit of q of a meta-batch."""
+        contexts, labels = self.draw_contexts(batches)
+        encoder = cast(BehaviourEncoder, self.encoder)
+        embedded = encoder.embed(contexts)
+        metric = self.metric_loss(masked_mean(embedded, None), labels)
+        e = embedded.flatten(1, 2)
+        mean, variance = encoder.conditional(contexts.flatten(1, 2))
+        bound = club_bound(e, mean.detach(), variance.detach())
+        return (metric + self.config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
+
+    def policy(self, seed: int) -> MetaPolicy:
+        """The current policy of a seed."""
+        index = self.seeds.index(seed)
+        encoder = cast(BehaviourEncoder, take_seed(self.encoder, index))
+        random_steps = self.space.horizon // 2
+        prior = torch.zeros(self.z_size)
+        return CollectingPolicy(
+            self.backbone.actor(index), encoder, prior, self.scale, (random_steps, self.space.action_size), seed
+        )
+
+
+def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Mean over transitions of log q(e_i | s_i, a_i) without its constant: (R, N, latent) each -> (R,)."""
+    return -0.5 * ((e - mean) ** 2 / variance + variance.log()).sum(dim=-1).mean(dim=-1)
+
+
+def club_bound(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """CLUB: log q of matched pairs less that of all pairs, mean over pairs: (R, N, latent) each -> (R,).
+
+    The mean over j of (e_j - mean_i)^2 is (mean of e - mean_i)^2 + variance of e, so that no pair is written out; the
+    logarithms of the variances cancel.
+    """
+    centre = e.mean(dim=1, keepdim=True)
+    all_pairs = (centre - mean) ** 2 + ((e - centre) ** 2).mean(dim=1, keepdim=True)
+    matched = (e - mean) ** 2
+    return 0.5 * ((all_pairs - matched) / variance).sum(dim=-1).mean(dim=-1)
+
+
+class CollectingPolicy(LatentPolicy):
+    """Explores at random, then by what it has seen; without ``explore`` it is :class:`LatentPolicy`.
+
+    Args:
+        actor: As for :class:`LatentPolicy`.
+        encoder: One seed's encoder.
+        prior: z of an empty context, (z size,).
+        scale: The scaling of the training data.
+        random_actions: How many random actions each lane starts with when it explores, and their length.
+        seed: Seed of the random actions.
+    """
+
+    def __init__(
+        self,
+        actor: Callable[[Tensor, Tensor], Tensor],
+        encoder: MeanEncoder,
+        prior: Tensor,
+        scale: Scale,
+        random_actions: tuple[int, int],
+        seed: int,
+    ) -> None:
+        super().__init__(actor, self._collect, prior, scale)
+        self._encoder, self._random_actions, self._seed = encoder, random_actions, seed
+
+    def reset(self, lanes: int) -> None:
+        """Forget what was collected; the generator of random actions starts again."""
+        super().reset(lanes)
+        self._total, self._count = torch.zeros(lanes, len(self._prior)), torch.zeros(lanes, 1)
+        limit = self._scale.action_limit
+        uniform = np.random.default_rng(self._seed).uniform(-limit, limit, (lanes, *self._random_actions))
+        self._random = uniform.astype(np.float32)
+        self._explored, self._exploring = 0, False
+
+    def condition(self, context: Transitions) -> None:
+        """The context takes the place of what was collected."""
+        self._total, self._count = torch.zeros_like(self._total), torch.zeros_like(self._count)
+        super().condition(context)
+
+    def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
+        """Random actions in the first exploring steps; else the actor's mean action."""
+        self._exploring = explore
+        if not explore:
+            return super().act(observations)
+        self._explored += 1
+        if self._explored <= self._random.shape[1]:
+            actions: np.ndarray = self._random[:, self._explored - 1].copy()
+            return actions
+        return super().act(observations)
+
+    @torch.no_grad()
+    def observe(self, transitions: Transitions) -> None:
+        """Add what an exploring step has shown."""
+        if self._exploring:
+            self._z = self._collect(transitions)
+
+    def _collect(self, transitions: Transitions) -> Tensor:
+        """Add transitions to the running mean, which is z; the prior where there are none yet."""
+        valid = torch.as_tensor(transitions.valid)[..., None]
+        embedded = self._encoder.embed(self._scale.features(transitions)[None])[0]
+        self._total = self._total + (embedded * valid).sum(dim=1)
+        self._count = self._count + valid.sum(dim=1)
+        return torch.where(self._count > 0, self._total / self._count.clamp(min=1), self._prior)
