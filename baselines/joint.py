@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +29,15 @@ class Joint(Conditioned):
 
     @abstractmethod
     def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Z to learn from, (R, C, z size), and what its encoder adds to the loss, (R,)."""
+        """Z to learn from, (R, T, z size), of the drawn contexts, and what its encoder adds to the loss, (R,)."""
+
+    def draw_contexts(self, batches: Batches, tasks: np.ndarray) -> Tensor:
+        """Contexts to learn from, (R, C, n, features), given a meta-batch of tasks (R, T): one of each by default."""
+        episodes = batches.data.sample_episodes(batches.rngs, tasks)
+        return batches.contexts(episodes, self.config.transitions)
+
+    def after_update(self, batches: Batches) -> None:
+        """What follows each update; nothing by default."""
 
     def backbone_loss(self, batch: Batch, z: Tensor) -> Tensor:
         """The backbone's loss; which part of it trains the encoder: that of the critics."""
@@ -57,12 +66,12 @@ class Joint(Conditioned):
         optimiser = adam((self.encoder, rates[0]), (self.backbone, rates[1]))
         for update in range(updates):
             tasks, batch = draw_batch(self, batches)
-            episodes = batches.data.sample_episodes(batches.rngs, tasks)
-            z, penalty = self.sample(batches.contexts(episodes, self.config.transitions))
+            z, penalty = self.sample(self.draw_contexts(batches, tasks))
             z = z.repeat_interleave(batch.rewards.shape[1] // tasks.shape[1], dim=1)
             self.backbone.before_step(batch, z.detach())
             step(optimiser, self.backbone_loss(batch, z) + penalty.sum())
             self.backbone.after_step()
+            self.after_update(batches)
             log("policy", update + 1, updates)
 
     def inference(self, index: int) -> Callable[[Transitions], Tensor]:
