@@ -40,7 +40,7 @@ from omrl_bench.api import Log
 from .conditioned import META_BATCH
 from .dynamics_ensemble import join_features, split_features
 from .joint import Joint
-from .networks import Rngs, mlp, standard_normal
+from .networks import Rngs, SeedLinear, mlp, standard_normal
 from .training import Batches, Scale, adam, seed_generators, step
 
 METHODS = {"corro-cvae": "CorroCVAE", "corro-noise": "CorroNoise"}
@@ -73,7 +73,8 @@ class ScoredEncoder(nn.Module):
     def __init__(self, rngs: Rngs, features: int, config: CorroConfig) -> None:
         super().__init__()
         self.transition = mlp(rngs, features, config.width, config.width, config.latent)
-        self.score = mlp(rngs, config.latent, 1)
+        self.score = SeedLinear(rngs, config.latent, 1)
+        self.score.bias.requires_grad_(False)  # a softmax does not see it
 
     def embed(self, transitions: Tensor) -> Tensor:
         """(R, ..., features) -> (R, ..., latent), on the unit sphere."""
