@@ -1,13 +1,71 @@
-"""BOReL."""
+"""BOReL (Dorfman, Shenfeld and Tamar, NeurIPS 2021): VariBAD trained on logged episodes, a policy on its beliefs.
+
+Equations: see :mod:`.varibad`.
+
+* ``borel``: without reward relabelling, the variant that GENTLE and R2PGO compare with.
+* ``borel-oracle``: with it. Behaviour tells the tasks of logged data apart, which does not help where somebody else
+  acts. So the first episode of a trajectory is taken from another task, and its rewards are replaced by those of the
+  true reward function of the trajectory's own task.
+
+Deviations
+* Those of :mod:`.varibad`. The public code has no state decoder by default (preset `paper`); then nothing tells tasks
+  apart that differ in dynamics only.
+* The reward decoder sees (m, s, a, s').
+* Relabelled episodes train the auto-encoder and precede the episodes that the policy learns from; the policy itself
+  learns from transitions of the task's own episodes.
+* Backbone: the suite's choice; the paper's is SAC. The meta-batch is the suite's 16 tasks.
+
+Privileges: ``borel``: none. ``borel-oracle``: reward_function.
+"""
 
 from __future__ import annotations
 
-from .varibad import VariBAD, VariBADConfig
+import numpy as np
+import torch
+from torch import Tensor
 
-METHODS = {"borel": "Borel"}
+from omrl_bench.api import Log, Requirements
+
+from .training import Batches
+from .varibad import VariBAD
+
+METHODS = {"borel": "Borel", "borel-oracle": "BorelOracle"}
 
 
 class Borel(VariBAD):
     """BOReL without reward relabelling."""
 
-    Config = VariBADConfig
+
+class BorelOracle(VariBAD):
+    """BOReL with relabelling by the true reward function."""
+
+    requires = Requirements(privileges=frozenset({"reward_function"}))
+
+    def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
+        """Label every transition with its reward in every task, then train."""
+        self._rewards = (label(batches) - self.scale.reward_mean) / self.scale.reward_std
+        super().train_representation(batches, updates, log)
+
+    def draw_first(self, batches: Batches, tasks: np.ndarray) -> np.ndarray:
+        """An episode of another task."""
+        count = len(batches.data.tasks)
+        further = np.stack([rng.random(row.shape) for rng, row in zip(batches.rngs, tasks, strict=True)])
+        others = (tasks + 1 + (further * (count - 1)).astype(np.int64)) % count
+        return batches.data.sample_episodes(batches.rngs, others)
+
+    def features(self, batches: Batches, rows: np.ndarray, tasks: np.ndarray) -> Tensor:
+        """Features with the rewards of the given tasks; on a task's own rows they are those that were logged."""
+        features = super().features(batches, rows, tasks)
+        column = self.space.observation_size + self.space.action_size
+        features[..., column] = self._rewards[torch.as_tensor(tasks)[..., None], torch.as_tensor(rows)]
+        return features
+
+
+def label(batches: Batches) -> Tensor:
+    """Reward of every training transition in every training task, (T, N)."""
+    data = batches.data
+    lengths = np.diff(data.episode_offsets)
+    tasks = np.repeat(np.arange(len(data.tasks)), len(lengths))
+    rewards = data.relabelled_rewards(np.tile(np.arange(len(lengths)), len(data.tasks)), tasks)
+    kept = np.arange(rewards.shape[1]) < np.tile(lengths, len(data.tasks))[:, None]
+    return torch.as_tensor(rewards[kept].reshape(len(data.tasks), -1))

@@ -54,9 +54,10 @@ class VariBADConfig:
     predictions: int = 32  # steps that each of them predicts [all]
     kl_weight: float = 0.05
     state_weight: float = 1.0  # of the error of s' [0: no state decoder]
-    learning_rate: float = 1e-3  # of encoder and decoders [3e-4]
+    learning_rate: float = 3e-3  # of encoder and decoders [3e-4]
 
     PRESETS: ClassVar = {
+        "quick": {"trajectories": 12},  # fewer updates, so more of each
         "paper": {
             "width": 128,
             "trajectories": 32,

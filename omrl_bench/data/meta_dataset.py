@@ -12,6 +12,7 @@ from omrl_bench.data.contexts import sparse_view
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import read_episodes
 from omrl_bench.envs.families import Family, get_family
+from omrl_bench.errors import InputError
 
 
 class PrivilegeError(Exception):
@@ -48,12 +49,14 @@ class MetaDataset:
         self.observations = chosen.observations
         self.actions = chosen.actions
         self.rewards = chosen.rewards
-        self.context_rewards = self.rewards if rho is None else sparse_view(self.rewards, rho)
+        self._rho = rho
+        self.context_rewards = self._shown(self.rewards)
         self.next_observations = chosen.next_observations
         self.terminated = chosen.terminated
         self.episode_offsets = chosen.offsets
         self.task_episodes = np.append(np.searchsorted(chosen.tasks, self.tasks), len(chosen.tasks))
         self.task_offsets = self.episode_offsets[self.task_episodes]
+        self._seeds = chosen.seeds
 
     @classmethod
     def load(cls, family: str, quality: str, privileges: frozenset[str] = frozenset()) -> MetaDataset:
@@ -84,6 +87,56 @@ class MetaDataset:
         """
         self._demand("behaviour")
         return make_actor(self._family)
+
+    def relabelled_rewards(self, episodes: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+        """Rewards that episodes would have had in other tasks, as a context shows them.
+
+        The logged actions are simulated again from each episode's seed, because a reward may depend on what is not
+        observed; so they are exact. It takes as long as collecting the episodes did; one that is asked for in several
+        tasks is simulated once.
+
+        Args:
+            episodes: (k,) episode numbers.
+            tasks: (k,) task numbers, 0 to T-1.
+
+        Returns:
+            (k, longest episode asked for) float32, 0 after an episode's end.
+
+        Raises:
+            PrivilegeError: unless the method declares the privilege ``reward_function``.
+            InputError: if the family's tasks differ in dynamics: there the episodes would have gone elsewhere.
+        """
+        self._demand("reward_function")
+        if "dynamics" in self._family.varies:
+            raise InputError(f"rewards of {self._family.name} cannot be relabelled: its tasks differ in dynamics")
+        episodes, tasks = np.asarray(episodes), np.asarray(tasks)
+        if not len(episodes):
+            return np.zeros((0, 0), np.float32)
+        simulated, lane_of = np.unique(episodes, return_inverse=True)
+        starts, stops = self.episode_offsets[simulated], self.episode_offsets[simulated + 1]
+        descriptors = self._family.tasks().descriptors[self.tasks]
+        law = self._family.make_law()
+        physics = law.batched_physics(len(simulated))
+        own = np.searchsorted(self.task_episodes, simulated, side="right") - 1
+        physics.assign(np.arange(len(simulated)), descriptors[own])
+        states = np.stack([law.initial_state(np.random.default_rng(int(seed))) for seed in self._seeds[simulated]])
+        rewards = np.zeros((len(episodes), int((stops - starts).max())), np.float32)
+        for step in range(rewards.shape[1]):
+            # an episode that has ended repeats its last action, and what comes of it is left out
+            actions = self.actions[np.minimum(starts + step, stops - 1)].astype(np.float64)
+            following = physics.advance(states, actions)
+            going = np.flatnonzero((starts + step < stops)[lane_of])
+            lanes = lane_of[going]
+            rewards[going, step] = law.reward(
+                states[lanes], actions[lanes], following[lanes], descriptors[tasks[going]]
+            )
+            states = following
+        ended = starts[:, None] + np.arange(rewards.shape[1]) >= stops[:, None]
+        return np.where(ended[lane_of], np.float32(0), self._shown(rewards))
+
+    def _shown(self, rewards: np.ndarray) -> np.ndarray:
+        """What a context shows of rewards."""
+        return rewards if self._rho is None else sparse_view(rewards, self._rho)
 
     def sample_tasks(self, rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
         """Draw ``count`` different tasks for each seed: (seeds, count)."""
