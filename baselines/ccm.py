@@ -204,7 +204,7 @@ class ContrastiveValueRecovery(ValueRecovery):
         for update in range(updates):
             penalty = self.sample(self.draw_contexts(batches, batches.tasks(META_BATCH)))[1]
             step(optimiser, penalty.sum())
-            self.after_update(batches)
+            self.follow()
             log("representation", update + 1, updates)
 
     def draw_contexts(self, batches: Batches, tasks: np.ndarray) -> Tensor:
@@ -220,6 +220,10 @@ class ContrastiveValueRecovery(ValueRecovery):
 
     def after_update(self, batches: Batches) -> None:
         """The key encoder follows."""
+        self.follow()
+
+    def follow(self) -> None:
+        """Move the key encoder towards the query encoder."""
         encoder = cast(ContrastiveEncoder, self.encoder)
         encoder.contrast.follow(encoder.transition, self.config.key_rate)
 

@@ -67,14 +67,19 @@ class Conditioned(Algorithm):
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct the networks of all seeds."""
         self.seeds, self.scale = list(seeds), scale
-        self.backbone: Backbone = self._backbone_class(
-            seed_generators(seeds, "backbone"),
+        self.backbone = self.make_backbone("backbone")
+
+    def make_backbone(self, purpose: str) -> Backbone:
+        """Construct a policy learner of all seeds, with random numbers of its own."""
+        backbone: Backbone = self._backbone_class(
+            seed_generators(self.seeds, purpose),
             self.space.observation_size,
             self.space.action_size,
             self.z_size,
             self.backbone_config,
             self.network,
         )
+        return backbone
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
         """The representation, then the policy."""
