@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from omrl_bench.api import Behaviour
+from omrl_bench.data.build import collect
+from omrl_bench.data.contexts import sparse_view
 from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
 from omrl_bench.data.store import read_episodes
+from omrl_bench.envs.batched import BatchedEnv
+from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 
 ROW_ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminated")
@@ -247,3 +251,66 @@ def test_declared_privileges_give_what_they_say(point, ragged):
     behaviour.reset(np.full(30, 9), rng)
     actions = behaviour.act(np.zeros((30, 2)), data.descriptors, rng, deterministic=True)
     np.testing.assert_allclose(actions, np.clip(data.descriptors, -0.1, 0.1))
+
+
+# --- rewards of other tasks
+
+
+@pytest.fixture(scope="module", params=["point-square", "cheetah-vel", "ant-dir"])
+def relabelling(request):
+    """Uniform actions in a family whose initial states differ; ant's episodes end early."""
+    family = get_family(request.param)
+    episodes = collect(family, "random", threads=1, episodes=1).episodes
+    return family, episodes, MetaDataset(family, episodes, frozenset({"reward_function"}))
+
+
+def padded(data, rewards, episodes):
+    lengths = np.diff(data.episode_offsets)[episodes]
+    table = np.zeros((len(episodes), lengths.max()), np.float32)
+    for row, episode in enumerate(episodes):
+        table[row, : lengths[row]] = rewards[data.episode_offsets[episode] :][: lengths[row]]
+    return table
+
+
+def test_relabelling_with_the_own_task_gives_the_stored_rewards(relabelling):
+    _, _, data = relabelling
+    episodes = np.array([4, 0, 29, 4])
+    found = data.relabelled_rewards(episodes, episodes)  # one episode per task: they have the same numbers
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, padded(data, data.rewards, episodes), rtol=1e-6, atol=1e-6)
+
+
+def test_relabelling_is_what_the_environment_of_the_other_task_pays(relabelling):
+    family, collected, data = relabelling
+    episodes, tasks = np.array([3, 3, 11]), np.array([8, 20, 0])
+    kept = np.isin(collected.tasks, data.tasks)
+    env = BatchedEnv(family, 3)
+    env.reset(data.tasks[tasks], collected.seeds[kept][episodes])
+    rewards = np.zeros((3, family.horizon))
+    lengths = np.diff(data.episode_offsets)[episodes]
+    for step in range(lengths.max()):
+        rows = np.minimum(data.episode_offsets[episodes] + step, data.episode_offsets[episodes + 1] - 1)
+        rewards[:, step] = np.where(step < lengths, env.step(data.actions[rows])[1], 0)
+    found = data.relabelled_rewards(episodes, tasks)
+    np.testing.assert_allclose(found, rewards[:, : lengths.max()], rtol=1e-6, atol=1e-6)
+    assert (found[0] != found[1]).any()
+    assert data.relabelled_rewards(np.array([], int), np.array([], int)).size == 0
+
+
+def test_relabelled_rewards_look_as_contexts_do(relabelling):
+    family, episodes, data = relabelling
+    sparse = MetaDataset(family, episodes, frozenset({"reward_function"}), rho=-0.3)
+    chosen = np.arange(5)
+    np.testing.assert_allclose(
+        sparse.relabelled_rewards(chosen, chosen), padded(sparse, sparse.context_rewards, chosen), rtol=1e-5, atol=1e-5
+    )
+    assert (sparse.context_rewards == sparse_view(data.rewards, -0.3)).all()
+
+
+def test_relabelling_is_a_privilege_and_needs_common_dynamics(point, ragged):
+    one = np.array([0])
+    with pytest.raises(PrivilegeError, match="reads 'reward_function'"):
+        MetaDataset(point, ragged, frozenset({"descriptors"})).relabelled_rewards(one, one)
+    wind = MetaDataset(get_family("point-wind"), ragged, frozenset({"reward_function"}))
+    with pytest.raises(InputError, match="point-wind cannot be relabelled: its tasks differ in dynamics"):
+        wind.relabelled_rewards(one, one)
