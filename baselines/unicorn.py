@@ -87,7 +87,7 @@ class Unicorn(Focal):
 
     def reconstruction_loss(self, contexts: Tensor, z: Tensor) -> Tensor:
         """Mean over transitions: contexts (R, C, n, features), z (R, C, latent) -> (R,)."""
-        sizes = self.space.observation_size, self.space.action_size, 1, self.space.observation_size
+        sizes = [self.space.observation_size, self.space.action_size, 1, self.space.observation_size]
         states, actions, rewards, next_states = torch.split(contexts, sizes, dim=-1)
         encoder = cast(DecodedEncoder, self.encoder)
         mean, log_variance = encoder.predict(torch.cat([states, actions], dim=-1), z)
