@@ -49,7 +49,7 @@ METHODS = {"csro": "CSRO"}
 class CSROConfig(FocalConfig):
     """Hyper-parameters beside FOCAL's; the public code's in brackets where another value is used."""
 
-    mi_weight: float = 0.1  # of the bound [.1 for cheetah-vel, .25 for point and walker, .5 for ant-goal]
+    mi_weight: float = 0.1  # of the bound [.1 for cheetah-vel, .25 for point, .5 for ant-goal]
     q_width: int = 64  # of q's two hidden layers [three of 200]
 
     PRESETS: ClassVar = {
