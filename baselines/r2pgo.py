@@ -59,14 +59,15 @@ METHODS = {
 class R2PGOConfig(VariBADConfig):
     """Hyper-parameters, all ours; those of the auto-encoder are BOReL's."""
 
+    trajectories: int = 6  # more tasks to contrast
     alpha: float = 1.0  # how fast the number of negatives falls with the distance of tasks, eq. 4
     temperature: float = 0.5  # tau in eq. 5
     negatives: int = 16  # N_total
     contrast_weight: float = 0.1  # of L_contra [1]
 
-    PRESETS: ClassVar = {
+    PRESETS: ClassVar[dict[str, dict[str, float]]] = {
         **VariBADConfig.PRESETS,
-        "paper": {**VariBADConfig.PRESETS["paper"], "state_weight": 1.0, "contrast_weight": 1.0},
+        "paper": VariBADConfig.PRESETS["paper"] | {"state_weight": 1.0, "contrast_weight": 1.0},
     }
 
 

@@ -49,14 +49,14 @@ class VariBADConfig:
     latent: int = 5  # length of m; the policy sees twice that
     width: int = 64  # of the recurrent state [128]
     decoder_width: int = 32  # of the two hidden layers of every decoder
-    trajectories: int = 6  # per update and seed, each of another task [32, 8 of each]
-    beliefs: int = 16  # steps t of a trajectory whose ELBO_t is estimated [all]
-    predictions: int = 32  # steps that each of them predicts [all]
+    trajectories: int = 4  # per update and seed, each of another task [32, 8 of each]
+    beliefs: int = 8  # steps t of a trajectory whose ELBO_t is estimated [all]
+    predictions: int = 16  # steps that each of them predicts [all]
     kl_weight: float = 0.05
     state_weight: float = 1.0  # of the error of s' [0: no state decoder]
     learning_rate: float = 3e-3  # of encoder and decoders [3e-4]
 
-    PRESETS: ClassVar = {
+    PRESETS: ClassVar[dict[str, dict[str, float]]] = {
         "quick": {"trajectories": 12},  # fewer updates, so more of each
         "paper": {
             "width": 128,
