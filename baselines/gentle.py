@@ -20,7 +20,6 @@ Deviations
 * The actions of D_aug_i are those of z_i, the task whose model labels them (Algorithm 1); the public code conditions
   the policy on the z of the task that the state comes from. They are the policy's mean actions.
 * z_i of Algorithm 1 is that of a context drawn as in Algorithm 2, from the buffer of the epoch before.
-* The real part of a context is drawn from one episode (the benchmark's unit); the paper draws it from all of D_i.
 * J is a mean over k and tasks. The decoder predicts s' - s; reward and s' are always part of context and label.
 * z_i is that of before the step of theta, so that one pass serves both; in Algorithm 2 it is that of after it.
 * Models: fewer and smaller networks, ReLU, a fixed number of updates, no weight decay; the public code stops on a
@@ -162,8 +161,8 @@ class Gentle(Conditioned):
     def draw_contexts(self, batches: Batches, buffer: Tensor | None, tasks: np.ndarray) -> Tensor:
         """One context of each task, relabelled transitions and real ones: tasks (R, T) -> (R, T, n, F)."""
         relabelled = 0 if buffer is None else int(self.config.relabelled_share * self.config.transitions)
-        episodes = batches.data.sample_episodes(batches.rngs, tasks)
-        real = batches.contexts(episodes, self.config.transitions - relabelled)
+        rows = batches.rows(tasks, self.config.transitions - relabelled)
+        real = batches.features[torch.as_tensor(rows)].reshape(*tasks.shape, -1, batches.features.shape[1])
         if buffer is None:
             return real
         size = buffer.shape[2]
