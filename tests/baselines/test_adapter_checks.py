@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from omrl_bench.api import Algorithm, MetaPolicy, Requirements
+from omrl_bench.api import PRIVILEGES, Algorithm, MetaPolicy, Requirements
 from omrl_bench.registry import methods
 from omrl_bench.testing import AdapterError, check_adapter
 
@@ -214,7 +214,7 @@ def test_a_load_that_forgets():
 
 def test_an_unknown_privilege():
     adapter = with_methods(requires=Requirements(privileges=frozenset({"descriptors", "oracle"})))
-    assert failure(adapter) == ([], "unknown privilege 'oracle'; there are: descriptors, behaviour")
+    assert failure(adapter) == ([], f"unknown privilege 'oracle'; there are: {', '.join(PRIVILEGES)}")
 
 
 def test_requirements_of_the_wrong_type():

@@ -216,9 +216,18 @@ def test_context_matters(trained, contexts, actions, drive, case):
     assert np.abs(drive(trained.method, 3, turned)[0] - actions[3][0]).max() > 1e-6
 
 
-def test_lanes_are_independent(trained, actions, drive):
-    order = [5, 2, 7]
-    np.testing.assert_allclose(drive(trained.method, 3, lanes=order), actions[3][:, order], atol=1e-6)
+def test_lanes_are_independent(trained, actions, drive, contexts):
+    """Of what the other lanes hold; and of how many there are, except where exploration is random."""
+    context, order = contexts[0], [5, 2, 7]
+    others = np.setdiff1d(np.arange(8), order)
+    turned = {name: value.copy() for name, value in vars(context).items()}
+    for value in turned.values():
+        value[others] = np.roll(value[others], 1, axis=0)
+    changed = drive(trained.method, 3, replace(context, **turned))
+    np.testing.assert_allclose(changed[:, order], actions[3][:, order], atol=1e-6)
+    executing = [0, 1, 3, 5]
+    few = drive(trained.method, 3, lanes=order)
+    np.testing.assert_allclose(few[executing], actions[3][executing][:, order], atol=1e-6)
 
 
 def test_methods_without_the_privilege_do_not_look_at_descriptors(trained, actions, drive, contexts, case):
