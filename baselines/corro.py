@@ -12,12 +12,14 @@ those of K negatives (s, a, r_k, s_k') at the anchor's state and action:
 * ``corro-noise``: reward randomisation, r_k = r + N(0, noise^2) and s_k' = s', in units of the deviation of the rewards
   that contexts show.
 
-The transition encoder is then frozen. z = sum_n w_n e_n over a context with w = softmax of a linear score of e_n; the
-score is trained by the critics' loss.
+The transition encoder is then frozen. z = sum_n w_n e_n over a context, in standard units, with w = softmax of a linear
+score of e_n; the score is trained by the critics' loss.
 
 Deviations
 * The CVAE is trained in its share of the representation's updates, on the training tasks only; the public scripts
   feed it the data of the test tasks too. It predicts s' - s.
+* z is standardised by the mean and deviation of unweighted contexts of the training tasks: means of unit vectors lie
+  close to each other, and without this the backbone takes far longer to tell them apart.
 * noise is a share of the rewards' deviation; in the public code of the raw rewards' units.
 * A context is one episode, as in the paper, from which training draws i.i.d. transitions; the paper takes all of it.
 * Backbone: the suite's choice; the paper's is SAC with nothing against leaving the data.
@@ -31,6 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -45,12 +48,14 @@ from .training import Batches, Scale, adam, seed_generators, step
 
 METHODS = {"corro-cvae": "CorroCVAE", "corro-noise": "CorroNoise"}
 
+STANDARD_CONTEXTS = 16  # of each training task, that z is standardised by
+
 
 @dataclass(frozen=True)
 class CorroConfig:
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
-    latent: int = 5  # length of an embedding [40 for hopper, 32 for walker]
+    latent: int = 20  # length of an embedding [5; 40 for hopper, 32 for walker]
     width: int = 64  # of the transition encoder's two hidden layers [128 for hopper and walker]
     transitions: int = 32  # per context while the score is trained [an episode]
     anchors: int = 64  # per update and seed, all tasks of a meta-batch equally often
@@ -64,7 +69,7 @@ class CorroConfig:
     generator_batch: int = 128  # transitions per update and seed
     kl_weight: float = 0.2
 
-    PRESETS: ClassVar = {"paper": {"transitions": 200, "learning_rate": 3e-4}}
+    PRESETS: ClassVar = {"paper": {"latent": 5, "transitions": 200, "learning_rate": 3e-4}}
 
 
 class ScoredEncoder(nn.Module):
@@ -75,6 +80,9 @@ class ScoredEncoder(nn.Module):
         self.transition = mlp(rngs, features, config.width, config.width, config.latent)
         self.score = SeedLinear(rngs, config.latent, 1)
         self.score.bias.requires_grad_(False)  # a softmax does not see it
+        # of z before it is standardised; parameters, though nobody trains them, so that each seed takes its own
+        self.centre = nn.Parameter(torch.zeros(len(rngs), 1, config.latent), requires_grad=False)
+        self.spread = nn.Parameter(torch.ones(len(rngs), 1, config.latent), requires_grad=False)
 
     def embed(self, transitions: Tensor) -> Tensor:
         """(R, ..., features) -> (R, ..., latent), on the unit sphere."""
@@ -85,10 +93,18 @@ class ScoredEncoder(nn.Module):
         with torch.no_grad():
             embedded = self.embed(context)
         scores = self.score(embedded)
+        embedded = embedded - self.centre[:, None]
         if valid is not None:  # finite, so that an empty context is a mean over nothing and not NaN
             scores = scores.masked_fill(~valid[..., None], torch.finfo(scores.dtype).min)
             embedded = embedded * valid[..., None]
-        return (scores.softmax(dim=-2) * embedded).sum(dim=-2)
+        return (scores.softmax(dim=-2) * embedded).sum(dim=-2) / self.spread
+
+    @torch.no_grad()
+    def standardise(self, context: Tensor) -> None:
+        """Measure the unweighted means of contexts (R, C, n, features): from now on z has mean 0, deviation 1 there."""
+        means = self.embed(context).mean(dim=-2)
+        self.centre.copy_(means.mean(dim=1, keepdim=True))
+        self.spread.copy_(means.std(dim=1, keepdim=True) + 1e-3)
 
 
 class Corro(Joint):
@@ -122,6 +138,9 @@ class Corro(Joint):
             anchors, positives = self.draw_pairs(batches)
             step(optimiser, self.contrastive_loss(anchors, positives, self.negatives(anchors)).sum())
             log("representation", update + 1, updates)
+        every = np.tile(np.arange(len(batches.data.tasks)), (len(self.seeds), STANDARD_CONTEXTS))
+        episodes = batches.data.sample_episodes(batches.rngs, every)
+        cast(ScoredEncoder, self.encoder).standardise(batches.contexts(episodes, self.config.transitions))
 
     def train_generator(self, batches: Batches, updates: int, log: Log) -> int:
         """Train what makes the negatives; return how many of the representation's updates it took."""

@@ -195,7 +195,11 @@ def scored():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_z_is_the_softmax_weighted_sum(scored, masked):
+def test_z_is_the_softmax_weighted_sum_in_standard_units(scored, masked):
+    with torch.no_grad():
+        scored.centre.copy_(noise(R, 1, 3, seed=3))
+        scored.spread.copy_(noise(R, 1, 3, seed=4).abs() + 0.1)
+    centre, spread = scored.centre.tolist(), scored.spread.tolist()
     context = noise(R, B, 5, F)
     valid = torch.ones(R, B, 5, dtype=torch.bool)
     if masked:
@@ -212,7 +216,8 @@ def test_z_is_the_softmax_weighted_sum(scored, masked):
                     e = embedded[r, c, n].tolist()
                     terms.append((math.exp(sum(e[i] * weight[r, i, 0].item() for i in range(3)) + bias[r].item()), e))
             total = sum(w for w, _ in terms)
-            expected = [sum(w * e[i] for w, e in terms) / total for i in range(3)]
+            summed = [sum(w * e[i] for w, e in terms) / total for i in range(3)]
+            expected = [(summed[i] - centre[r][0][i]) / spread[r][0][i] for i in range(3)]
             np.testing.assert_allclose(z[r, c].detach(), expected)
 
 
@@ -221,6 +226,30 @@ def test_equal_scores_give_the_mean(scored):
         scored.score.weight.zero_()
     context = noise(R, B, 5, F)
     torch.testing.assert_close(scored(context), scored.embed(context).mean(dim=-2))
+
+
+def test_standardised_means_of_contexts_have_mean_0_and_deviation_1(scored):
+    with torch.no_grad():
+        scored.score.weight.zero_()
+    context = noise(R, 50, 5, F) + noise(R, 50, 1, F, seed=1)
+    scored.standardise(context)
+    z = scored(context)
+    torch.testing.assert_close(z.mean(dim=1), torch.zeros(R, 3).double())
+    torch.testing.assert_close(z.std(dim=1), torch.ones(R, 3).double(), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_z_is_standardised_on_training_contexts_after_stage_one(fit, data_for, cls):
+    method = fit(cls, SEEDS, updates=0, encoder_updates=10)
+    data = data_for(cls)
+    batches = Batches(data, method.scale, method.space, seed_generators(SEEDS, "fresh"))
+    episodes = data.sample_episodes(batches.rngs, np.tile(np.arange(30), (2, 20)))
+    with torch.no_grad():
+        method.encoder.score.weight.zero_()
+        z = method.encoder(batches.contexts(episodes, method.config.transitions))
+    assert z.mean(dim=1).abs().max() < 0.3
+    assert z.std(dim=1).min() > 0.7
+    assert z.std(dim=1).max() < 1.3
 
 
 def test_z_does_not_depend_on_the_order_and_an_empty_context_gives_zero(scored):
@@ -235,7 +264,7 @@ def test_stage_one_trains_the_transition_encoder_and_stage_two_the_score(fit, mo
     seen = stages(monkeypatch, cls)
     method = fit(cls, SEEDS, updates=2, encoder_updates=5)
     names = set(seen[0])
-    score = {name for name in names if name.startswith("score.")}
+    score = {"score.weight", "score.bias"}
     before, after = seen
     assert {n for n in names if not torch.equal(before[n], after[n])} == names - score
     assert changed(after, method.encoder) == {"score.weight"}
