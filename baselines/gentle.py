@@ -71,8 +71,8 @@ class GentleConfig:
     epoch: int = 400  # updates of the policy from one relabelling to the next
     learning_rate: float = 1e-3  # of encoder and decoder [3e-4]
     members: int = 3  # models of each task [7]
-    model_width: int = 64  # of the two hidden layers of a model [200]
-    model_batch: int = 32  # transitions per update and model [256]
+    model_width: int = 64  # of the two hidden layers of a model
+    model_batch: int = 32  # transitions per update and model
     model_learning_rate: float = 1e-3
     beta: float = 1.0  # weight of the negative pairs, contrastive only
     epsilon: float = 0.1  # keeps the repulsion finite, contrastive only
@@ -85,7 +85,7 @@ class GentleConfig:
             "relabelled": 2560,
             "learning_rate": 3e-4,
             "members": 7,
-            "model_width": 200,  # ours, as is the next: the paper does not give them
+            "model_width": 200,  # ours, as is model_batch: not given
             "model_batch": 256,
         },
     }
