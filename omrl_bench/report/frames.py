@@ -121,9 +121,10 @@ def _results(results: Path, key: tuple[str, str, str, str], records: list[Record
 
 
 def _costs(record: Record) -> tuple[str, str, int, int, float, float, float]:
-    times = (record.update_milliseconds.get(stage, 0.0) for stage in ("representation", "policy"))
+    representation, policy = (record.update_milliseconds.get(stage, 0.0) for stage in ("representation", "policy"))
     together = len(record.trained_together)
-    return record.cell.family, record.cell.method, together, record.parameters, *times, record.peak_memory_mib
+    cell, memory = record.cell, record.peak_memory_mib
+    return cell.family, cell.method, together, record.parameters, representation, policy, memory
 
 
 def _frame(cell: Cell, cube: Cube) -> pd.DataFrame:
