@@ -78,7 +78,7 @@ class GentleConfig:
     epsilon: float = 0.1  # keeps the repulsion finite, contrastive only
 
     PRESETS: ClassVar = {
-        "quick": {"width": 64, "members": 2},
+        "quick": {"width": 64, "members": 2, "model_width": 32},
         "paper": {
             "width": 256,
             "transitions": 256,

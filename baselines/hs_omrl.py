@@ -62,7 +62,7 @@ class HSConfig:
     transitions: int = 25  # kept of each view [100]
     learning_rate: float = 1e-3  # [3e-4]
 
-    PRESETS: ClassVar = {"paper": {"episodes": 256, "transitions": 100, "learning_rate": 3e-4}}
+    PRESETS: ClassVar = {"quick": {"width": 32}, "paper": {"episodes": 256, "transitions": 100, "learning_rate": 3e-4}}
 
 
 @dataclass(frozen=True)

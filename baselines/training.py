@@ -76,7 +76,8 @@ class Scale:
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> Scale:
         """Restore :meth:`state`."""
-        return cls(state["scale.mean"], state["scale.std"], *state["scale.rest"].tolist())
+        mean, deviation = (torch.as_tensor(state[name]) for name in ("scale.mean", "scale.std"))  # to the device
+        return cls(mean, deviation, *state["scale.rest"].tolist())
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,12 @@ def smoke(
 
 def smoke_worker(target: str, backbone: Backbone = "iql") -> None:
     """Run the checks in this process."""
+    import torch
+
     from omrl_bench.registry import backbones, load_class
     from omrl_bench.testing import AdapterError, check_adapter
 
+    torch.set_num_threads(1)  # as in a run
     if backbone not in backbones():
         from omrl_bench.errors import unknown_name
 
