@@ -26,6 +26,9 @@ Deviations
 * s' is always part of the context. Backbone: the suite's choice; the paper's is SAC.
 
 Privileges: none.
+
+Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 121 to 136 thousand parameters, 0.9 to 1.4 of
+its training time.
 """
 
 from __future__ import annotations

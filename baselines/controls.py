@@ -5,6 +5,9 @@
 * ``task-blind``: the backbone on s alone; what can be had without knowing the task.
 * ``oracle``: the backbone on (s, descriptor); what could be had if inference were perfect (privilege: descriptors).
 * ``supervised``: an encoder trained by the policy's loss alone, end to end; what a representation has to beat.
+
+Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 78 to 129 thousand parameters, 0.7 to 1.1 of its
+training time.
 """
 
 from __future__ import annotations

@@ -23,6 +23,9 @@ Deviations
 * Backbone: the suite's choice; the paper's is BRAC.
 
 Privileges: none.
+
+Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 137 thousand parameters, 1.2 of its training
+time.
 """
 
 from __future__ import annotations

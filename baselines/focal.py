@@ -15,6 +15,9 @@ Deviations
 * Backbone: the suite's choice; the paper's is BRAC.
 
 Privileges: none.
+
+Cost (`standard`, cheetah-vel, iql included): 129 thousand parameters; its training time is the unit in the other
+files.
 """
 
 from __future__ import annotations

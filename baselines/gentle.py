@@ -30,6 +30,9 @@ Deviations
 Models are a tool of training: they are neither saved nor counted as parameters.
 
 Privileges: none.
+
+Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 159 thousand parameters, 1.4 to 1.8 of its
+training time.
 """
 
 from __future__ import annotations

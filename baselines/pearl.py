@@ -11,6 +11,9 @@ Deviations
 * Backbone: the suite's choice; the paper's is SAC. Its Q loss reaches the encoder, value and policy losses do not.
 
 Privileges: none.
+
+Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 120 thousand parameters, 1.1 of its training
+time.
 """
 
 from __future__ import annotations

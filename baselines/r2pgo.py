@@ -27,6 +27,9 @@ Deviations
 * Backbone: the suite's choice; the paper's is SAC without any regularisation towards the data.
 
 Privileges: descriptors (the attributes), in training only; ``r2pgo-norctr`` and ``r2pgo-blind``: none.
+
+Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 115 to 148 thousand parameters, 1.4 to 1.9 of
+its training time.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ Deviations
 * Backbone: the suite's choice; the paper's are SAC and BRAC.
 
 Privileges: none.
+
+Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 139 thousand parameters, 1.1 of its training
+time.
 """
 
 from __future__ import annotations
