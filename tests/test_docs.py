@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from omrl_bench.cli.main import app
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES
-from omrl_bench.registry import load_class
+from omrl_bench.registry import load_class, methods
 from omrl_bench.report.build import build
 from omrl_bench.testing import check_adapter
 
@@ -24,7 +24,7 @@ def blocks(document, language):
 
 
 def commands():
-    for document in ("README.md", "BENCHMARK.md"):
+    for document in ("README.md", "BENCHMARK.md", "docs/methods.md"):
         for block in blocks(document, ""):
             for line in block.splitlines():
                 if line.startswith("omrl-bench "):
@@ -73,9 +73,17 @@ def test_every_family_has_its_data_card(name):
         assert all((card.parent / picture).is_file() for picture in re.findall(r"\]\((\S+\.png)\)", text))
 
 
-def test_readme_shows_the_table_of_the_records():
-    table = (REPORT / "score.md").read_text().strip()
-    assert table in (ROOT / "README.md").read_text()
+def test_the_page_of_methods_shows_the_table_of_the_records():
+    table = (REPORT / "methods.md").read_text().strip()
+    assert table in (ROOT / "docs" / "methods.md").read_text()
+
+
+def test_every_method_has_its_row_and_its_privileges():
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| [^|]+ \| ([a-z_, ]*)\|$", (ROOT / "BENCHMARK.md").read_text(), re.M)
+    stated = {name: {p.strip() for p in privileges.split(",") if p.strip()} for name, privileges in rows}
+    assert {name: stated.get(name) for name in methods()} == {
+        name: set(load_class(target).requires.privileges) for name, target in methods().items()
+    }
 
 
 def test_the_committed_report_is_what_the_records_make(tmp_path):

@@ -38,6 +38,7 @@ def test_training_leaves_nothing_on_the_cpu(case, make, data_for):
 
 
 @pytest.mark.usefixtures("no_values")
+@pytest.mark.filterwarnings("ignore:for .*non-meta parameter")
 def test_a_loaded_policy_is_on_the_device(case, fit, make, contexts, tmp_path):
     cls, backbone = case
     fit(cls, (3,), 1, 1, backbone=backbone).save(tmp_path)
