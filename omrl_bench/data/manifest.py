@@ -14,7 +14,15 @@ from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, make_actor
 from omrl_bench.data.build import Levels, collect, roll_out
 from omrl_bench.data.contexts import draw_contexts
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, dataset_folder, dataset_id, read_episodes, write_dataset
+from omrl_bench.data.store import (
+    CONTEXT_ONLY,
+    QUALITIES,
+    check_minari_file,
+    dataset_folder,
+    dataset_id,
+    read_episodes,
+    write_dataset,
+)
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
 
@@ -103,6 +111,7 @@ def verify_dataset(family: Family, quality: str) -> tuple[Status, str]:
     Raises:
         InputError: if the dataset is missing, foreign, damaged, or of another version.
     """
+    check_minari_file(family, quality)
     return compare(read_episodes(family, quality)[0], family, quality)
 
 

@@ -153,7 +153,7 @@ def read_receipt(family: Family, quality: str) -> Receipt:
 
 
 def read_episodes(family: Family, quality: str) -> tuple[Episodes, Receipt]:
-    """Read a dataset, after checking the files against the receipt.
+    """Read a dataset from its packed file, after checking that against the receipt.
 
     Raises:
         InputError: if it is missing, foreign, damaged, or of another version.
@@ -161,10 +161,19 @@ def read_episodes(family: Family, quality: str) -> tuple[Episodes, Receipt]:
     from safetensors.numpy import load_file
 
     receipt = read_receipt(family, quality)
-    folder = dataset_folder(family, quality)
-    _check(folder / "data" / "main_data.hdf5", receipt.hdf5, family, quality)
-    _check(folder / "packed.safetensors", receipt.packed, family, quality)
-    return Episodes(**load_file(folder / "packed.safetensors")), receipt
+    packed = dataset_folder(family, quality) / "packed.safetensors"
+    _check(packed, receipt.packed, family, quality)
+    return Episodes(**load_file(packed)), receipt
+
+
+def check_minari_file(family: Family, quality: str) -> None:
+    """Check the file that others read with Minari against the receipt.
+
+    Raises:
+        InputError: if it is missing, foreign, damaged, or of another version.
+    """
+    file = dataset_folder(family, quality) / "data" / "main_data.hdf5"
+    _check(file, read_receipt(family, quality).hdf5, family, quality)
 
 
 def read_contexts(family: Family, quality: str) -> ContextSet:

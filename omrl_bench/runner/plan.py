@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 
 from omrl_bench.api import Setup
 from omrl_bench.data.contexts import source_dataset
-from omrl_bench.data.manifest import compare, ensure_dataset, read_manifest
-from omrl_bench.data.store import dataset_folder, read_contexts, read_episodes, read_receipt
+from omrl_bench.data.manifest import ensure_dataset, read_manifest, verify_dataset
+from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
@@ -123,7 +123,7 @@ def prepare_data(selection: Selection, threads: int, announce: Callable[[str], N
     statuses: dict[tuple[str, str], str] = {}
     for family, quality in needed_datasets(selection):
         ensure_dataset(family, quality, threads, announce)
-        status, reason = compare(read_episodes(family, quality)[0], family, quality)
+        status, reason = verify_dataset(family, quality)
         if status == "wrong":
             raise InputError(
                 f"dataset {dataset_folder(family, quality)} differs from its manifest: {reason}; "

@@ -15,7 +15,15 @@ import pytest
 from minari.dataset._storages.hdf5_storage import HDF5Storage
 
 from omrl_bench.data import store
-from omrl_bench.data.store import Receipt, dataset_folder, read_contexts, read_episodes, read_receipt, write_dataset
+from omrl_bench.data.store import (
+    Receipt,
+    check_minari_file,
+    dataset_folder,
+    read_contexts,
+    read_episodes,
+    read_receipt,
+    write_dataset,
+)
 from omrl_bench.errors import InputError
 
 AGAIN = "omrl-bench data build point-goal --quality mixed --force"
@@ -44,7 +52,7 @@ def test_missing_dataset(point, root):
 @pytest.mark.parametrize(
     ("file", "read"),
     [
-        ("data/main_data.hdf5", read_episodes),
+        ("data/main_data.hdf5", check_minari_file),
         ("packed.safetensors", read_episodes),
         ("contexts.safetensors", read_contexts),
     ],
