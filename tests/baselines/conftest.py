@@ -15,6 +15,8 @@ from omrl_bench.data.meta_dataset import MetaDataset
 from omrl_bench.envs.families import get_family
 from omrl_bench.registry import BASELINES, backbones, methods
 
+from .backbone_cases import B, R, Z, random, random_batch
+
 torch.set_num_threads(1)
 
 SMALL = {"width": 32}  # where a method has such a hyper-parameter
@@ -131,3 +133,15 @@ def case(request):
     """Each method that is trained, on iql, and a few on every other backbone: the class and the backbone's name."""
     name, backbone = request.param
     return BUILT_IN[name], backbone
+
+
+@pytest.fixture
+def batch():
+    """Transitions for the losses of a backbone."""
+    return random_batch()
+
+
+@pytest.fixture
+def z():
+    """A representation of each of them."""
+    return random(R, B, Z, seed=5)

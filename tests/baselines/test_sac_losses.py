@@ -8,58 +8,18 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from omrl_bench.baselines.networks import SeedLinear
 from omrl_bench.baselines.sac import SAC, SACConfig
 from omrl_bench.baselines.training import Batch, adam, seed_generators, step
 
-R, B, S, A, Z = 3, 9, 3, 2, 4
+from .backbone_cases import A, B, R, S, Z, displaced, network, random
+
 CONFIG = SACConfig(width=8, discount=0.9, temperature=0.3, target_rate=0.25)
-
-
-def random(*shape, seed):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
-@pytest.fixture
-def batch():
-    terminated = torch.from_numpy((np.random.default_rng(9).random((R, B)) < 0.4).astype(float))
-    assert 0 < terminated.sum() < R * B
-    return Batch(
-        observations=random(R, B, S, seed=1),
-        actions=random(R, B, A, seed=2).clamp(-1, 1),
-        rewards=random(R, B, seed=3),
-        next_observations=random(R, B, S, seed=4),
-        terminated=terminated,
-    )
-
-
-@pytest.fixture
-def z():
-    return random(R, B, Z, seed=5)
 
 
 @pytest.fixture
 def model():
     """A learner in double precision whose target critics are not the critics."""
-    model = SAC(seed_generators((0, 1, 2), "test"), S, A, Z, CONFIG).double()
-    with torch.no_grad():
-        for number, parameter in enumerate(model.parameters()):
-            parameter.add_(0.5 * random(*parameter.shape, seed=100 + number))
-    return model
-
-
-def network(module, index):
-    """One network of a stack of them, as a function of vectors."""
-    layers = [layer for layer in module.layers if isinstance(layer, SeedLinear)]
-
-    def forward(*vectors):
-        x = torch.cat(vectors)
-        for number, layer in enumerate(layers):
-            x = layer.weight[index].T @ x + layer.bias[index, 0]
-            x = torch.relu(x) if number < len(layers) - 1 else x
-        return x
-
-    return forward
+    return displaced(SAC, CONFIG)
 
 
 def draw(policy, noise, *vectors):

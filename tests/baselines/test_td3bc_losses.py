@@ -7,58 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from omrl_bench.baselines.networks import SeedLinear
 from omrl_bench.baselines.td3bc import TD3BC, TD3BCConfig
 from omrl_bench.baselines.training import Batch, adam, seed_generators, step
 
-R, B, S, A, Z = 3, 9, 3, 2, 4
+from .backbone_cases import A, B, R, S, Z, displaced, network, random
+
 CONFIG = TD3BCConfig(width=8, discount=0.9, alpha=2.0, noise=0.6, noise_clip=0.5, target_rate=0.25)
-
-
-def random(*shape, seed):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
-
-
-@pytest.fixture
-def batch():
-    terminated = torch.from_numpy((np.random.default_rng(9).random((R, B)) < 0.4).astype(float))
-    assert 0 < terminated.sum() < R * B
-    return Batch(
-        observations=random(R, B, S, seed=1),
-        actions=random(R, B, A, seed=2).clamp(-1, 1),
-        rewards=random(R, B, seed=3),
-        next_observations=random(R, B, S, seed=4),
-        terminated=terminated,
-    )
-
-
-@pytest.fixture
-def z():
-    return random(R, B, Z, seed=5)
 
 
 @pytest.fixture
 def model():
     """A learner in double precision whose targets are not the networks they follow."""
-    model = TD3BC(seed_generators((0, 1, 2), "test"), S, A, Z, CONFIG).double()
-    with torch.no_grad():
-        for number, parameter in enumerate(model.parameters()):
-            parameter.add_(0.5 * random(*parameter.shape, seed=100 + number))
-    return model
-
-
-def network(module, index):
-    """One network of a stack of them, as a function of vectors."""
-    layers = [layer for layer in module.layers if isinstance(layer, SeedLinear)]
-
-    def forward(*vectors):
-        x = torch.cat(vectors)
-        for number, layer in enumerate(layers):
-            x = layer.weight[index].T @ x + layer.bias[index, 0]
-            x = torch.relu(x) if number < len(layers) - 1 else x
-        return x
-
-    return forward
+    return displaced(TD3BC, CONFIG)
 
 
 def smoothing(model):
