@@ -109,6 +109,7 @@ class _Run:
         self.resumed = time.process_time()
         self.algorithm.fit(data, budget, job.seeds, self.log)
         fitted = time.perf_counter()
+        self.keep_weights(fitted - started)
         cubes = []
         for done, seed in enumerate(job.seeds):
             self.report("evaluation", done / len(job.seeds))
@@ -117,6 +118,22 @@ class _Run:
         return [
             (self.record(index, cube, fitted - started, finished - fitted), cube) for index, cube in enumerate(cubes)
         ]
+
+    def keep_weights(self, fit_seconds: float) -> None:
+        """Save the trained seeds beside the records."""
+        folder = self.job.results / ".checkpoints" / self.job.cells[0].folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.algorithm.save(folder)
+        kept = {
+            "hashes": self.job.hashes.model_dump(),
+            "seeds": list(self.job.seeds),
+            "curves": {seed: [point.model_dump() for point in curve] for seed, curve in self.curves.items()},
+            "spent": self.spent,
+            "parameters": self.algorithm.parameter_count(),
+            "fit_seconds": fit_seconds,
+            "configuration": self.configuration,
+        }
+        write_atomically(folder / "training.json", json.dumps(kept).encode())
 
     def episodes(self, quality: str) -> Episodes:
         """A dataset, read once."""
