@@ -12,18 +12,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from omrl_bench.errors import InputError, unknown_name
 
+ONE_SHOT = 2  # episodes: one to collect the context, one that uses it
 Quality = Literal["high", "medium", "low", "random", "expert", "mixed", "cross"]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
 
-def _given_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names:
-        raise ValueError("none given")
+def _no_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{name!r} is given twice")
     return names
+
+
+def _given_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("none given")
+    return _no_repeats(names)
 
 
 class _Frozen(BaseModel):
@@ -33,17 +38,36 @@ class _Frozen(BaseModel):
 class Protocol(_Frozen):
     """How a trained method is evaluated."""
 
-    kind: Literal["given-context"]
+    kind: Literal["given-context", "one-shot", "zero-shot", "explore"]
     unit: Literal["episode", "transitions", "segment"] = "episode"  # what one context draw is
     split: Literal["test", "extrapolation"] = "test"
     draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10  # context draws per task and quality, one episode each
+    episodes: Annotated[int, Field(strict=True, ge=0, le=20)] = 0  # of `zero-shot`; of exploration in `explore`
+
+    @model_validator(mode="after")
+    def _episodes_fit(self) -> Protocol:
+        if self.kind in ("zero-shot", "explore") and not self.episodes:
+            raise ValueError(f"{self.kind} needs a number of episodes")
+        if self.kind in ("given-context", "one-shot") and self.episodes:
+            raise ValueError(f"{self.kind} takes no number of episodes")
+        if self.kind != "given-context" and self.unit != "episode":
+            raise ValueError(f"{self.kind} takes no unit: the method collects its contexts")
+        return self
+
+    def conditions(self, qualities: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of what is measured: the context qualities, or the episodes that a method collects itself."""
+        if self.kind == "given-context":
+            return qualities
+        if self.kind == "explore":
+            return (*(f"explore-{number + 1}" for number in range(self.episodes)), "execute")
+        return tuple(f"episode-{number + 1}" for number in range(self.episodes or ONE_SHOT))
 
 
 class Preset(_Frozen):
     """The budget of a suite."""
 
     seeds: Annotated[tuple[Annotated[int, Field(strict=True)], ...], AfterValidator(lambda s: check_seeds(s))]
-    qualities: Annotated[tuple[Quality, ...], AfterValidator(_given_once)]
+    qualities: Annotated[tuple[Quality, ...], AfterValidator(_no_repeats)] = ()  # of the contexts given, if any are
     updates: Positive
     encoder_updates: Count
     evaluations: Count  # points of the learning curve, on validation tasks
@@ -80,6 +104,15 @@ class Suite(_Frozen):
             raise ValueError(f"default_preset {self.default_preset!r} is no preset of the file; known: {known}")
         return self
 
+    @model_validator(mode="after")
+    def _qualities_fit(self) -> Suite:
+        for name, preset in self.presets.items():
+            if self.protocol.kind == "given-context" and not preset.qualities:
+                raise ValueError(f"preset {name!r} gives no context qualities")
+            if self.protocol.kind != "given-context" and preset.qualities:
+                raise ValueError(f"preset {name!r} gives context qualities, but {self.protocol.kind} gives no contexts")
+        return self
+
     def preset(self, name: str | None) -> tuple[str, Preset]:
         """Return a preset and its name; the default one if no name is given.
 
@@ -98,7 +131,9 @@ class Suite(_Frozen):
     def fingerprint(self, preset: str) -> str:
         """Hash of what changes a cell's numbers: version, protocol and budget (not the grid, nor the seeds)."""
         budget = self.presets[preset].model_dump_json(exclude={"seeds", "time_limit", "job_seconds", "methods"})
-        text = f"{self.name} {self.version} {self.protocol.model_dump_json()} {budget}"
+        # `episodes` only where it means something: records are older than the field
+        protocol = self.protocol.model_dump_json(exclude=None if self.protocol.episodes else {"episodes"})
+        text = f"{self.name} {self.version} {protocol} {budget}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

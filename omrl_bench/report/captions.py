@@ -21,7 +21,14 @@ INTERVAL_NOTE = (
     f"({RESAMPLES:,} resamples); with one seed it covers tasks only."
 )
 
+EPISODES = ("episode-", "explore-", "execute")  # how conditions of protocols without given contexts begin
+
 Sizes = tuple[int, int, int]  # seeds, tasks, draws
+
+
+def condition_word(qualities: tuple[str, ...]) -> str:
+    """What the columns of a table are: context qualities, or episodes where a method collects its contexts itself."""
+    return "episode" if qualities and all(name.startswith(EPISODES) for name in qualities) else "context quality"
 
 
 def privilege_note(privileges: Mapping[str, tuple[str, ...]]) -> str:

@@ -1,4 +1,4 @@
-"""The figure: score by method and context quality, one panel per family."""
+"""The figure: score by method and context quality (or episode), one panel per family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from omrl_bench.report.captions import DAGGER, TIMES, Sizes, sizes_text
+from omrl_bench.report.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
 from omrl_bench.report.tables import Entry, Table
 from omrl_bench.stats.panels import ALL
 
@@ -151,7 +151,8 @@ def _surroundings(figure: Figure, table: Table) -> None:
     for index, quality in enumerate(table.layout.qualities):
         color, marker = _mark(index)
         handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=quality))
-    figure.text(_EDGE / width, 1 - 0.17 / height, "context quality", va="center", fontsize=7)
+    word = condition_word(table.layout.qualities)
+    figure.text(_EDGE / width, 1 - 0.17 / height, word, va="center", fontsize=7)
     figure.legend(
         handles=handles,
         loc="center left",

@@ -1,7 +1,7 @@
-"""Wide tables: a row per method, a group of columns per family, a column per context quality.
+"""Wide tables: a row per method, a group of columns per family, a column per context quality or episode.
 
-A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.text` and
-:mod:`omrl_bench.report.terminal` write it down.
+A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.text` and :mod:`omrl_bench.report.terminal`
+write it down.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, privilege_note, sample_note
+from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word, privilege_note, sample_note
 from omrl_bench.report.frames import Results
 from omrl_bench.report.layout import Layout
 from omrl_bench.stats.panels import ALL
@@ -57,7 +57,7 @@ def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tabl
             f"{ALL}: mean over the {len(layout.families) - 1} families; empty for a method that lacks one of them."
         )
     return Table(
-        title=f"Score by method and context quality ({_where(results)})",
+        title=f"Score by method and {condition_word(layout.qualities)} ({_where(results)})",
         layout=layout,
         entries=_entries(summary, "score_mean"),
         footnotes=(*footnotes, *_last_notes(results)),
@@ -71,7 +71,7 @@ def return_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tab
     largest = summary.groupby("family")["return_mean"].agg(lambda values: values.abs().max())
     decimals = {family: 2 if value < 100 else 1 if value < 1000 else 0 for family, value in largest.items()}
     return Table(
-        title=f"Undiscounted return by method and context quality ({_where(results)})",
+        title=f"Undiscounted return by method and {condition_word(layout.qualities)} ({_where(results)})",
         layout=layout,
         entries=_entries(summary, "return_mean", decimals),
         footnotes=(sample_note(summary, layout), INTERVAL_NOTE, *_last_notes(results)),

@@ -25,7 +25,7 @@ def print_scores(results: Path, suite: str, preset: str) -> bool:
 
 
 def terminal_table(table: Table) -> rich.table.Table:
-    """Lay a table out for a narrow screen: a section per family, a row per method, a column per context quality.
+    """Lay a table out for a narrow screen: a section per family, a row per method, a column per condition.
 
     Names are shown as they are: what looks like Rich's markup in them is not interpreted.
     """

@@ -56,14 +56,14 @@ class Hashes(_Frozen):
 
 
 class Metric(_Frozen):
-    """Means over tasks and draws for one context quality."""
+    """Means over tasks and draws for one condition."""
 
     score: float
     mean_return: float
 
 
 class CurvePoint(_Frozen):
-    """Mean score on the validation tasks, with contexts of the first quality, after so many policy updates."""
+    """Mean score on the validation tasks after so many policy updates: first context quality, or last episode."""
 
     step: int
     score: float
@@ -81,7 +81,7 @@ class Record(_Frozen):
     privileges: tuple[str, ...]
     configuration: dict[str, Any]
     trained_together: tuple[int, ...]  # the seeds that shared the process
-    metrics: dict[str, Metric] = {}  # by context quality
+    metrics: dict[str, Metric] = {}  # by condition
     curve: tuple[CurvePoint, ...] = ()
     parameters: int = 0
     fit_seconds: float = 0.0  # of all seeds together, learning curve included
@@ -99,7 +99,7 @@ class Cube(_Frozen):
     """All returns of one cell, with what is needed to score them.
 
     Attributes:
-        qualities: Names of the first axis.
+        qualities: Names of the first axis, the protocol's conditions: context qualities, or episodes.
         tasks: (tasks,) ids of the second axis.
         returns: (qualities, tasks, draws) float32, undiscounted.
         random: (tasks,) reference return of the random policy.

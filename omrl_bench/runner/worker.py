@@ -24,7 +24,8 @@ from omrl_bench.data.store import read_contexts, read_episodes
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
-from omrl_bench.protocols import given_context
+from omrl_bench.protocols import given_context, self_collected
+from omrl_bench.protocols.rollout import Rollout
 from omrl_bench.registry import load_class
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
@@ -109,7 +110,6 @@ class _Run:
         self.resumed = time.process_time()
         self.algorithm.fit(data, budget, job.seeds, self.log)
         fitted = time.perf_counter()
-        self.keep_weights(fitted - started)
         cubes = []
         for done, seed in enumerate(job.seeds):
             self.report("evaluation", done / len(job.seeds))
@@ -118,22 +118,6 @@ class _Run:
         return [
             (self.record(index, cube, fitted - started, finished - fitted), cube) for index, cube in enumerate(cubes)
         ]
-
-    def keep_weights(self, fit_seconds: float) -> None:
-        """Save the trained seeds beside the records."""
-        folder = self.job.results / ".checkpoints" / self.job.cells[0].folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.algorithm.save(folder)
-        kept = {
-            "hashes": self.job.hashes.model_dump(),
-            "seeds": list(self.job.seeds),
-            "curves": {seed: [point.model_dump() for point in curve] for seed, curve in self.curves.items()},
-            "spent": self.spent,
-            "parameters": self.algorithm.parameter_count(),
-            "fit_seconds": fit_seconds,
-            "configuration": self.configuration,
-        }
-        write_atomically(folder / "training.json", json.dumps(kept).encode())
 
     def episodes(self, quality: str) -> Episodes:
         """A dataset, read once."""
@@ -165,28 +149,40 @@ class _Run:
         write_atomically(progress_path(self.job_file), progress.model_dump_json().encode())
 
     def validate(self, seed: int) -> float:
-        """Mean score of a seed on the validation tasks, with contexts of the first quality."""
+        """Mean score of a seed on the validation tasks: with contexts of the first quality, or in the last episode."""
         tasks = self.family.tasks().ids("validation")
-        quality = self.job.preset.qualities[0]
-        returns = self.evaluate(seed, tasks, quality, VALIDATION_DRAWS)
-        return float(self.as_cube((quality,), tasks, returns[None]).scores().mean())
+        conditions = self.job.protocol.conditions(self.job.preset.qualities[:1])
+        returns = self.evaluate(seed, tasks, conditions, VALIDATION_DRAWS)
+        return float(self.as_cube(conditions[-1:], tasks, returns[-1:]).scores().mean())
 
     def cube(self, seed: int) -> Cube:
-        """Returns of one seed on the protocol's tasks, for every context quality."""
-        protocol, qualities = self.job.protocol, self.job.preset.qualities
-        tasks = self.family.tasks().ids(protocol.split)
-        returns = [self.evaluate(seed, tasks, quality, protocol.draws) for quality in qualities]
-        return self.as_cube(qualities, tasks, np.stack(returns))
+        """Returns of one seed on the protocol's tasks, for every condition."""
+        protocol = self.job.protocol
+        conditions, tasks = protocol.conditions(self.job.preset.qualities), self.family.tasks().ids(protocol.split)
+        return self.as_cube(conditions, tasks, self.evaluate(seed, tasks, conditions, protocol.draws))
 
     def as_cube(self, qualities: tuple[str, ...], tasks: np.ndarray, returns: np.ndarray) -> Cube:
         """Returns with the tasks' reference returns."""
         random, expert = np.array(self.manifest.random)[tasks], np.array(self.manifest.expert)[tasks]
         return Cube(qualities=qualities, tasks=tasks, returns=returns, random=random, expert=expert)
 
-    def evaluate(self, seed: int, tasks: np.ndarray, quality: str, draws: int) -> np.ndarray:
-        """Protocol `given-context`, one quality: (tasks, draws)."""
-        policy, context = self.algorithm.policy(seed), self.context(tasks, quality, draws)
-        return given_context.evaluate(policy, self.family, tasks, context, draws, seed, self.job.threads)
+    def evaluate(self, seed: int, tasks: np.ndarray, conditions: tuple[str, ...], draws: int) -> np.ndarray:
+        """The suite's protocol: (conditions, tasks, draws)."""
+        policy, family, threads = self.algorithm.policy, self.family, self.job.threads
+        if self.job.protocol.kind == "given-context":
+            contexts = (self.context(tasks, quality, draws) for quality in conditions)
+            # a policy of its own for each quality: none depends on what came before it
+            runs = [given_context.evaluate(policy(seed), family, tasks, c, draws, seed, threads) for c in contexts]
+            return np.stack(runs)
+        descriptors = self.descriptors(tasks, draws)
+        rollout = Rollout(family, tasks, draws, seed, threads, descriptors)
+        return self_collected.evaluate(policy(seed), rollout, conditions, told=descriptors is not None)
+
+    def descriptors(self, tasks: np.ndarray, draws: int) -> np.ndarray | None:
+        """True parameters of every lane's task, (lanes, descriptor size), for a method with the privilege."""
+        if "descriptors" not in self.privileges:
+            return None
+        return self.family.tasks().descriptors[np.repeat(tasks, draws)].astype(np.float32)
 
     def context(self, tasks: np.ndarray, quality: str, draws: int) -> Transitions:
         """The first context draws of each task, one per lane."""
@@ -195,8 +191,7 @@ class _Run:
             self.context_sets[dataset] = read_contexts(self.family, dataset)
         unit = self.job.protocol.unit
         drawn = self.context_sets[dataset].draws[quality, unit][tasks, :draws]
-        told = "descriptors" in self.privileges
-        descriptors = self.family.tasks().descriptors[np.repeat(tasks, draws)].astype(np.float32) if told else None
+        descriptors = self.descriptors(tasks, draws)
         return gather(self.episodes(dataset), drawn.reshape(-1, *drawn.shape[2:]), descriptors, unit)
 
     def record(self, index: int, cube: Cube, fit_seconds: float, evaluate_seconds: float) -> Record:

@@ -10,8 +10,9 @@ import torch
 from omrl_bench.api import MetaPolicy, Transitions
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import get_family
-from omrl_bench.protocols import given_context
-from omrl_bench.protocols.given_context import PolicyError, check_actions, evaluate, lane_seeds
+from omrl_bench.protocols import rollout
+from omrl_bench.protocols.given_context import evaluate
+from omrl_bench.protocols.rollout import PolicyError, check_actions, lane_seeds
 
 POINT, CHEETAH = get_family("point-goal"), get_family("cheetah-vel")
 
@@ -121,7 +122,7 @@ def script(monkeypatch):
     """The protocol on a scripted environment: 3 tasks, 2 draws, six lanes that end at different steps."""
     rewards = np.random.default_rng(3).normal(size=(60, 6))
     cls = type("Scripted", (Script,), {"rewards": rewards, "ends": np.array([1, 2, 30, 59, 60, 1000])})
-    monkeypatch.setattr(given_context, "BatchedEnv", cls)
+    monkeypatch.setattr(rollout, "BatchedEnv", cls)
     return cls
 
 
@@ -158,7 +159,7 @@ def test_a_lane_that_terminated_once_stays_ended(script, policy, monkeypatch):
             observations, rewards, _, truncated = super().step(actions)
             return observations, rewards, self.time == self.ends, truncated
 
-    monkeypatch.setattr(given_context, "BatchedEnv", Recovering)
+    monkeypatch.setattr(rollout, "BatchedEnv", Recovering)
     expected = [script.rewards[: min(end, 60), index].sum() for index, end in enumerate(script.ends)]
     np.testing.assert_allclose(run(policy).reshape(-1), expected, rtol=1e-12)
     assert not policy.observed[-1].valid[:4].any()
@@ -310,4 +311,4 @@ def test_actions_beyond_the_limits_are_clipped(policy):
 
 
 def test_the_batched_environment_is_the_real_one():
-    assert given_context.BatchedEnv is BatchedEnv
+    assert rollout.BatchedEnv is BatchedEnv

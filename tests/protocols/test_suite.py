@@ -1,5 +1,6 @@
 """Suite files: schema, errors that name the file and the key, presets, fingerprints."""
 
+import re
 import tomllib
 from importlib import resources
 
@@ -131,7 +132,48 @@ def test_numbers_are_numbers(value):
 
 
 def test_qualities_are_at_least_one():
-    assert message(('["high", "low"]', "[]")).startswith("key 'presets.quick.qualities'")
+    assert message(('["high", "low"]', "[]")) == "preset 'quick' gives no context qualities"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "complaint"),
+    [
+        ('kind = "zero-shot"', "zero-shot needs a number of episodes"),
+        ('kind = "explore"', "explore needs a number of episodes"),
+        ('kind = "one-shot"\nepisodes = 3', "one-shot takes no number of episodes"),
+        ('kind = "given-context"\nepisodes = 3', "given-context takes no number of episodes"),
+        ('kind = "one-shot"\nunit = "segment"', "one-shot takes no unit"),
+        ('kind = "one-shot"', "preset 'quick' gives context qualities, but one-shot gives no contexts"),
+    ],
+)
+def test_protocols_that_do_not_fit(protocol, complaint):
+    assert complaint in message(('kind = "given-context"', protocol))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "names"),
+    [
+        ('kind = "one-shot"', ("episode-1", "episode-2")),
+        ('kind = "zero-shot"\nepisodes = 3', ("episode-1", "episode-2", "episode-3")),
+        ('kind = "explore"\nepisodes = 2', ("explore-1", "explore-2", "execute")),
+    ],
+)
+def test_conditions_of_protocols_without_given_contexts(protocol, names):
+    text = TEXT.replace('kind = "given-context"', protocol)
+    suite = parse_suite(re.sub("qualities = .*", "", text), "mine.toml")
+    assert suite.protocol.conditions(suite.presets["quick"].qualities) == names
+
+
+def test_the_number_of_episodes_changes_the_fingerprint():
+    prints = set()
+    for episodes in (2, 3):
+        text = TEXT.replace('kind = "given-context"', f'kind = "zero-shot"\nepisodes = {episodes}')
+        prints.add(parse_suite(re.sub("qualities = .*", "", text), "mine.toml").fingerprint("quick"))
+    assert len(prints) == 2
+
+
+def test_the_fingerprint_of_shift_is_that_of_its_records():
+    assert load_suite("shift").fingerprint("standard") == "c8a55e269296d66d"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""Real runs of suites whose methods collect their contexts themselves."""
+
+import numpy as np
+import pytest
+
+from omrl_bench.runner.records import iterate_records, read_cube
+
+#: random: no belief; focal: between episodes; borel: while it acts; csro: random actions first; oracle: told the task.
+METHODS = ("random", "focal", "borel", "csro", "ccm-rv-explore", "oracle", "behaviour", "r2pgo")
+KINDS = {
+    "one-shot": ('"one-shot"', ("episode-1", "episode-2")),
+    "zero-shot": ('"zero-shot"\nepisodes = 3', ("episode-1", "episode-2", "episode-3")),
+    "explore": ('"explore"\nepisodes = 1', ("explore-1", "execute")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_method_leaves_complete_records(kind, cli, inline, tiny, tmp_path):
+    text, conditions = KINDS[kind]
+    suite = tiny(
+        ('"given-context"', text),
+        ('["high", "low"]', "[]"),
+        ('["high"]', "[]"),
+        ('["random", "focal"]', str(list(METHODS)).replace("'", '"')),
+    )
+    done = cli("run", "--suite", suite, "--out", tmp_path / "runs")
+    assert done.code == 0, done
+    records = list(iterate_records(tmp_path / "runs"))
+    assert {record.cell.method for record in records} == set(METHODS)
+    for record in records:
+        assert record.status == "complete", record.error
+        assert tuple(record.metrics) == conditions
+        cube = read_cube(record.cell.cube_path(tmp_path / "runs"))
+        assert cube.qualities == conditions
+        assert cube.returns.shape == (len(conditions), 20, 2)
+        assert len(record.curve) == (0 if record.cell.method in ("random", "behaviour") else 2)
+        scores = {name: metric.score for name, metric in record.metrics.items()}
+        if record.cell.method == "behaviour":  # it is told the task from the first episode on
+            assert scores[conditions[0]] > 20
+        assert np.isfinite(list(scores.values())).all()
