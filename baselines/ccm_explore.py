@@ -209,6 +209,10 @@ class ExploringPolicy(MetaPolicy):
         self._exploring.observe(transitions)
         self._exploring.update()
 
+    def representation(self) -> np.ndarray:
+        """What the executing agent acts on."""
+        return self._executing.representation()
+
     def end_episode(self) -> None:
         """The executing agent takes in what was observed."""
         self._executing.update()

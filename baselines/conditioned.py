@@ -85,7 +85,9 @@ class Conditioned(Algorithm):
         """The representation, then the policy."""
         self.build(seeds, Scale.of(data, self.space))
         batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
-        self.train_representation(batches, budget.encoder_updates, log)
+        other = data.representation_data
+        first = batches if other is data else Batches(other, self.scale, self.space, batches.rngs)
+        self.train_representation(first, budget.encoder_updates, log)
         self.train_policy(batches, budget.updates, log)
 
     def train_representation(self, batches: Batches, updates: int, log: Log) -> None:

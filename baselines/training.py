@@ -177,6 +177,11 @@ class LatentPolicy(MetaPolicy):
         """Infer z from the context."""
         self._z = self._infer(context)
 
+    def representation(self) -> np.ndarray:
+        """Z, (lanes, z size)."""
+        z: np.ndarray = self._z.cpu().numpy()
+        return z
+
     @torch.no_grad()
     def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
         """The actor's mean action."""

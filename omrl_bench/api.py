@@ -155,6 +155,11 @@ class TrainingData(Protocol):
     task_episodes: np.ndarray
 
     @property
+    def representation_data(self) -> TrainingData:
+        """What a method that trains its representation before its policy learns it from: these data, or others."""
+        ...
+
+    @property
     def descriptors(self) -> np.ndarray:
         """True parameters (T, descriptor size); raises unless the privilege is declared."""
         ...
@@ -224,6 +229,10 @@ class MetaPolicy(ABC):
 
     def observe(self, transitions: Transitions) -> None:  # noqa: B027  (methods without a running belief keep it)
         """Take what just happened (n = 1 per lane) into a running belief."""
+
+    def representation(self) -> np.ndarray | None:
+        """What the policy believes of each lane's task, (lanes, size), or None; it is measured, nothing else."""
+        return None
 
     def end_episode(self) -> None:  # noqa: B027
         """The episode of every lane has ended; the next one is in the same task."""

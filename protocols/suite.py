@@ -6,7 +6,7 @@ import hashlib
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -14,8 +14,16 @@ from omrl_bench.errors import InputError, unknown_name
 
 ONE_SHOT = 2  # episodes: one to collect the context, one that uses it
 Quality = Literal["high", "medium", "low", "random", "expert", "mixed", "cross"]
+TrainingQuality = Literal["mixed", "expert", "medium", "random"]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
+
+
+def _dataset(name: str) -> str:
+    for part in name.split("+", 1):
+        if part not in get_args(TrainingQuality):
+            raise ValueError(f"{part!r} is no dataset to train on; there are {', '.join(get_args(TrainingQuality))}")
+    return name
 
 
 def _no_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -40,7 +48,7 @@ class Protocol(_Frozen):
 
     kind: Literal["given-context", "one-shot", "zero-shot", "explore"]
     unit: Literal["episode", "transitions", "segment"] = "episode"  # what one context draw is
-    split: Literal["test", "extrapolation"] = "test"
+    split: Literal["test", "extrapolation", "train"] = "test"
     draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10  # context draws per task and quality, one episode each
     episodes: Annotated[int, Field(strict=True, ge=0, le=20)] = 0  # of `zero-shot`; of exploration in `explore`
 
@@ -73,7 +81,9 @@ class Preset(_Frozen):
     evaluations: Count  # points of the learning curve, on validation tasks
     time_limit: Positive  # seconds after which a job (the seeds of one method on one family) is ended
     job_seconds: float = Field(gt=0)  # seconds that a trained method takes per job, measured; for the estimate only
+    train_tasks: Count = 0  # of the training tasks, a fixed subset; 0 for all of them
     methods: tuple[str, ...] = ()  # instead of the suite's
+    families: tuple[str, ...] = ()  # instead of the suite's
 
 
 class Suite(_Frozen):
@@ -83,7 +93,9 @@ class Suite(_Frozen):
     version: Count
     title: str
     families: Annotated[tuple[str, ...], AfterValidator(_given_once)]
-    datasets: Annotated[tuple[Literal["mixed", "expert", "medium", "random"], ...], AfterValidator(_given_once)]
+    datasets: Annotated[  # "expert+mixed": see dataset_parts
+        tuple[Annotated[str, AfterValidator(_dataset)], ...], AfterValidator(_given_once)
+    ]
     methods: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     backbones: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     default_preset: str
@@ -128,13 +140,29 @@ class Suite(_Frozen):
         """Methods of a preset: its own, or the suite's."""
         return self.preset(preset)[1].methods or self.methods
 
+    def families_of(self, preset: str | None) -> tuple[str, ...]:
+        """Families of a preset: its own, or the suite's."""
+        return self.preset(preset)[1].families or self.families
+
     def fingerprint(self, preset: str) -> str:
         """Hash of what changes a cell's numbers: version, protocol and budget (not the grid, nor the seeds)."""
-        budget = self.presets[preset].model_dump_json(exclude={"seeds", "time_limit", "job_seconds", "methods"})
-        # `episodes` only where it means something: records are older than the field
+        # what came after the first records counts only where it means something
+        grid = {"seeds", "time_limit", "job_seconds", "methods", "families"}
+        later = set() if self.presets[preset].train_tasks else {"train_tasks"}
+        budget = self.presets[preset].model_dump_json(exclude=grid | later)
         protocol = self.protocol.model_dump_json(exclude=None if self.protocol.episodes else {"episodes"})
         text = f"{self.name} {self.version} {protocol} {budget}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def dataset_parts(dataset: str) -> tuple[str, str]:
+    """Quality of the data that the policy learns from, and of those that its representation learns from.
+
+    ``expert`` is the same for both; ``expert+mixed`` is a policy of expert data over a representation of mixed data,
+    for methods that train the representation first (GENTLE, table 3).
+    """
+    policy, _, representation = dataset.partition("+")
+    return policy, representation or policy
 
 
 def check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -29,7 +29,8 @@ class MetaDataset:
         family: The family.
         episodes: A whole dataset, all tasks.
         privileges: What the method declared.
-        split: Which tasks it holds.
+        train_tasks: How many of the training tasks it holds, a fixed subset; 0 for all.
+        representation_data: Other data of the same tasks for the representation.
         rho: Sparse rewards for contexts (:func:`omrl_bench.data.contexts.sparse_view`).
     """
 
@@ -38,13 +39,14 @@ class MetaDataset:
         family: Family,
         episodes: Episodes,
         privileges: frozenset[str] = frozenset(),
-        split: str = "train",
+        train_tasks: int = 0,
+        representation_data: Episodes | None = None,
         rho: float | None = None,
     ) -> None:
         self._family = family
         self._privileges = privileges
         table = family.tasks()
-        self.tasks = table.ids(split)
+        self.tasks = table.training_subset(train_tasks) if train_tasks else table.ids("train")
         chosen = episodes.select(np.flatnonzero(np.isin(episodes.tasks, self.tasks)))
         self.observations = chosen.observations
         self.actions = chosen.actions
@@ -57,6 +59,9 @@ class MetaDataset:
         self.task_episodes = np.append(np.searchsorted(chosen.tasks, self.tasks), len(chosen.tasks))
         self.task_offsets = self.episode_offsets[self.task_episodes]
         self._seeds = chosen.seeds
+        self._representation = (
+            None if representation_data is None else MetaDataset(family, representation_data, privileges, train_tasks)
+        )
 
     @classmethod
     def load(cls, family: str, quality: str, privileges: frozenset[str] = frozenset()) -> MetaDataset:
@@ -67,6 +72,11 @@ class MetaDataset:
         """
         definition = get_family(family)
         return cls(definition, read_episodes(definition, quality)[0], privileges)
+
+    @property
+    def representation_data(self) -> MetaDataset:
+        """What the representation learns from: this, unless other data were given."""
+        return self._representation or self
 
     @property
     def descriptors(self) -> np.ndarray:

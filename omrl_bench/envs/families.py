@@ -114,6 +114,18 @@ class TaskTable:
                 raise unknown_name("split", split, SPLITS)
         return np.array([i for i, s in enumerate(self.splits) if not splits or s in splits], dtype=np.int64)
 
+    def training_subset(self, count: int) -> np.ndarray:
+        """Return the ids of a fixed subset of the training tasks, ascending; a smaller one lies within a larger one.
+
+        Raises:
+            InputError: if there are not so many training tasks.
+        """
+        train = self.ids("train")
+        if count > len(train):
+            raise InputError(f"{count} training tasks asked for; the table has {len(train)}")
+        order = np.random.default_rng(len(train)).permutation(len(train))  # as the papers draw theirs, but once
+        return np.sort(train[order[:count]])
+
     @property
     def train_is_test(self) -> bool:
         """Whether the test tasks are the training tasks again, as in a family of two tasks."""

@@ -30,6 +30,7 @@ class Job(_Frozen):
     results: Path
     threads: int
     device: str = "cpu"
+    train_again: bool = False  # although a kept training would do
 
     @property
     def seeds(self) -> tuple[int, ...]:

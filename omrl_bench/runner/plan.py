@@ -16,10 +16,10 @@ from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
-from omrl_bench.protocols.suite import Preset, Suite, check_seeds
+from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import backbones, load_class, resolve_method, source_hash
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.records import Cell, Hashes, read_record
+from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record
 
 State = Literal["complete", "missing", "failed", "stale"]
 #: Which cells run: each choice includes the ones before it.
@@ -65,11 +65,12 @@ def select(
         InputError: for a name that does not exist, or seeds that are negative or given twice.
     """
     preset_name, chosen = suite.preset(preset)
-    wanted_families = tuple(dict.fromkeys(families)) or suite.families
+    known = tuple(dict.fromkeys((*suite.families, *suite.families_of(preset))))
+    wanted_families = tuple(dict.fromkeys(families)) or suite.families_of(preset)
     for family in wanted_families:
         get_family(family)  # says "did you mean" if there is no such family at all
-        if family not in suite.families:
-            raise unknown_name(f"family of suite {suite.name!r}", family, suite.families)
+        if family not in known:
+            raise unknown_name(f"family of suite {suite.name!r}", family, known)
         if not len(get_family(family).tasks().ids(suite.protocol.split)):
             raise InputError(f"suite {suite.name!r}: family {family!r} has no {suite.protocol.split} tasks")
     for backbone in suite.backbones:
@@ -110,7 +111,8 @@ def check_device(device: str) -> str:
 
 def needed_datasets(selection: Selection) -> list[tuple[Family, str]]:
     """The datasets that training and contexts need."""
-    qualities = [*selection.suite.datasets, *(source_dataset(quality) for quality in selection.preset.qualities)]
+    parts = [part for dataset in selection.suite.datasets for part in dataset_parts(dataset)]
+    qualities = [*parts, *(source_dataset(quality) for quality in selection.preset.qualities)]
     return [(get_family(family), quality) for family in selection.families for quality in dict.fromkeys(qualities)]
 
 
@@ -179,13 +181,20 @@ def make_jobs(
                 protocol=selection.suite.protocol,
                 preset=selection.preset,
                 hashes=expected_hashes(selection, cell.family, cell.dataset, members[0].target, cell.backbone)[0],
-                dataset_status=statuses[cell.family, cell.dataset],
+                dataset_status=_status(statuses, cell.family, cell.dataset),
                 results=results.resolve(),
                 threads=threads,
                 device=selection.device,
+                train_again=rerun == "all",
             )
         )
     return jobs
+
+
+def _status(statuses: Mapping[tuple[str, str], str], family: str, dataset: str) -> str:
+    """Status of a cell's training data: of several datasets, one that is not canonical."""
+    of_parts = [statuses[family, part] for part in dataset_parts(dataset)]
+    return next((status for status in of_parts if status != "canonical"), "canonical")
 
 
 def expected_hashes(
@@ -200,12 +209,19 @@ def expected_hashes(
         Hashes(
             suite=selection.suite.fingerprint(selection.preset_name),
             family=family.fingerprint(),
-            dataset=hash_data(dataset),
+            dataset=_hash_of_parts(dataset, hash_data),
             contexts=hash_text(*(hash_context(name) for name in contexts)),
             method=hash_text(source_hash(target, backbone), configuration),
         )
         for hash_data, hash_context in _data_hashes(family)
     )
+
+
+def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
+    policy, representation = dataset_parts(dataset)
+    if policy == representation:
+        return hash_data(policy)
+    return hash_text(hash_data(policy), hash_data(representation))
 
 
 def _configuration(target: str, family: Family, setup: Setup) -> str:
@@ -243,15 +259,21 @@ def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callabl
 
 def _state(cell: Cell, results: Path, expected: tuple[Hashes, ...]) -> tuple[State, str]:
     path = cell.record_path(results)
-    if not path.exists():
-        return "missing", ""
-    record = read_record(path)
-    if record.status == "failed":
-        return "failed", record.error or ""
-    if not cell.cube_path(results).exists():
-        return "failed", "its cube is missing"
-    if record.hashes in expected:
-        return "complete", ""
-    now = expected[0].model_dump()
-    changed = [name for name, value in record.hashes.model_dump().items() if value != now[name]]
-    return "stale", f"changed since: {', '.join(changed)}"
+    try:
+        if not path.exists():
+            return "missing", ""
+        record = read_record(path)
+        if record.cell != cell:
+            return "failed", f"its record is that of {record.cell.record_path(Path()).as_posix()}"
+        if record.status == "failed":
+            return "failed", record.error or ""
+        if record.hashes not in expected:
+            now = expected[0].model_dump()
+            changed = [name for name, value in record.hashes.model_dump().items() if value != now[name]]
+            return "stale", f"changed since: {', '.join(changed)}"
+        read_cube(cell.cube_path(results), record.cube)
+    except RecordError as error:
+        return "failed", f"its {'cube' if error.path.suffix == '.npz' else 'record'} {error.reason}"
+    except OSError as error:  # its folder may not be looked into
+        return "failed", f"its record cannot be read: {error.strerror}"
+    return "complete", ""

@@ -2,35 +2,72 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import os
+import struct
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
+_VALUES = ("returns", "random", "expert")
+_ARRAYS = ("tasks", *_VALUES)
+#: What reading a cube raises beside OSError, depending on where a file is damaged.
+_DAMAGE = (
+    *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class RecordError(InputError):
+    """A file of a results folder cannot be used.
+
+    Attributes:
+        path: The file.
+        reason: What is wrong with it, in one line that goes on after the path.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        reason = "".join(character for character in reason if character.isprintable())
+        super().__init__(f"{path} {reason}")
+        self.path, self.reason = path, reason
+
+
+def _folder_name(name: str) -> str:
+    if not name or ".." in name or name == "." or set(name) & set("/\\") or not name.isprintable():
+        raise ValueError("a name that cannot be a folder's: it is empty or has '/', '\\', '..' or control characters")
+    return name
+
+
+#: Cells are folders: a name must not lead anywhere else.
+Name = Annotated[str, AfterValidator(_folder_name)]
+
+
 class Cell(_Frozen):
     """One training run."""
 
-    suite: str
-    family: str
-    dataset: str
-    method: str
-    backbone: str
-    preset: str
-    seed: int
+    suite: Name
+    family: Name
+    dataset: Name
+    method: Name
+    backbone: Name
+    preset: Name
+    seed: Annotated[int, Field(ge=0)]
 
     def folder(self) -> Path:
         """Folder of the cell's files, relative to the results folder."""
@@ -81,7 +118,9 @@ class Record(_Frozen):
     privileges: tuple[str, ...]
     configuration: dict[str, Any]
     trained_together: tuple[int, ...]  # the seeds that shared the process
+    trained_for: str | None = None  # the suite and preset whose run trained the weights, if not this cell's
     metrics: dict[str, Metric] = {}  # by condition
+    representation: dict[str, dict[str, float]] = {}  # measures of the context embeddings, by context quality
     curve: tuple[CurvePoint, ...] = ()
     parameters: int = 0
     fit_seconds: float = 0.0  # of all seeds together, learning curve included
@@ -93,6 +132,8 @@ class Record(_Frozen):
     versions: dict[str, str] = {}
     git: dict[str, Any] = {}
     created: str
+    cube: str | None = None  # hash of the cube, see Cube.content_hash; None in the first records, which have no hashes
+    content: str | None = None  # hash of all the other fields: against accidents, not against forgery
 
 
 class Cube(_Frozen):
@@ -119,21 +160,27 @@ class Cube(_Frozen):
         scores: np.ndarray = 100 * (self.returns - floor) / (ceiling - floor)
         return scores
 
+    def content_hash(self) -> str:
+        """The sha256 of the arrays: the same numbers have the same hash, however the file is compressed."""
+        digest = hashlib.sha256(json.dumps(self.qualities).encode())
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
 
 def write_record(results: Path, record: Record, cube: Cube | None) -> None:
-    """Write a cell's cube, then its record: a complete record always has its cube."""
+    """Write a cell's cube, then its record, with the hashes of both: a complete record always has its cube."""
     if cube is not None:
+        cube = cube.model_copy(update={name: getattr(cube, name).astype(np.float32) for name in _VALUES})
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            qualities=np.array(cube.qualities),
-            tasks=cube.tasks,
-            returns=cube.returns.astype(np.float32),
-            random=cube.random.astype(np.float32),
-            expert=cube.expert.astype(np.float32),
-        )
+        arrays = {name: getattr(cube, name) for name in _ARRAYS}
+        np.savez_compressed(buffer, qualities=np.array(cube.qualities), **arrays)
         write_atomically(record.cell.cube_path(results), buffer.getvalue())
-    text = record.model_dump_json(indent=1) + "\n"
+        record = record.model_copy(update={"cube": cube.content_hash()})
+    content = _content_hash(json.loads(record.model_dump_json()))
+    text = record.model_copy(update={"content": content}).model_dump_json(indent=1) + "\n"
     write_atomically(record.cell.record_path(results), text.encode())
 
 
@@ -141,31 +188,127 @@ def read_record(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        InputError: if the file is not a record of this schema.
+        RecordError: if the file is not a record of this schema, or was changed after it was written.
     """
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a record of schema {SCHEMA_VERSION}; move it away or delete it") from error
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        version = fields["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise RecordError(
+                path, f"is of schema {repr(version)[:20]}, not {SCHEMA_VERSION}: another omrl-bench wrote it"
+            )
+        record = Record.model_validate(fields)
+    except OSError as error:
+        raise RecordError(path, f"cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecordError(path, f"is not a record of schema {SCHEMA_VERSION}: {where}: {first['msg']}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:  # no text, no JSON, or no object with a version
+        raise RecordError(path, "is not a record: truncated, or something else") from error
+    if record.content not in (None, _content_hash(fields)):
+        raise RecordError(path, "was changed after it was written: its content hash disagrees")
+    return record
 
 
-def read_cube(path: Path) -> Cube:
+def read_cube(path: Path, expected: str | None = None) -> Cube:
     """Read the cube beside a record.
 
+    Args:
+        path: The cube's file.
+        expected: The record's hash of it, if it has one.
+
     Raises:
-        InputError: if the file is missing or damaged.
+        RecordError: if the file is missing, damaged, or not the one that the record was written with.
     """
     try:
-        with np.load(path) as file:
-            return Cube(
-                qualities=tuple(str(q) for q in file["qualities"]),
-                **{name: file[name] for name in ("tasks", "returns", "random", "expert")},
-            )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is missing or damaged: {error}; run its cell again with --rerun all") from error
+        with zipfile.ZipFile(path) as file:
+            arrays = {name: _read_array(file.read(f"{name}.npy")) for name in _ARRAYS}
+            qualities = tuple(str(quality) for quality in _read_array(file.read("qualities.npy")))
+        cube = Cube(qualities=qualities, **arrays)
+        _check_shapes(cube)
+    except OSError as error:
+        raise RecordError(path, f"is missing or damaged: {error.strerror or 'it cannot be read'}") from error
+    except _DAMAGE as error:
+        raise RecordError(path, f"is missing or damaged: {error}"[:200]) from error
+    if expected not in (None, cube.content_hash()):
+        raise RecordError(path, "is not the cube that its record was written with: its hash disagrees")
+    return cube
 
 
-def iterate_records(results: Path) -> Iterator[Record]:
-    """Read all records below a results folder, in the order of their paths."""
-    for path in sorted(results.rglob("seed-*.json")):
-        yield read_record(path)
+def iterate_records(results: Path, on_error: Callable[[RecordError], None] | None = None) -> Iterator[Record]:
+    """Read all records below a results folder, in the order of their paths.
+
+    Args:
+        results: Folder of records; there need not be any.
+        on_error: Called with every file or folder that is left out, and why; without it the first one is raised.
+
+    Raises:
+        RecordError: if a file is not a record, or lies elsewhere than its cell says, unless there is ``on_error``.
+    """
+
+    def refuse(error: RecordError) -> None:
+        if on_error is None:
+            raise error
+        on_error(error)
+
+    for path in _record_files(results, refuse):
+        try:
+            record = read_record(path)
+            if record.cell.record_path(results) != path:
+                raise RecordError(path, f"is the record of {record.cell.record_path(Path()).as_posix()}: a copy")
+        except RecordError as error:
+            refuse(error)
+        else:
+            yield record
+
+
+def _record_files(results: Path, refuse: Callable[[RecordError], None]) -> list[Path]:
+    """Files that are called like a record, sorted; hidden folders are none of ours to read."""
+
+    def unreadable(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            refuse(RecordError(Path(error.filename), f"cannot be read: {error.strerror}"))
+
+    found = []
+    for folder, subfolders, names in os.walk(results, onerror=unreadable):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if name.startswith("seed-") and name.endswith(".json")]
+    return sorted(found)
+
+
+def _content_hash(fields: Mapping[str, Any]) -> str:
+    """Hash of a record's fields without ``content``, whatever their order and layout in the file."""
+    rest = {name: value for name, value in fields.items() if name != "content"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _read_array(content: bytes) -> np.ndarray:
+    """Read one array of an ``.npz`` file; :func:`numpy.load` takes three times as long for a small one."""
+    end = 10 + int.from_bytes(content[8:10], "little")  # of the header: magic, version, length, dictionary
+    shape, fortran, dtype = _read_header(content[:end])
+    return np.frombuffer(content, dtype, offset=end).reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache(maxsize=256)
+def _read_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of an array; the cubes of a suite have the same few headers, and parsing one is slow."""
+    file = io.BytesIO(header)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array is written in a later version of NumPy's format")
+    return np.lib.format.read_array_header_1_0(file)
+
+
+def _check_shapes(cube: Cube) -> None:
+    """Raise ValueError if the arrays of a cube do not belong together."""
+    shape = (len(cube.qualities), len(cube.tasks))
+    if cube.returns.ndim != 3 or cube.returns.shape[:2] != shape or not cube.returns.size:
+        raise ValueError(f"returns of shape {cube.returns.shape} for {shape[0]} conditions and {shape[1]} tasks")
+    if cube.tasks.dtype.kind not in "iu" or any(getattr(cube, name).dtype.kind != "f" for name in _VALUES):
+        raise ValueError("an array has the wrong type")
+    if any(array.shape != (shape[1],) for array in (cube.tasks, cube.random, cube.expert)):
+        raise ValueError("tasks and reference returns differ in their number")
+    if len(set(cube.qualities)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
+        raise ValueError("a condition or task is there twice")
+    if not all(name and name.isprintable() for name in cube.qualities):
+        raise ValueError("a condition has no printable name")

@@ -26,10 +26,14 @@ from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.protocols import given_context, self_collected
 from omrl_bench.protocols.rollout import Rollout
+from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import load_class
+from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
 from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_record
+from omrl_bench.runner.trained import Training
+from omrl_bench.stats.representation import measures
 
 VALIDATION_DRAWS = 2
 REPORT_EVERY = 0.5  # seconds
@@ -102,22 +106,60 @@ class _Run:
         self.configuration = _as_json(self.algorithm.configuration())
 
     def outcomes(self) -> list[tuple[Record, Cube | None]]:
-        """Fit, evaluate every seed, and return its record and cube."""
+        """Train, evaluate every seed, and return its record and cube."""
         job = self.job
+        training = self.trained()
         started = time.perf_counter()
-        data = MetaDataset(self.family, self.episodes(job.cells[0].dataset), self.privileges)
-        budget = Budget(job.preset.updates, job.preset.encoder_updates)
-        self.resumed = time.process_time()
-        self.algorithm.fit(data, budget, job.seeds, self.log)
-        fitted = time.perf_counter()
         cubes = []
         for done, seed in enumerate(job.seeds):
             self.report("evaluation", done / len(job.seeds))
-            cubes.append(self.cube(seed))
-        finished = time.perf_counter()
+            cubes.append((self.cube(seed), self.representation(seed)))
+        seconds = time.perf_counter() - started
         return [
-            (self.record(index, cube, fitted - started, finished - fitted), cube) for index, cube in enumerate(cubes)
+            (self.record(index, cube, training, seconds, measured), cube)
+            for index, (cube, measured) in enumerate(cubes)
         ]
+
+    def trained(self) -> Training:
+        """Load a kept training, or fit and keep it."""
+        job = self.job
+        kept = None if job.train_again else trained.find(job)
+        if kept is not None:
+            folder, training = kept
+            self.algorithm.load(folder)
+            return training
+        started = time.perf_counter()
+        budget = Budget(job.preset.updates, job.preset.encoder_updates)
+        data = self.data()
+        self.resumed = time.process_time()
+        self.algorithm.fit(data, budget, job.seeds, self.log)
+        training = Training(
+            suite=f"{job.cells[0].suite}, {job.cells[0].preset}",
+            suite_hash=job.hashes.suite,
+            seeds=job.seeds,
+            curves={seed: tuple(points) for seed, points in self.curves.items()},
+            parameters=self.algorithm.parameter_count(),
+            fit_seconds=round(time.perf_counter() - started, 2),
+            update_milliseconds={
+                stage: round(1000 * seconds / calls, 3) for stage, (seconds, calls) in self.spent.items()
+            },
+            peak_memory_mib=circumstances()["peak_memory_mib"],
+        )
+        trained.keep(job, self.algorithm, training)
+        return training
+
+    def data(self) -> MetaDataset:
+        """What the method may see of the training tasks."""
+        policy, representation = dataset_parts(self.job.cells[0].dataset)
+        other = None if policy == representation else self.episodes(representation)
+        count = self.job.preset.train_tasks
+        return MetaDataset(self.family, self.episodes(policy), self.privileges, count, other)
+
+    @property
+    def trained_tasks(self) -> np.ndarray:
+        """Ids of the tasks that the method is trained on."""
+        table, count = self.family.tasks(), self.job.preset.train_tasks
+        return table.training_subset(count) if count else table.ids("train")
 
     def episodes(self, quality: str) -> Episodes:
         """A dataset, read once."""
@@ -178,6 +220,30 @@ class _Run:
         rollout = Rollout(family, tasks, draws, seed, threads, descriptors)
         return self_collected.evaluate(policy(seed), rollout, conditions, told=descriptors is not None)
 
+    def representation(self, seed: int) -> dict[str, dict[str, float]]:
+        """Measures of what a seed's policy believes of the tasks it was given contexts of, by context quality."""
+        protocol, table = self.job.protocol, self.family.tasks()
+        if protocol.kind != "given-context":
+            return {}
+        found = {}
+        for quality in self.job.preset.qualities:
+            embedded = self.embed(seed, table.ids(protocol.split), quality)
+            if embedded is None:
+                return {}
+            train = None if quality == "cross" else self.embed(seed, self.trained_tasks, quality)
+            values = measures(*embedded, train, table.descriptors)
+            found[quality] = {name: round(value, 4) for name, value in values.items() if np.isfinite(value)}
+        return found
+
+    def embed(self, seed: int, tasks: np.ndarray, quality: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Representation of every context draw of some tasks, and the task of each; None if the method has none."""
+        draws = self.job.protocol.draws
+        policy = self.algorithm.policy(seed)
+        policy.reset(len(tasks) * draws)
+        policy.condition(self.context(tasks, quality, draws))
+        z = policy.representation()
+        return None if z is None or z.shape[1] == 0 else (z, np.repeat(tasks, draws))
+
     def descriptors(self, tasks: np.ndarray, draws: int) -> np.ndarray | None:
         """True parameters of every lane's task, (lanes, descriptor size), for a method with the privilege."""
         if "descriptors" not in self.privileges:
@@ -194,7 +260,14 @@ class _Run:
         descriptors = self.descriptors(tasks, draws)
         return gather(self.episodes(dataset), drawn.reshape(-1, *drawn.shape[2:]), descriptors, unit)
 
-    def record(self, index: int, cube: Cube, fit_seconds: float, evaluate_seconds: float) -> Record:
+    def record(
+        self,
+        index: int,
+        cube: Cube,
+        training: Training,
+        evaluate_seconds: float,
+        representation: dict[str, dict[str, float]],
+    ) -> Record:
         """The record of one complete cell."""
         if not np.isfinite(cube.returns).all():
             raise InputError("the simulator returned NaN or infinity")
@@ -205,6 +278,7 @@ class _Run:
             for quality, score, mean in zip(cube.qualities, scores, returns, strict=True)
         }
         job = self.job
+        same_suite = training.suite_hash == job.hashes.suite
         return Record(
             cell=job.cells[index],
             status="complete",
@@ -212,16 +286,16 @@ class _Run:
             dataset_status=job.dataset_status,
             privileges=tuple(sorted(self.privileges)),
             configuration=self.configuration,
-            trained_together=job.seeds,
+            trained_together=training.seeds,
+            trained_for=None if same_suite else training.suite,
             metrics=metrics,
-            curve=tuple(self.curves[job.cells[index].seed]),
-            parameters=self.algorithm.parameter_count(),
-            fit_seconds=round(fit_seconds, 2),
+            representation=representation,
+            curve=training.curves[job.cells[index].seed] if same_suite else (),
+            parameters=training.parameters,
+            fit_seconds=training.fit_seconds,
             evaluate_seconds=round(evaluate_seconds, 2),
-            update_milliseconds={
-                stage: round(1000 * seconds / calls, 3) for stage, (seconds, calls) in self.spent.items()
-            },
+            update_milliseconds=training.update_milliseconds,
             device=job.device,
             created=now(),
-            **circumstances(),
+            **circumstances() | {"peak_memory_mib": training.peak_memory_mib},
         )

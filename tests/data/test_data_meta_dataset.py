@@ -1,5 +1,7 @@
 """MetaDataset: the training tasks' rows and nothing else; sampling that hits what it is asked for."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 
+FROZEN_SUBSET = [8, 9, 12, 28]  # of four training tasks of thirty
 ROW_ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminated")
 
 
@@ -52,11 +55,34 @@ def check_brute_force(data, episodes, tasks):
     np.testing.assert_array_equal(data.episode_offsets, episode_rows)
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_arrays_equal_a_brute_force_selection(point, make_ragged, split):
+@pytest.mark.parametrize("count", [0, 1, 10, 30])
+def test_arrays_equal_a_brute_force_selection(point, make_ragged, count):
+    tasks = point.tasks().training_subset(count) if count else point.tasks().ids("train")
     for seed in range(3):
         ragged = make_ragged(point, seed)
-        check_brute_force(MetaDataset(point, ragged, split=split), ragged, point.tasks().ids(split))
+        check_brute_force(MetaDataset(point, ragged, train_tasks=count), ragged, tasks)
+
+
+def test_the_representation_learns_from_other_data_of_the_same_tasks(point, make_ragged):
+    policy, other = make_ragged(point, 0), make_ragged(point, 1)
+    data = MetaDataset(point, policy, train_tasks=10, representation_data=other)
+    tasks = point.tasks().training_subset(10)
+    check_brute_force(data, policy, tasks)
+    check_brute_force(data.representation_data, other, tasks)
+    assert data.representation_data.representation_data is data.representation_data
+    alone = MetaDataset(point, policy)
+    assert alone.representation_data is alone
+
+
+def test_training_subsets_are_nested_and_fixed(point):
+    table = point.tasks()
+    subsets = [table.training_subset(count) for count in range(31)]
+    for smaller, larger in itertools.pairwise(subsets):
+        assert set(smaller) < set(larger) <= set(table.ids("train"))
+    assert subsets[4].tolist() == sorted(subsets[4])
+    assert subsets[4].tolist() == FROZEN_SUBSET
+    with pytest.raises(InputError, match="31 training tasks asked for; the table has 30"):
+        table.training_subset(31)
 
 
 def test_tasks_need_not_be_one_block(cheetah, make_ragged):

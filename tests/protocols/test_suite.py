@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from omrl_bench.errors import InputError
-from omrl_bench.protocols.suite import Suite, check_seeds, load_suite, parse_suite, suite_names
+from omrl_bench.protocols.suite import Suite, check_seeds, dataset_parts, load_suite, parse_suite, suite_names
 
 TEXT = """
 name = "mine"
@@ -115,7 +115,7 @@ def test_a_suite_cannot_be_changed():
         ("given-context", "give-context", "key 'protocol.kind': "),
         ("[protocol]", "[protocol]\ndraws = 0", "key 'protocol.draws': "),
         ("[protocol]", "[protocol]\ndraws = 1000", "key 'protocol.draws': "),
-        ("[protocol]", "[protocol]\nsplit = 'train'", "key 'protocol.split': "),
+        ("[protocol]", "[protocol]\nsplit = 'validation'", "key 'protocol.split': "),
         ("[0, 1]", "[0, 1, 0]", "key 'presets.quick.seeds': seed 0 is given twice"),
         ("[0, 1]", "[0, -1]", "key 'presets.quick.seeds': seed -1 is negative"),
         ("[0, 1]", "[]", "key 'presets.quick.seeds': no seeds"),
@@ -202,9 +202,26 @@ def test_datasets_are_those_that_can_be_built():
 
     for quality in QUALITIES:
         assert parse(('["mixed"]', f'["{quality}"]')).datasets == (quality,)
-    for quality in ("low", *CONTEXT_ONLY):  # those are for contexts only
-        said = message(('["mixed"]', f'["{quality}"]'))
-        assert said.startswith("key 'datasets.0': Input should be 'mixed'")
+    for quality in ("low", *CONTEXT_ONLY, "", "expert+low", "low+expert", "expert+mixed+random", "expert+"):
+        said = message(('["mixed"]', f'["{quality}"]'))  # some are for contexts only
+        assert said.startswith("key 'datasets.0': ")
+        assert "is no dataset to train on; there are mixed, expert, medium, random" in said
+
+
+def test_policy_and_representation_may_have_data_of_their_own():
+    assert parse(('["mixed"]', '["expert+mixed"]')).datasets == ("expert+mixed",)
+    assert dataset_parts("expert+mixed") == ("expert", "mixed")
+    assert dataset_parts("expert") == ("expert", "expert")
+
+
+def test_a_preset_may_have_families_and_training_tasks_of_its_own():
+    fewer = parse(("updates = 10", "families = ['point-sparse']\nupdates = 10"))
+    assert fewer.families_of("quick") == ("point-sparse",)
+    assert fewer.families_of("standard") == fewer.families
+    assert fewer.fingerprint("quick") == parse().fingerprint("quick")  # of the grid
+    tasks = parse(("updates = 10", "train_tasks = 4\nupdates = 10"))
+    assert tasks.fingerprint("quick") != parse().fingerprint("quick")
+    assert tasks.fingerprint("standard") == parse().fingerprint("standard")
 
 
 def test_context_qualities_and_units_are_those_that_are_drawn():
@@ -290,14 +307,16 @@ def test_suites_that_come_with_the_package():
     for name in suite_names():
         suite = load_suite(name)
         assert suite.name == name
-        assert {"quick", "standard"} <= set(suite.presets) and suite.default_preset == "quick"
+        assert suite.default_preset == "quick"
+        assert "standard" in suite.presets or name == "smoke"
         for preset in suite.presets.values():
             assert preset.job_seconds < preset.time_limit
 
 
 def test_shift_is_what_the_issue_asks_for():
     suite = load_suite("shift")
-    assert suite.families == ("point-goal", "cheetah-vel")
+    assert suite.families_of("quick") == ("point-goal", "cheetah-vel")
+    assert set(suite.families_of("standard")) == {"point-goal", "cheetah-vel", "point-sparse", "ant-dir"}
     assert {"random", "behaviour", "task-blind", "oracle", "focal", "pearl", "hs-scl", "hs-hard"} == set(suite.methods)
     assert len(suite.presets["quick"].seeds) == 3 and suite.presets["quick"].qualities == ("high", "low")
     assert len(suite.presets["standard"].seeds) == 5

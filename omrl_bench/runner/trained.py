@@ -1,0 +1,72 @@
+"""What training left behind, kept beside the records, so that suites which differ in their protocol train once.
+
+``<results>/.trained/<method>/<key>/seeds-<...>/`` holds what :meth:`omrl_bench.api.Algorithm.save` wrote and
+``training.json``. The key is a hash of all that training depends on, so that nothing there is ever out of date. Records
+do not need the folder: it may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from omrl_bench.api import Algorithm
+from omrl_bench.fingerprint import hash_text
+from omrl_bench.runner.job import Job
+from omrl_bench.runner.records import CurvePoint
+
+FILE = "training.json"
+
+
+class Training(BaseModel):
+    """What a record says of a training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    suite: str  # of the run that trained, with its preset
+    suite_hash: str
+    seeds: tuple[int, ...]  # trained together
+    curves: dict[int, tuple[CurvePoint, ...]]  # by seed, under the protocol of that suite
+    parameters: int
+    fit_seconds: float
+    update_milliseconds: dict[str, float]
+    peak_memory_mib: float
+
+
+def trained_key(job: Job) -> str:
+    """Hash of what the weights of a seed depend on; not of how they are evaluated."""
+    preset, hashes = job.preset, job.hashes
+    budget = f"{preset.updates} {preset.encoder_updates} {preset.train_tasks} {job.device}"
+    return hash_text(hashes.family, hashes.dataset, hashes.method, job.cells[0].dataset, budget)
+
+
+def keep(job: Job, algorithm: Algorithm, training: Training) -> None:
+    """Save a trained method: all of it or nothing is there afterwards."""
+    folder = _folder(job) / f"seeds-{'-'.join(map(str, training.seeds))}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unfinished-"))
+    try:
+        algorithm.save(unfinished)
+        (unfinished / FILE).write_text(training.model_dump_json(indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def find(job: Job) -> tuple[Path, Training] | None:
+    """Return a kept training that covers the job's seeds, and where it is."""
+    for file in sorted(_folder(job).glob(f"seeds-*/{FILE}")):
+        try:
+            training = Training.model_validate_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValidationError):
+            continue  # of another version of this project
+        if set(job.seeds) <= set(training.seeds):
+            return file.parent, training
+    return None
+
+
+def _folder(job: Job) -> Path:
+    return job.results / ".trained" / job.cells[0].method / trained_key(job)

@@ -1,0 +1,151 @@
+"""Suites that differ in their protocol train once."""
+
+import json
+
+import numpy as np
+import pytest
+
+from omrl_bench.runner.records import iterate_records, read_cube
+
+ONE_SHOT = (("given-context", "one-shot"), ('["high", "low"]', "[]"), ('["high"]', "[]"), ('"tiny"', '"other"'))
+TRAINS_ONCE = """
+from pathlib import Path
+
+import numpy as np
+
+from omrl_bench.api import Algorithm, MetaPolicy
+
+HERE = Path(__file__).parent
+
+
+class Policy(MetaPolicy):
+    def reset(self, lanes):
+        pass
+
+    def condition(self, context):
+        pass
+
+    def act(self, observations, explore=False):
+        if (HERE / "no simulator").exists():
+            raise RuntimeError("no simulator today")
+        return np.zeros((len(observations), 2), np.float32)
+
+
+class Once(Algorithm):
+    def fit(self, data, budget, seeds, log):
+        with (HERE / "trained").open("x") as file:
+            file.write("once")
+
+    def policy(self, seed):
+        return Policy()
+
+    def save(self, folder):
+        pass
+
+    def load(self, folder):
+        pass
+"""
+METHODS = '["focal", "borel", "random"]'
+
+
+def cubes(results):
+    return {
+        (record.cell.suite, record.cell.method, record.cell.seed): read_cube(record.cell.cube_path(results)).returns
+        for record in iterate_records(results)
+    }
+
+
+def records(results, suite):
+    return [record for record in iterate_records(results) if record.cell.suite == suite]
+
+
+@pytest.fixture
+def both(tiny):
+    methods = ('["random", "focal"]', METHODS)
+    return tiny(methods), tiny(methods, *ONE_SHOT, name="other.toml")
+
+
+def test_a_second_suite_reuses_the_training_and_measures_the_same(both, cli, inline, tmp_path):
+    given, other = both
+    assert cli("run", "--suite", given, "--out", tmp_path / "runs").code == 0
+    assert cli("run", "--suite", other, "--out", tmp_path / "runs").code == 0
+    assert cli("run", "--suite", other, "--out", tmp_path / "fresh").code == 0
+    fresh, reused = cubes(tmp_path / "fresh"), cubes(tmp_path / "runs")
+    assert len(fresh) == 6
+    for key, returns in fresh.items():
+        np.testing.assert_array_equal(reused[key], returns)
+    first = {(r.cell.method, r.cell.seed): r for r in records(tmp_path / "runs", "tiny")}
+    for record in records(tmp_path / "runs", "other"):
+        trained = first[record.cell.method, record.cell.seed]
+        assert record.trained_for == "tiny, quick"
+        assert record.curve == ()  # it was measured under another protocol
+        assert record.fit_seconds == trained.fit_seconds
+        assert record.update_milliseconds == trained.update_milliseconds
+        assert record.parameters == trained.parameters
+    assert all(record.trained_for is None for record in records(tmp_path / "fresh", "other"))
+
+
+def test_an_evaluation_that_failed_does_not_cost_the_training(tiny, cli, inline, tmp_path):
+    suite, adapter = tiny(), tmp_path / "once.py"
+    adapter.write_text(TRAINS_ONCE)
+    command = "run", "--suite", suite, "--method", "random", "--adapter", f"{adapter}:Once", "--out", tmp_path / "runs"
+    (tmp_path / "no simulator").touch()
+    cli(*command)
+    found = [record for record in records(tmp_path / "runs", "tiny") if record.cell.method == "Once"]
+    assert [record.status for record in found] == ["failed", "failed"]
+    (tmp_path / "no simulator").unlink()
+    done = cli(*command)
+    assert done.code == 0, done
+    found = [record for record in records(tmp_path / "runs", "tiny") if record.cell.method == "Once"]
+    assert [record.status for record in found] == ["complete", "complete"]
+    assert (tmp_path / "trained").read_text() == "once"
+
+
+def test_rerun_all_trains_again(tiny, cli, inline, tmp_path):
+    suite = tiny()
+    assert cli("run", "--suite", suite, "--method", "focal", "--out", tmp_path).code == 0
+    before = cubes(tmp_path)
+    (file,) = tmp_path.glob(".trained/focal/*/seeds-0-1/training.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"parameters": 1}))
+    assert cli("run", "--suite", suite, "--method", "focal", "--out", tmp_path, "--rerun", "all").code == 0
+    assert all(record.parameters > 1 for record in iterate_records(tmp_path))
+    for key, returns in cubes(tmp_path).items():
+        np.testing.assert_array_equal(returns, before[key])
+
+
+def test_some_of_the_seeds_are_enough_others_train(tiny, cli, inline, tmp_path):
+    suite, other = tiny(), tiny(*ONE_SHOT, name="other.toml")
+    assert cli("run", "--suite", suite, "--method", "focal", "--out", tmp_path).code == 0
+    assert cli("run", "--suite", other, "--method", "focal", "--seeds", "1", "--out", tmp_path).code == 0
+    (record,) = records(tmp_path, "other")
+    assert record.trained_for == "tiny, quick"
+    assert record.trained_together == (0, 1)
+    assert cli("run", "--suite", other, "--method", "focal", "--seeds", "1-2", "--out", tmp_path).code == 0
+    two = next(record for record in records(tmp_path, "other") if record.cell.seed == 2)
+    assert two.trained_for is None
+    assert two.trained_together == (2,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("\nupdates = 4\n", "\nupdates = 5\n"), ("encoder_updates = 4", "encoder_updates = 5"),
+     ("evaluations = 2", "evaluations = 2\ntrain_tasks = 7"), ('["mixed"]', '["random"]'), ('["iql"]', '["td3bc"]')],
+)  # fmt: skip
+def test_what_training_depends_on_is_trained_again(change, tiny, cli, inline, tmp_path):
+    suite, other = tiny(), tiny(*ONE_SHOT, change, name="other.toml")
+    assert cli("run", "--suite", suite, "--method", "focal", "--out", tmp_path).code == 0
+    assert cli("run", "--suite", other, "--method", "focal", "--out", tmp_path).code == 0
+    assert {record.trained_for for record in records(tmp_path, "other")} == {None}
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"suite": 1}'])
+def test_a_damaged_training_is_passed_over(content, tiny, cli, inline, tmp_path):
+    suite = tiny()
+    assert cli("run", "--suite", suite, "--method", "focal", "--seeds", "0", "--out", tmp_path).code == 0
+    (file,) = tmp_path.glob(".trained/focal/*/seeds-0/training.json")
+    file.write_text(content)
+    (record,) = tmp_path.glob("tiny/quick/*/mixed/focal/iql/seed-0.json")
+    record.unlink()
+    assert cli("run", "--suite", suite, "--method", "focal", "--seeds", "0", "--out", tmp_path).code == 0
+    assert json.loads(file.read_text())["seeds"] == [0]
+    assert not list(tmp_path.glob(".trained/focal/*/.unfinished*"))
