@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from functools import lru_cache
 
 
 def hash_text(*texts: str) -> str:
@@ -15,6 +16,7 @@ def hash_text(*texts: str) -> str:
     return digest.hexdigest()[:16]
 
 
+@lru_cache(maxsize=256)  # planning a suite asks for the same few files for every cell
 def normalise_source(source: str, leave_out: frozenset[str] = frozenset()) -> str:
     """Return Python source without comments, docstrings and layout, so that only a change of meaning changes a hash.
 

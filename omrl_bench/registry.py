@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from functools import lru_cache
 from importlib import import_module, metadata, resources
 from pathlib import Path
 from types import ModuleType
@@ -113,7 +114,12 @@ def source_hash(target: str, backbone: str) -> str:
 
 def _siblings(file: Path) -> set[str]:
     """Modules of the same folder that a file imports (``from .name import ...``)."""
-    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return _imported_siblings(file.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=256)  # planning a suite asks for the same few files for every cell; so below
+def _imported_siblings(source: str) -> set[str]:
+    nodes = ast.walk(ast.parse(source))
     return {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module}
 
 
@@ -124,13 +130,20 @@ def _normalised(path: Path) -> str:
 def _scan(variable: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(resources.files(BASELINES).iterdir(), key=lambda f: f.name):
-        if not file.name.endswith(".py"):
-            continue
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [variable]:
-                names: dict[str, str] = ast.literal_eval(node.value)
-                found |= {name: f"{BASELINES}.{file.name.removesuffix('.py')}:{cls}" for name, cls in names.items()}
+        if file.name.endswith(".py"):
+            names = _literal(file.read_text(encoding="utf-8"), variable)
+            found |= {name: f"{BASELINES}.{file.name.removesuffix('.py')}:{cls}" for name, cls in names.items()}
     return found
+
+
+@lru_cache(maxsize=256)
+def _literal(source: str, variable: str) -> dict[str, str]:
+    """The dictionary that a module assigns to a variable, without running the module."""
+    names: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [variable]:
+            names |= ast.literal_eval(node.value)
+    return names
 
 
 def _import_file(path: Path) -> ModuleType:

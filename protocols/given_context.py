@@ -5,37 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from omrl_bench.api import MetaPolicy, Transitions
-from omrl_bench.envs.families import Family
 
 from .rollout import Rollout
 
 
 def evaluate(
-    policy: MetaPolicy,
-    family: Family,
-    tasks: np.ndarray,
-    context: Transitions,
-    draws: int,
-    seed: int,
-    threads: int,
+    policy: MetaPolicy, rollout: Rollout, context: Transitions, steps: list[Transitions] | None = None
 ) -> np.ndarray:
-    """Return the undiscounted return of every lane, (tasks, draws) float64.
-
-    All lanes run in one batched simulation: lane ``i * draws + j`` is draw j of task i.
+    """Return the undiscounted returns, (tasks, draws) float64.
 
     Args:
         policy: The policy of one trained seed.
-        family: The family.
-        tasks: (tasks,) task ids.
+        rollout: The lanes.
         context: One context per lane.
-        draws: Context draws per task.
-        seed: The training seed, which the environment seeds depend on.
-        threads: Simulator threads.
+        steps: A list that every step's transitions are added to.
 
     Raises:
-        PolicyError: if an action has the wrong shape or is not finite, or makes the simulation unstable.
+        PolicyError: see :meth:`omrl_bench.protocols.rollout.Rollout.episode`.
     """
-    rollout = Rollout(family, tasks, draws, seed, threads, context.descriptors)
     policy.reset(rollout.lanes)
     policy.condition(context)
-    return rollout.episode(policy)
+    return rollout.episode(policy, seen=steps)

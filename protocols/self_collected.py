@@ -20,7 +20,13 @@ from omrl_bench.api import MetaPolicy, Transitions
 from .rollout import Rollout
 
 
-def evaluate(policy: MetaPolicy, rollout: Rollout, conditions: tuple[str, ...], told: bool = False) -> np.ndarray:
+def evaluate(
+    policy: MetaPolicy,
+    rollout: Rollout,
+    conditions: tuple[str, ...],
+    told: bool = False,
+    steps: list[list[Transitions]] | None = None,
+) -> np.ndarray:
     """Return the undiscounted returns, (conditions, tasks, draws) float64.
 
     Args:
@@ -28,6 +34,7 @@ def evaluate(policy: MetaPolicy, rollout: Rollout, conditions: tuple[str, ...], 
         rollout: The lanes.
         conditions: One per episode: ``explore-1``, ... where the policy is to explore; other names elsewhere.
         told: Whether the method has the privilege ``descriptors``.
+        steps: A list that each episode's transitions are added to, step by step.
 
     Raises:
         PolicyError: see :meth:`omrl_bench.protocols.rollout.Rollout.episode`.
@@ -38,7 +45,10 @@ def evaluate(policy: MetaPolicy, rollout: Rollout, conditions: tuple[str, ...], 
         policy.condition(rollout.collected(seen))
     returns = []
     for number, name in enumerate(conditions):
+        before = len(seen)
         returns.append(rollout.episode(policy, number, explore=name.startswith("explore"), seen=seen))
+        if steps is not None:
+            steps.append(seen[before:])
         if number + 1 < len(conditions):
             policy.condition(rollout.collected(seen))
     return np.stack(returns)

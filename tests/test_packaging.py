@@ -90,7 +90,9 @@ def test_every_module_is_in_the_wheel(names, copy):
         "omrl_bench/envs/assets/*",
         "omrl_bench/data/manifests/*",
         "omrl_bench/data/policies/**/*",
+        "omrl_bench/report/templates/*",
         "protocols/*.toml",
+        "protocols/papers/*",
     ],
 )
 def test_data_files_are_in_the_wheel(names, copy, pattern):

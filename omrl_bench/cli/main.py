@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from omrl_bench import __version__
-from omrl_bench.cli import data, listing, report, run, smoke, status, worker
+from omrl_bench.cli import compare, data, listing, paper, report, reproduce, run, show, smoke, status, validate, worker
 from omrl_bench.errors import InputError
 
 app = typer.Typer(
@@ -24,6 +24,11 @@ app.command("status")(status.status)
 app.command("report")(report.report)
 app.command("smoke")(smoke.smoke)
 app.command("list")(listing.list_names)
+app.command("compare")(compare.compare)
+app.command("validate")(validate.validate)
+app.command("reproduce")(reproduce.reproduce)
+app.command("paper")(paper.paper)
+app.add_typer(show.app, name="show")
 app.add_typer(data.app, name="data")
 app.command("worker", hidden=True)(worker.worker)
 app.command("smoke-worker", hidden=True)(smoke.smoke_worker)

@@ -13,13 +13,23 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: RESULTS/report).")] = None,
     suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only this preset.")] = None,
+    site: Annotated[
+        bool, typer.Option("--site", help="Write the leaderboard instead: index.html, leaderboard.json.")
+    ] = False,
 ) -> None:
     """Write tables (Markdown, CSV, LaTeX) and figures (SVG, PDF, PNG) from the records of a results folder.
 
+    With --site, write the leaderboard: a page that opens from disk, and its data as JSON.
+
     Examples:
       omrl-bench report --results results --suite shift --preset standard --out results/report
-    """
-    from omrl_bench.report.build import build
 
-    for path in build(results, out or results / "report", suite, preset):
+      omrl-bench report --results results --site --out site
+    """
+    if site:
+        from omrl_bench.report.site import build_site as write
+    else:
+        from omrl_bench.report.build import build as write
+
+    for path in write(results, out or results / "report", suite, preset):
         typer.echo(path)

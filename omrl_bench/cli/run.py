@@ -58,10 +58,9 @@ def run(
 
       omrl-bench run --suite shift --adapter my_method.py:MyMethod --dry-run
     """
-    from omrl_bench.cli.display import make_watcher, print_plan
+    from omrl_bench.cli.display import print_plan
     from omrl_bench.protocols.suite import load_suite
-    from omrl_bench.runner.executor import run_jobs
-    from omrl_bench.runner.plan import prepare_data, select
+    from omrl_bench.runner.plan import select
     from omrl_bench.runner.run import locked, make_plan
 
     definition = load_suite(suite)
@@ -71,18 +70,31 @@ def run(
     if dry_run:
         print_plan(make_plan(selection, out, _rerun(rerun), slots, _unknown_statuses(selection)), selection)
         return
-    signal.signal(signal.SIGTERM, _interrupt)
     with locked(out):
-        statuses = prepare_data(selection, os.cpu_count() or 1, lambda text: typer.echo(f"data: {text}"))
-        plan = make_plan(selection, out, _rerun(rerun), slots, statuses)
-        print_plan(plan, selection)
-        try:
-            with make_watcher(plan) as watcher:
-                errors = run_jobs(plan.jobs, plan.slots, watcher)
-        except KeyboardInterrupt:
-            typer.echo("interrupted; finished cells are kept, the same command goes on from here", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+        errors = run_selection(selection, out, _rerun(rerun), slots)
         _conclude(out, selection, errors)
+
+
+def run_selection(selection: Selection, out: Path, rerun: Rerun, slots: int) -> list[str]:
+    """Build missing data and run what is left of a selection; return the errors of the jobs that failed.
+
+    The caller holds the results folder, see :func:`omrl_bench.runner.run.locked`.
+    """
+    from omrl_bench.cli.display import make_watcher, print_plan
+    from omrl_bench.runner.executor import run_jobs
+    from omrl_bench.runner.plan import prepare_data
+    from omrl_bench.runner.run import make_plan
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    statuses = prepare_data(selection, os.cpu_count() or 1, lambda text: typer.echo(f"data: {text}"))
+    plan = make_plan(selection, out, rerun, slots, statuses)
+    print_plan(plan, selection)
+    try:
+        with make_watcher(plan) as watcher:
+            return run_jobs(plan.jobs, plan.slots, watcher)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished cells are kept, the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...]:

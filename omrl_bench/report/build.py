@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
-from omrl_bench.report.captions import usual_sizes
 from omrl_bench.report.costs import method_table
-from omrl_bench.report.figures import score_figure
 from omrl_bench.report.frames import Results, collect
-from omrl_bench.report.layout import layout_of
+from omrl_bench.report.layout import Layout, layout_of
+from omrl_bench.report.pictures import Files, figures_across, figures_of
 from omrl_bench.report.tables import Table, drop_table, return_table, score_table
 from omrl_bench.report.text import latex, markdown
 from omrl_bench.stats.differences import drop_under_shift
@@ -31,12 +33,13 @@ def build(
     families: Sequence[str] = (),
     methods: Sequence[str] = (),
 ) -> list[Path]:
-    """Write ``<out>/<suite>-<preset>/{score,return,drop,methods}.*`` for each suite and preset of a results folder.
+    """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
-    Scores as ``md``, ``tex``, ``csv`` (long form, all numbers), ``svg``, ``pdf`` and ``png``; returns and drops as
-    ``md`` and ``tex``; scores beside the costs of training as ``methods.md``. Drops are left out if there are no
-    contexts of high and low quality. If a suite has several datasets or backbones, the names end in
-    ``-<dataset>-<backbone>``. The same records make the same bytes.
+    Tables: ``score``, ``return`` and ``drop`` as ``md`` and ``tex``, scores also as ``csv`` (long form, all numbers);
+    scores beside the costs of training as ``methods.md``. Drops are left out if there are no contexts of high and low
+    quality. Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.pictures.figures_of`. If a suite has
+    several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
+    shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 
     Args:
         results: Folder of records.
@@ -58,21 +61,43 @@ def build(
         raise InputError(f"{results} has no complete records{of}; run a suite first")
     in_folder = Counter((each.suite, each.preset) for each in sets)
     paths = []
+    across: dict[tuple[str, str, str], list[_Rendered]] = defaultdict(list)
     for each in sets:
-        folder = out / _file_name(f"{each.suite}-{each.preset}")
-        suffix = f"-{each.dataset}-{each.backbone}" if in_folder[each.suite, each.preset] > 1 else ""
         try:
-            files = _render(each, families, methods)
+            rendered = _render(each, families, methods)
         except ValueError as error:
             raise InputError(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {error}") from error
-        for (stem, ending), content in files.items():
-            path = folder / f"{stem}{_file_name(suffix)}.{ending}"
-            write_atomically(path, content)
-            paths.append(path)
+        several = in_folder[each.suite, each.preset] > 1
+        suffix = f"-{each.dataset}-{each.backbone}" if several else ""
+        paths += _write(rendered.files, out, each.suite, each.preset, suffix)
+        if several:
+            across[each.suite, each.preset, each.backbone].append(rendered)
+    for (suite_name, preset_name, backbone), group in across.items():
+        files = figures_across([each.summary for each in group], [each.layout for each in group], methods)
+        paths += _write(files, out, suite_name, preset_name, f"-{backbone}")
     return paths
 
 
-def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -> dict[tuple[str, str], bytes]:
+@dataclass(frozen=True)
+class _Rendered:
+    """One set of records: its files, and what the figure of all datasets is made of."""
+
+    files: Files
+    summary: pd.DataFrame
+    layout: Layout
+
+
+def _write(files: Files, out: Path, suite: str, preset: str, suffix: str) -> list[Path]:
+    folder = out / _file_name(f"{suite}-{preset}")
+    paths = []
+    for (stem, ending), content in files.items():
+        path = folder / f"{stem}{_file_name(suffix)}.{ending}"
+        write_atomically(path, content)
+        paths.append(path)
+    return paths
+
+
+def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -> _Rendered:
     """Contents of all files of one set, by stem and ending."""
     summary = summarise(results.frame)
     layout = layout_of(results, summary, families, methods)
@@ -83,8 +108,8 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
         if len(drops):
             tables["drop"] = drop_table(results, drops, layout)
     first, *_, last = (*layout.qualities, *layout.qualities)
-    qualities = (DROP_FROM, DROP_TO) if "drop" in tables else (first, last)
-    files: dict[tuple[str, str], bytes] = {("methods", "md"): method_table(results, scores, qualities).encode()}
+    compared = (DROP_FROM, DROP_TO) if "drop" in tables else (first, last)
+    files: Files = {("methods", "md"): method_table(results, scores, compared).encode()}
     for stem, table in tables.items():
         label = f"{results.suite}-{results.preset}-{results.dataset}-{results.backbone}-{stem}"
         files[stem, "md"] = markdown(table).encode()
@@ -93,9 +118,8 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     long = summary.sort_values([name for name, _ in _ORDER], key=lambda column: column.map(order[column.name]))
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
     files["score", "csv"] = long.to_csv(index=False, lineterminator="\n").encode()
-    for ending, content in score_figure(scores, usual_sizes(summary)).items():
-        files["score", ending] = content
-    return files
+    files |= figures_of(results, summary, layout, scores, tuple(dict.fromkeys(compared)))
+    return _Rendered(files, summary, layout)
 
 
 def _file_name(name: str) -> str:

@@ -18,7 +18,7 @@ MISSING = "\N{EN DASH}"
 SCORE_NOTE = "Score = 100 (R - random) / (expert - random), per task: 0 is the random policy, 100 the expert."
 INTERVAL_NOTE = (
     f"[low, high]: {100 * CONFIDENCE:.0f} % percentile interval of a two-way bootstrap over seeds and tasks "
-    f"({RESAMPLES:,} resamples); with one seed it covers tasks only."
+    f"({RESAMPLES:,} resamples), expanded for the numbers of seeds and tasks; with one seed it covers tasks only."
 )
 
 EPISODES = ("episode-", "explore-", "execute")  # how conditions of protocols without given contexts begin

@@ -1,126 +1,156 @@
-"""The figure: score by method and context quality (or episode), one panel per family."""
+"""Figures with a row per method: scores by context quality (or episode), and ranks."""
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
+from omrl_bench.report import canvas
 from omrl_bench.report.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
+from omrl_bench.report.layout import Layout
+from omrl_bench.report.styles import condition_style, method_style
 from omrl_bench.report.tables import Entry, Table
 from omrl_bench.stats.panels import ALL
 
-FORMATS = ("svg", "pdf", "png")
+PRIVILEGE = f"{DAGGER} sees more than the training data and the context."
 _PANELS_PER_ROW = 5
-_WIDTHS = (3.5, 5.2, 7.2)  # of figures with one, two and more panels in a row; inches, like all lengths here
-_RIGHT, _TOP, _BOTTOM = 0.14, 0.68, 0.8  # around the panels
-_EDGE = 0.1  # where the legend and the note begin
-_LETTER = 0.06  # width of a letter of a method's name
+_TOP, _BOTTOM = 0.68, 0.8  # around the panels; inches, like all lengths here
 _GAP, _ROW_GAP = 0.14, 0.9  # between panels
 _POINT_HEIGHT, _METHOD_GAP = 0.08, 0.1
-_VIEW = (-50.0, 150.0)  # what lies beyond is drawn as an arrow at the edge: one failure must not squash the rest
-_DARK, _GREY, _BAND = "#333333", "#666666", "#f2f2f2"
-_SMALL = {"fontsize": 5.8, "color": _GREY, "va": "bottom"}
-# Colours by Okabe and Ito, whose lightness differs from neighbour to neighbour, each with a marker of its own.
-_MARKS = (("#0072B2", "o"), ("#E69F00", "s"), ("#000000", "D"), ("#CC79A7", "^"), ("#009E73", "v"), ("#56B4E9", "P"))
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
-    "font.size": 7,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": _DARK,
-    "xtick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "lines.markersize": 3.4,
-    "text.parse_math": False,  # a method's name is not mathematics
-    "pdf.fonttype": 42,  # publishers refuse type 3
-    "svg.hashsalt": "omrl-bench",
-    "savefig.dpi": 300,
-}
-_METADATA: Mapping[str, dict[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {"Software": None},
-}
+_RANK_HEIGHT, _RANK_WIDTH = 0.15, 1.5
 
 
 def score_figure(table: Table, sizes: Mapping[str, Sizes]) -> dict[str, bytes]:
-    """Draw a score table.
+    """Draw a score table, one panel per family.
 
     Args:
         table: What :func:`omrl_bench.report.tables.score_table` returns.
         sizes: Usual (seeds, tasks, draws) of each family.
 
     Returns:
-        The files' contents by format (``svg``, ``pdf``, ``png``): the same bytes for the same table.
+        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
     """
-    files = {}
-    with mpl.rc_context():
-        mpl.rcdefaults()  # a user's matplotlibrc must not change the figure
-        mpl.rcParams.update(_STYLE)
-        figure = _draw(table, sizes)
-        for name in FORMATS:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=name, metadata=_METADATA[name])
-            files[name] = buffer.getvalue()
-    return files
+    return canvas.render(lambda: draw_scores(table, sizes))
 
 
-def _draw(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
-    """Lay the panels out by hand: every length is in inches, so that panels look the same in every figure."""
+def rank_figure(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, str]]) -> dict[str, bytes]:
+    """Draw the methods' ranks with their intervals, best first.
+
+    Args:
+        ranks: What :func:`omrl_bench.stats.ranks.rank_intervals` returns.
+        layout: Order of everything.
+        scopes: (family, quality) of each panel.
+
+    Returns:
+        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+    """
+    return canvas.render(lambda: draw_ranks(ranks, layout, scopes))
+
+
+def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
+    """The figure of :func:`score_figure`."""
     layout = table.layout
-    rows = math.ceil(len(layout.families) / _PANELS_PER_ROW)
-    columns = math.ceil(len(layout.families) / rows)
-    panel_height = len(layout.methods) * _lane(table)
-    width = _WIDTHS[min(columns, len(_WIDTHS)) - 1]
-    height = _TOP + rows * panel_height + (rows - 1) * _ROW_GAP + _BOTTOM
-    panel_width = (width - _left(table) - _RIGHT - (columns - 1) * _GAP) / columns
-    figure = Figure(figsize=(width, height))
+    columns = canvas.columns_of(len(layout.families), _PANELS_PER_ROW)
+    labels = labels_of(layout.methods, layout)
+    left = canvas.names_width(labels)
+    size = canvas.panel_width(columns, left, _GAP), len(layout.methods) * _lane(table)
+    figure, panels = canvas.sheet(
+        len(layout.families), columns, size, left=left, top=_TOP, bottom=_BOTTOM, gap=_GAP, row_gap=_ROW_GAP
+    )
     limits = _limits(table)
-    for index, family in enumerate(layout.families):
-        row, column = divmod(index, columns)
-        left = _left(table) + column * (panel_width + _GAP)
-        bottom = height - _TOP - panel_height - row * (panel_height + _ROW_GAP)
-        box = (left / width, bottom / height, panel_width / width, panel_height / height)
-        axes = figure.add_axes(box, xlim=limits)
-        _panel(axes, table, family, first=column == 0)
-        mean_of = f"mean of {len(layout.families) - 1} families"
-        detail = mean_of if family == ALL else f"n = {sizes_text(sizes[family], words=False)}"
-        # a long name is set smaller, lest it runs into the next one
-        name = {"fontsize": min(8.0, 100 * panel_width / len(family)), "fontweight": "bold", "va": "bottom"}
-        axes.text(0, 1 + 0.17 / panel_height, family, name, transform=axes.transAxes)
-        axes.text(0, 1 + 0.05 / panel_height, detail, _SMALL, transform=axes.transAxes)
-    _surroundings(figure, table)
+    for index, (axes, family) in enumerate(zip(panels, layout.families, strict=True)):
+        axes.set_xlim(limits)
+        _score_panel(axes, table, family)
+        axes.set_yticks(range(len(labels)), labels if index % columns == 0 else [])
+        canvas.title(axes, family, panel_detail(family, layout, sizes))
+    handles = []
+    for index, quality in enumerate(layout.qualities):
+        color, marker = condition_style(index)
+        handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=quality))
+    canvas.legend(figure, handles, condition_word(layout.qualities))
+    note = [f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks."]
+    canvas.note(figure, note + [PRIVILEGE] * any_marked(layout.methods, layout))
     return figure
 
 
-def _panel(axes: Axes, table: Table, family: str, first: bool) -> None:
+def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, str]]) -> Figure:
+    """The figure of :func:`rank_figure`."""
+    rows = [_scope(ranks, layout, scope) for scope in scopes]
+    methods = list(dict.fromkeys(method for each in rows for method in each["method"]))
+    left = canvas.names_width(labels_of(methods, layout), most=1.7)
+    longest = max(map(len, rows))
+    notes = [
+        "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are no "
+        "test of a difference.",
+        PRIVILEGE if any_marked(methods, layout) else "",
+    ]
+    columns = canvas.columns_of(len(scopes), max(1, int(7.2 / (left + _RANK_WIDTH))))
+    width = left + columns * _RANK_WIDTH + (columns - 1) * left + canvas.RIGHT
+    lines = canvas.note_lines(width, *notes)
+    figure, panels = canvas.sheet(
+        len(scopes),
+        columns,
+        (_RANK_WIDTH, longest * _RANK_HEIGHT),
+        left=left,
+        top=canvas.TITLE + 0.05,
+        bottom=0.5 + len(lines) * canvas.LINE,
+        gap=left,
+        row_gap=0.8,
+    )
+    for axes, scope, each in zip(panels, scopes, rows, strict=True):
+        _rank_panel(axes, each, longest)
+        axes.set_yticks(range(len(each)), labels_of(each["method"], layout))
+        canvas.title(axes, scope[0], condition_text(scope[1]))
+    canvas.note(figure, lines)
+    return figure
+
+
+def labels_of(methods: Sequence[str], layout: Layout) -> list[str]:
+    """The methods' names, with a dagger where they use privileges."""
+    return [f"{method} {DAGGER}" if method in layout.marked else method for method in methods]
+
+
+def any_marked(methods: Sequence[str], layout: Layout) -> bool:
+    """Whether a method among these uses privileges."""
+    return not layout.marked.isdisjoint(methods)
+
+
+def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str:
+    """What is written below a family's name: its sample sizes."""
+    if family == ALL:
+        return f"mean of {len(layout.families) - 1} families"
+    return f"n = {sizes_text(sizes[family], words=False)}"
+
+
+def condition_text(quality: str) -> str:
+    """Say under which condition a panel's numbers were measured."""
+    return quality if condition_word((quality,)) == "episode" else f"{quality} context"
+
+
+def _score_panel(axes: Axes, table: Table, family: str) -> None:
     """Draw one family: methods downwards, their context qualities side by side within a band."""
     layout = table.layout
     lane = _lane(table)
     for score in (0, 100):
-        axes.axvline(score, color=_GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
-    axes.axvline(50, color="#dddddd", linewidth=0.5, zorder=0.5)
+        axes.axvline(score, color=canvas.GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
+    axes.axvline(50, color=canvas.LIGHT, linewidth=0.5, zorder=0.5)
+    _stripes(axes, len(layout.methods))
+    for index, quality in enumerate(layout.qualities):
+        offset = (index - (len(layout.qualities) - 1) / 2) * _POINT_HEIGHT / lane
+        entries = {row: table.entries.get((method, family, quality)) for row, method in enumerate(layout.methods)}
+        _points(axes, {row + offset: entry for row, entry in entries.items() if entry is not None}, index)
     for row, method in enumerate(layout.methods):
-        if row % 2 == 0:
-            axes.axhspan(row - 0.5, row + 0.5, color=_BAND, linewidth=0, zorder=0)
-        for index, quality in enumerate(layout.qualities):
-            entry = table.entries.get((method, family, quality))
-            if entry is not None:
-                offset = (index - (len(layout.qualities) - 1) / 2) * _POINT_HEIGHT / lane
-                _point(axes, entry, row + offset, index)
         if not any((method, family, quality) in table.entries for quality in layout.qualities):
             reason = "lacks a family" if family == ALL else "no results"
-            axes.text(50, row, reason, color=_GREY, fontsize=5.5, fontstyle="italic", ha="center", va="center")
+            axes.text(50, row, reason, color=canvas.GREY, fontsize=5.5, fontstyle="italic", ha="center", va="center")
     axes.set_ylim(len(layout.methods) - 0.5, -0.5)
-    labels = [f"{method} {DAGGER}" if method in layout.marked else method for method in layout.methods]
-    axes.set_yticks(range(len(labels)), labels if first else [])
     axes.tick_params(axis="y", length=0)
     axes.set_xticks([0, 50, 100], ["0\nrandom", "50\n", "100\nexpert"], fontsize=6.5)
     low, high = axes.get_xlim()
@@ -128,65 +158,65 @@ def _panel(axes: Axes, table: Table, family: str, first: bool) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _point(axes: Axes, entry: Entry, y: float, index: int) -> None:
-    """Draw an estimate with its interval, or an arrow and a number where it lies outside of the panel."""
-    color, marker = _mark(index)
+def _points(axes: Axes, entries: Mapping[float, Entry], index: int) -> None:
+    """Draw estimates with their intervals by place, or an arrow and a number where they lie outside of the panel."""
+    color, marker = condition_style(index)
     low, high = axes.get_xlim()
-    axes.plot([entry.low, entry.high], [y, y], color=color, linewidth=1.2, solid_capstyle="butt", zorder=2)
-    if low <= entry.estimate <= high:
-        axes.plot(entry.estimate, y, marker, color=color, markeredgewidth=0, zorder=3)
-        return
-    left = entry.estimate < low
-    edge, inwards, align = (0.03, 0.04, "left") if left else (0.97, -0.04, "right")
-    inside = axes.get_yaxis_transform()  # x from 0 to 1 across the panel
-    axes.plot(edge, y, "<" if left else ">", color=color, transform=inside)
-    style = {"fontsize": 5, "color": _DARK, "ha": align, "va": "center_baseline"}
-    axes.text(edge + inwards, y, entry.texts()[0], style, transform=inside)
+    lows, highs = [entry.low for entry in entries.values()], [entry.high for entry in entries.values()]
+    axes.hlines(list(entries), lows, highs, color=color, linewidth=1.2, zorder=2)
+    inside = {y: entry.estimate for y, entry in entries.items() if low <= entry.estimate <= high}
+    axes.plot(list(inside.values()), list(inside), marker, color=color, markeredgewidth=0, zorder=3)
+    for y, entry in entries.items():
+        if y not in inside:
+            left = entry.estimate < low
+            edge, inwards, align = (0.03, 0.04, "left") if left else (0.97, -0.04, "right")
+            across = axes.get_yaxis_transform()  # x from 0 to 1 across the panel
+            axes.plot(edge, y, "<" if left else ">", color=color, transform=across)
+            style = {"fontsize": 5, "color": canvas.DARK, "ha": align, "va": "center_baseline"}
+            axes.text(edge + inwards, y, entry.texts()[0], style, transform=across)
 
 
-def _surroundings(figure: Figure, table: Table) -> None:
-    """Add the legend above and the note below the panels."""
-    width, height = figure.get_size_inches()
-    handles = []
-    for index, quality in enumerate(table.layout.qualities):
-        color, marker = _mark(index)
-        handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=quality))
-    word = condition_word(table.layout.qualities)
-    figure.text(_EDGE / width, 1 - 0.17 / height, word, va="center", fontsize=7)
-    figure.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=((_EDGE + 0.78) / width, 1 - 0.175 / height),
-        ncols=len(handles),
-        frameon=False,
-        fontsize=7,
-        handlelength=1.6,
-        columnspacing=1.0,
+def _stripes(axes: Axes, rows: int) -> None:
+    """Shade every other row."""
+    stripes = [Rectangle((0, row - 0.5), 1, 1) for row in range(0, rows, 2)]
+    across = axes.get_yaxis_transform()
+    axes.add_collection(
+        PatchCollection(stripes, facecolor=canvas.BAND, linewidth=0, zorder=0, transform=across), autolim=False
     )
-    note = f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks."
-    if table.layout.marked & set(table.layout.methods):
-        note += f"\n{DAGGER} sees more than the training data and the context."
-    figure.text(_EDGE / width, 0.09 / height, note, _SMALL, linespacing=1.4)
+
+
+def _scope(ranks: pd.DataFrame, layout: Layout, scope: tuple[str, str]) -> pd.DataFrame:
+    """Ranks of one family and quality, best first; methods of equal rank in the order of the layout."""
+    rows = ranks[(ranks["family"] == scope[0]) & (ranks["quality"] == scope[1])]
+    place = rows["method"].map(layout.methods.index).astype(int)
+    return rows.assign(place=place).sort_values(["rank", "place"], ignore_index=True)
+
+
+def _rank_panel(axes: Axes, rows: pd.DataFrame, longest: int) -> None:
+    """Draw the ranks of one family and quality."""
+    _stripes(axes, len(rows))
+    styles = [method_style(method) for method in rows["method"]]
+    colors = [style.color for style in styles]
+    axes.hlines(range(len(rows)), rows["rank_low"], rows["rank_high"], colors, linewidth=1.4, zorder=2)
+    for row, (rank, style) in enumerate(zip(rows["rank"], styles, strict=True)):
+        axes.plot(rank, row, **style.artist() | {"linestyle": ""}, zorder=3)
+    axes.set_xlim(0.4, longest + 0.6)
+    axes.set_ylim(longest - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    step = next(step for step in (1, 2, 5, 10, longest) if longest <= 8 * step)
+    axes.set_xticks(sorted({1, *range(step, longest + 1, step)}))
+    axes.set_xlabel("rank", labelpad=1)
+    axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _limits(table: Table) -> tuple[float, float]:
-    """Limits of the score axis, the same for all panels: 0, 100 and all intervals, within :data:`_VIEW`."""
+    """Limits of the score axis, the same for all panels: 0, 100 and all intervals, within :data:`canvas.VIEW`."""
     ends = np.array([0.0, 100.0, *(end for entry in table.entries.values() for end in (entry.low, entry.high))])
-    low, high = np.clip((ends.min(), ends.max()), *_VIEW)
+    low, high = np.clip((ends.min(), ends.max()), *canvas.VIEW)
     margin = 0.05 * (high - low)
     return low - margin, high + margin
-
-
-def _left(table: Table) -> float:
-    """Room for the methods' names, but never so much that none is left for the panels."""
-    longest = max(len(method) + 2 * (method in table.layout.marked) for method in table.layout.methods)
-    return min(2.0, 0.2 + _LETTER * longest)
 
 
 def _lane(table: Table) -> float:
     """Height of a method's band."""
     return len(table.layout.qualities) * _POINT_HEIGHT + _METHOD_GAP
-
-
-def _mark(index: int) -> tuple[str, str]:
-    return _MARKS[index % len(_MARKS)]

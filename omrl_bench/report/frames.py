@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from omrl_bench.errors import InputError
-from omrl_bench.runner.records import Cell, Cube, Hashes, Record, iterate_records, read_cube
+from omrl_bench.report.provenance import one_version, provenance
+from omrl_bench.runner.records import Cube, Record, RecordError, iterate_records, read_cube
 
 CONTROLS = ("random", "behaviour", "task-blind", "oracle")
 #: Columns of the tidy frame.
@@ -23,6 +23,12 @@ COLUMNS = (
 #: Columns of the frame of costs; 0 where a method has no such stage.
 COST_COLUMNS = ("family", "method", "seeds_together", "parameters", "representation", "policy", "memory")
 
+#: Columns of the frame of learning curves: mean score on the validation tasks after so many policy updates.
+CURVE_COLUMNS = ("family", "method", "seed", "step", "score")
+
+_NAMES = tuple(name for name in COLUMNS if name not in ("seed", "task", "draw", "return", "score"))
+_Key = tuple[str, str, str, str]  # suite, preset, dataset, backbone
+
 
 @dataclass(frozen=True)
 class Results:
@@ -33,10 +39,11 @@ class Results:
         preset: Name of the preset.
         dataset: Quality of the training data.
         backbone: Offline-RL learner under the methods.
-        frame: Tidy frame with columns :data:`COLUMNS`, of the complete records only.
+        frame: Tidy frame with columns :data:`COLUMNS`, of the complete records only; names are categorical.
         costs: One row per complete record, with columns :data:`COST_COLUMNS`.
         notes: What is missing, failed or not as it should be, a sentence each.
         privileges: Of each method that has any.
+        curves: One row per point of the complete records' learning curves, with columns :data:`CURVE_COLUMNS`.
     """
 
     suite: str
@@ -47,6 +54,7 @@ class Results:
     costs: pd.DataFrame
     notes: tuple[str, ...]
     privileges: Mapping[str, tuple[str, ...]]
+    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS)))
 
 
 def load(results: Path, suite: str | None = None, preset: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -58,34 +66,40 @@ def load(results: Path, suite: str | None = None, preset: str | None = None) -> 
         preset: Only records of this preset.
 
     Returns:
-        The frame, with columns :data:`COLUMNS`, and the notes (missing and failed cells).
-
-    Raises:
-        InputError: if a file is not a record.
+        The frame, with columns :data:`COLUMNS`, and the notes: what is missing, failed, left out or unreadable.
     """
-    sets = collect(results, suite, preset)
+    tables, errors = _read(results, suite, preset)
+    sets = _sets(results, tables, errors)
     frames = [each.frame for each in sets if len(each.frame)]
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-    return frame, [note for each in sets for note in each.notes]
+    if len(frames) > 1:
+        frame = pd.concat(frames, ignore_index=True)
+        frame = frame.astype(dict.fromkeys(_NAMES, "category"))  # which differ from set to set, so that they were lost
+    else:
+        frame = frames[0] if frames else pd.DataFrame(columns=list(COLUMNS))
+    elsewhere = [_line(results, error) for error in errors if _key(results, error) not in tables]
+    return frame, [*(note for each in sets for note in each.notes), *elsewhere]
 
 
 def collect(results: Path, suite: str | None = None, preset: str | None = None) -> list[Results]:
     """Read all records, kept apart by (suite, preset, dataset, backbone), sorted by them.
 
+    Files that cannot be used are left out, with a note if their place says which set they belong to;
+    :func:`unreadable` has them all.
+
     Args:
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
-
-    Raises:
-        InputError: if a file is not a record.
     """
-    tables: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
-    for record in iterate_records(results):
-        cell = record.cell
-        if suite in (None, cell.suite) and preset in (None, cell.preset):
-            tables[cell.suite, cell.preset, cell.dataset, cell.backbone].append(record)
-    return [_results(results, key, records) for key, records in sorted(tables.items())]
+    return _sets(results, *_read(results, suite, preset))
+
+
+def unreadable(results: Path) -> list[str]:
+    """Say in one line each which files or folders of a results folder cannot be used as records, and why.
+
+    A record without its cube is no part of this: it is in the notes of its :class:`Results`.
+    """
+    return [_line(results, error) for error in _read(results, None, None)[1]]
 
 
 def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str] = CONTROLS) -> list[str]:
@@ -95,29 +109,79 @@ def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str
     return sorted(set(names), key=lambda name: ranks.get(name) or later.get(name) or (2, 0, name))
 
 
-def _results(results: Path, key: tuple[str, str, str, str], records: list[Record]) -> Results:
-    notes, kept, frames = [], [], []
+def _read(results: Path, suite: str | None, preset: str | None) -> tuple[dict[_Key, list[Record]], list[RecordError]]:
+    """The records of each set, and what could not be read."""
+    tables: dict[_Key, list[Record]] = {}
+    errors: list[RecordError] = []
+
+    def wanted(key: _Key) -> bool:
+        return suite in (None, key[0]) and preset in (None, key[1])
+
+    for record in iterate_records(results, errors.append):
+        key = record.cell.suite, record.cell.preset, record.cell.dataset, record.cell.backbone
+        if wanted(key):
+            tables.setdefault(key, []).append(record)
+    places = [(_key(results, error), error) for error in errors]
+    return tables, [error for key, error in places if key is None or wanted(key)]
+
+
+def _key(results: Path, error: RecordError) -> _Key | None:
+    """The set that a file belongs to by its place, see :meth:`omrl_bench.runner.records.Cell.folder`."""
+    parts = error.path.relative_to(results).parts
+    return (parts[0], parts[1], parts[3], parts[5]) if len(parts) == 7 else None
+
+
+def _line(results: Path, error: RecordError) -> str:
+    """What is wrong with a file; its path is relative, so that the same records make the same notes everywhere."""
+    return _printable(f"{error.path.relative_to(results).as_posix()} left out: it {error.reason}")
+
+
+def _sets(results: Path, tables: dict[_Key, list[Record]], errors: list[RecordError]) -> list[Results]:
+    lines: dict[_Key | None, list[str]] = defaultdict(list)
+    for error in errors:
+        lines[_key(results, error)].append(_line(results, error))
+    return [_results(results, key, records, lines[key]) for key, records in sorted(tables.items())]
+
+
+def _results(results: Path, key: _Key, records: list[Record], unread: list[str]) -> Results:
+    complete = [record for record in records if record.status == "complete"]
+    chosen, versions = one_version(complete)
+    kept_cells = {record.cell for record in chosen}
+    notes: list[str] = []
+    kept: list[tuple[Record, Cube]] = []
     for record in records:
         where = f"{record.cell.family} / {record.cell.method}: seed {record.cell.seed}"
         if record.status != "complete":
             notes.append(f"{where} failed: {_first_line(record.error)}")
-            continue
-        try:
-            cube = read_cube(record.cell.cube_path(results))
-        except InputError as error:
-            notes.append(f"{where} left out: {_first_line(str(error))}")
-            continue
-        frame = _frame(record.cell, cube)
-        if not np.isfinite(frame[["return", "score"]].to_numpy()).all():
-            notes.append(f"{where} left out: it has returns or scores that are not finite")
-            continue
-        kept.append(record)
-        frames.append(frame)
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-    privileges = {record.cell.method: record.privileges for record in records if record.privileges}
-    every = (*notes, *_missing(records, kept), *_provenance(kept))
-    costs = pd.DataFrame([_costs(record) for record in kept], columns=list(COST_COLUMNS))
-    return Results(*key, frame=frame, costs=costs, notes=every, privileges=privileges)
+        elif record.cell in kept_cells:
+            try:
+                kept.append((record, _cube(results, record)))
+            except RecordError as error:
+                notes.append(f"{where} left out: its cube {error.reason}")
+    kept_records = [record for record, _ in kept]
+    every = (*notes, *unread, *versions, *_missing(records, kept_records), *provenance(kept_records))
+    return Results(
+        *key,
+        frame=_frame(kept),
+        costs=pd.DataFrame([_costs(record) for record in kept_records], columns=list(COST_COLUMNS)),
+        notes=every,
+        privileges={record.cell.method: record.privileges for record in records if record.privileges},
+        curves=pd.DataFrame([row for record in kept_records for row in _curve(record)], columns=list(CURVE_COLUMNS)),
+    )
+
+
+def _cube(results: Path, record: Record) -> Cube:
+    path = record.cell.cube_path(results)
+    cube = read_cube(path, record.cube)
+    with np.errstate(all="ignore"):  # an expert who is no better than random divides by zero
+        if not all(np.isfinite(values).all() for values in (cube.returns, cube.random, cube.expert, cube.scores())):
+            raise RecordError(path, "has returns or scores that are not finite")
+    return cube
+
+
+def _curve(record: Record) -> list[tuple[str, str, int, int, float]]:
+    cell = record.cell
+    return [(cell.family, cell.method, cell.seed, point.step, point.score) for point in record.curve]
 
 
 def _costs(record: Record) -> tuple[str, str, int, int, float, float, float]:
@@ -127,19 +191,32 @@ def _costs(record: Record) -> tuple[str, str, int, int, float, float, float]:
     return cell.family, cell.method, together, record.parameters, representation, policy, memory
 
 
-def _frame(cell: Cell, cube: Cube) -> pd.DataFrame:
-    """Tidy frame of one cell."""
-    axes = (np.arange(len(cube.qualities)), np.asarray(cube.tasks), np.arange(cube.returns.shape[2]))
-    quality, task, draw = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
-    columns = {
-        **dict(cell),
-        "quality": np.array(cube.qualities)[quality],
-        "task": task,
-        "draw": draw,
-        "return": cube.returns.ravel().astype(float),
-        "score": cube.scores().ravel().astype(float),
+def _frame(kept: list[tuple[Record, Cube]]) -> pd.DataFrame:
+    """Tidy frame of some cells; names are stored once, a frame has millions of rows."""
+    if not kept:
+        return pd.DataFrame(columns=list(COLUMNS))
+    sizes = [cube.returns.size for _, cube in kept]
+    cells = [record.cell for record, _ in kept]
+    columns: dict[str, object] = {
+        name: _repeated([getattr(cell, name) for cell in cells], sizes) for name in _NAMES if name != "quality"
     }
-    return pd.DataFrame(columns)[list(COLUMNS)]
+    columns["seed"] = np.repeat([cell.seed for cell in cells], sizes)
+    shapes = [cube.returns.shape for _, cube in kept]
+    qualities = [name for _, cube in kept for name in cube.qualities]
+    columns["quality"] = _repeated(qualities, [tasks * draws for n, tasks, draws in shapes for _ in range(n)])
+    columns["task"] = np.concatenate(
+        [np.tile(np.repeat(cube.tasks, s[2]), s[0]) for (_, cube), s in zip(kept, shapes, strict=True)]
+    )
+    columns["draw"] = np.concatenate([np.tile(np.arange(draws), n * tasks) for n, tasks, draws in shapes])
+    columns["return"] = np.concatenate([cube.returns.ravel() for _, cube in kept]).astype(float)
+    columns["score"] = np.concatenate([cube.scores().ravel() for _, cube in kept]).astype(float)
+    return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
+
+
+def _repeated(names: Sequence[str], times: Sequence[int]) -> pd.Categorical:
+    """Every name so many times."""
+    codes, categories = pd.factorize(np.array(names, dtype=object), sort=True)
+    return pd.Categorical.from_codes(np.repeat(codes, times), categories)
 
 
 def _missing(records: list[Record], kept: list[Record]) -> list[str]:
@@ -161,28 +238,12 @@ def _missing(records: list[Record], kept: list[Record]) -> list[str]:
     return notes
 
 
-def _provenance(kept: list[Record]) -> list[str]:
-    """Notes on records that were not made from the same things, so that their numbers do not compare."""
-    notes = []
-    for family in sorted({record.cell.family for record in kept}):
-        records = [record for record in kept if record.cell.family == family]
-        for name in Hashes.model_fields:
-            if name == "method":
-                continue
-            if len({getattr(record.hashes, name) for record in records}) > 1:
-                notes.append(f"{family}: the records differ in their {name} hash; their numbers do not compare")
-        hashes: dict[str, set[str]] = defaultdict(set)
-        for record in records:
-            hashes[record.cell.method].add(record.hashes.method)
-        for method in ordered(name for name, values in hashes.items() if len(values) > 1):
-            notes.append(f"{family} / {method}: the seeds were run with different versions of the method")
-        for status in sorted({record.dataset_status for record in records} - {"canonical"}):
-            notes.append(f"{family}: trained on data whose status is {status!r}, not 'canonical'")
-    return notes
-
-
 def _first_line(text: str | None) -> str:
     lines = (text or "").strip().splitlines() or ["no message"]
     # of a traceback, the last line is the one that says what happened
     line = lines[-1 if lines[0].startswith("Traceback") else 0]
-    return "".join(character for character in line if character.isprintable()).strip()
+    return _printable(line).strip()
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())

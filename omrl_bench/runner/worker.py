@@ -9,33 +9,28 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from omrl_bench.api import Algorithm, Budget, Setup, Transitions
-from omrl_bench.data.contexts import ContextSet, gather, source_dataset
-from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.manifest import Manifest, read_manifest
+from omrl_bench.api import Algorithm, Budget, Setup
 from omrl_bench.data.meta_dataset import MetaDataset
-from omrl_bench.data.store import read_contexts, read_episodes
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
-from omrl_bench.protocols import given_context, self_collected
-from omrl_bench.protocols.rollout import Rollout
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import load_class
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
+from omrl_bench.runner.evaluation import Evaluation
 from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
 from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_record
+from omrl_bench.runner.traces import Traces, write_traces
 from omrl_bench.runner.trained import Training
-from omrl_bench.stats.representation import measures
 
-VALIDATION_DRAWS = 2
 REPORT_EVERY = 0.5  # seconds
 
 
@@ -65,8 +60,9 @@ def run_job(job: Job, job_file: Path) -> None:
             outcomes = _Run(job, job_file).outcomes()
     except Exception as error:
         traceback.print_exc()
-        outcomes = [(failed_record(job, index, describe(error)), None) for index in range(len(job.cells))]
-    for record, cube in outcomes:
+        outcomes = [(failed_record(job, index, describe(error)), None, None) for index in range(len(job.cells))]
+    for record, cube, traces in outcomes:
+        write_traces(job.results, record.cell, traces)
         write_record(job.results, record, cube)
 
 
@@ -91,9 +87,6 @@ class _Run:
     def __init__(self, job: Job, job_file: Path) -> None:
         self.job, self.job_file = job, job_file
         self.family: Family = get_family(job.cells[0].family)
-        self.manifest: Manifest = read_manifest(self.family)
-        self.datasets: dict[str, Episodes] = {}
-        self.context_sets: dict[str, ContextSet] = {}
         self.curves: dict[int, list[CurvePoint]] = {seed: [] for seed in job.seeds}
         self.policy_from = 0.0
         self.last_report = 0.0
@@ -101,23 +94,28 @@ class _Run:
         self.resumed = 0.0
         cls = load_class(job.target)
         self.privileges = cls.requires.privileges
+        self.evaluation = Evaluation(self.family, job.protocol, job.preset, self.privileges, job.threads)
         setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
         self.algorithm: Algorithm = cls(self.family.space(), setup)
         self.configuration = _as_json(self.algorithm.configuration())
 
-    def outcomes(self) -> list[tuple[Record, Cube | None]]:
-        """Train, evaluate every seed, and return its record and cube."""
+    def outcomes(self) -> list[tuple[Record, Cube | None, Traces | None]]:
+        """Train, evaluate every seed, and return its record, cube and traces."""
         job = self.job
         training = self.trained()
         started = time.perf_counter()
-        cubes = []
-        for done, seed in enumerate(job.seeds):
-            self.report("evaluation", done / len(job.seeds))
-            cubes.append((self.cube(seed), self.representation(seed)))
+        measured = []
+        for index, seed in enumerate(job.seeds):
+            self.report("evaluation", index / len(job.seeds))
+            policy = partial(self.algorithm.policy, seed)
+            pictured = seed == job.preset.seeds[0]  # pictures need one seed
+            traces = self.evaluation.traces(policy, seed) if pictured else None
+            cube = self.evaluation.cube(policy, seed)
+            measured.append((cube, self.evaluation.representation(policy), traces))
         seconds = time.perf_counter() - started
         return [
-            (self.record(index, cube, training, seconds, measured), cube)
-            for index, (cube, measured) in enumerate(cubes)
+            (self.record(index, cube, training, seconds, representation), cube, traces)
+            for index, (cube, representation, traces) in enumerate(measured)
         ]
 
     def trained(self) -> Training:
@@ -151,21 +149,9 @@ class _Run:
     def data(self) -> MetaDataset:
         """What the method may see of the training tasks."""
         policy, representation = dataset_parts(self.job.cells[0].dataset)
-        other = None if policy == representation else self.episodes(representation)
+        other = None if policy == representation else self.evaluation.episodes(representation)
         count = self.job.preset.train_tasks
-        return MetaDataset(self.family, self.episodes(policy), self.privileges, count, other)
-
-    @property
-    def trained_tasks(self) -> np.ndarray:
-        """Ids of the tasks that the method is trained on."""
-        table, count = self.family.tasks(), self.job.preset.train_tasks
-        return table.training_subset(count) if count else table.ids("train")
-
-    def episodes(self, quality: str) -> Episodes:
-        """A dataset, read once."""
-        if quality not in self.datasets:
-            self.datasets[quality] = read_episodes(self.family, quality)[0]
-        return self.datasets[quality]
+        return MetaDataset(self.family, self.evaluation.episodes(policy), self.privileges, count, other)
 
     def log(self, stage: str, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
         """Report progress; at some steps of stage `policy`, take a point of the learning curve."""
@@ -174,7 +160,8 @@ class _Run:
         self.spent[stage] = seconds + time.process_time() - self.resumed, calls + 1
         if stage == "policy" and points and step * points // total > (step - 1) * points // total:
             for seed in self.job.seeds if seeds is None else seeds:
-                self.curves[seed].append(CurvePoint(step=step, score=round(self.validate(seed), 2)))
+                score = self.evaluation.validate(partial(self.algorithm.policy, seed), seed)
+                self.curves[seed].append(CurvePoint(step=step, score=round(score, 2)))
         self.report(stage, step / total)
         self.resumed = time.process_time()  # the learning curve is not the method's time
 
@@ -189,76 +176,6 @@ class _Run:
         low, high = share.get(stage, (0.0, 0.9))
         progress = Progress(stage=stage, fraction=low + (high - low) * fraction)
         write_atomically(progress_path(self.job_file), progress.model_dump_json().encode())
-
-    def validate(self, seed: int) -> float:
-        """Mean score of a seed on the validation tasks: with contexts of the first quality, or in the last episode."""
-        tasks = self.family.tasks().ids("validation")
-        conditions = self.job.protocol.conditions(self.job.preset.qualities[:1])
-        returns = self.evaluate(seed, tasks, conditions, VALIDATION_DRAWS)
-        return float(self.as_cube(conditions[-1:], tasks, returns[-1:]).scores().mean())
-
-    def cube(self, seed: int) -> Cube:
-        """Returns of one seed on the protocol's tasks, for every condition."""
-        protocol = self.job.protocol
-        conditions, tasks = protocol.conditions(self.job.preset.qualities), self.family.tasks().ids(protocol.split)
-        return self.as_cube(conditions, tasks, self.evaluate(seed, tasks, conditions, protocol.draws))
-
-    def as_cube(self, qualities: tuple[str, ...], tasks: np.ndarray, returns: np.ndarray) -> Cube:
-        """Returns with the tasks' reference returns."""
-        random, expert = np.array(self.manifest.random)[tasks], np.array(self.manifest.expert)[tasks]
-        return Cube(qualities=qualities, tasks=tasks, returns=returns, random=random, expert=expert)
-
-    def evaluate(self, seed: int, tasks: np.ndarray, conditions: tuple[str, ...], draws: int) -> np.ndarray:
-        """The suite's protocol: (conditions, tasks, draws)."""
-        policy, family, threads = self.algorithm.policy, self.family, self.job.threads
-        if self.job.protocol.kind == "given-context":
-            contexts = (self.context(tasks, quality, draws) for quality in conditions)
-            # a policy of its own for each quality: none depends on what came before it
-            runs = [given_context.evaluate(policy(seed), family, tasks, c, draws, seed, threads) for c in contexts]
-            return np.stack(runs)
-        descriptors = self.descriptors(tasks, draws)
-        rollout = Rollout(family, tasks, draws, seed, threads, descriptors)
-        return self_collected.evaluate(policy(seed), rollout, conditions, told=descriptors is not None)
-
-    def representation(self, seed: int) -> dict[str, dict[str, float]]:
-        """Measures of what a seed's policy believes of the tasks it was given contexts of, by context quality."""
-        protocol, table = self.job.protocol, self.family.tasks()
-        if protocol.kind != "given-context":
-            return {}
-        found = {}
-        for quality in self.job.preset.qualities:
-            embedded = self.embed(seed, table.ids(protocol.split), quality)
-            if embedded is None:
-                return {}
-            train = None if quality == "cross" else self.embed(seed, self.trained_tasks, quality)
-            values = measures(*embedded, train, table.descriptors)
-            found[quality] = {name: round(value, 4) for name, value in values.items() if np.isfinite(value)}
-        return found
-
-    def embed(self, seed: int, tasks: np.ndarray, quality: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Representation of every context draw of some tasks, and the task of each; None if the method has none."""
-        draws = self.job.protocol.draws
-        policy = self.algorithm.policy(seed)
-        policy.reset(len(tasks) * draws)
-        policy.condition(self.context(tasks, quality, draws))
-        z = policy.representation()
-        return None if z is None or z.shape[1] == 0 else (z, np.repeat(tasks, draws))
-
-    def descriptors(self, tasks: np.ndarray, draws: int) -> np.ndarray | None:
-        """True parameters of every lane's task, (lanes, descriptor size), for a method with the privilege."""
-        if "descriptors" not in self.privileges:
-            return None
-        return self.family.tasks().descriptors[np.repeat(tasks, draws)].astype(np.float32)
-
-    def context(self, tasks: np.ndarray, quality: str, draws: int) -> Transitions:
-        """The first context draws of each task, one per lane."""
-        dataset = source_dataset(quality)
-        if dataset not in self.context_sets:
-            self.context_sets[dataset] = read_contexts(self.family, dataset)
-        unit = self.job.protocol.unit
-        drawn = self.context_sets[dataset].draws[quality, unit][tasks, :draws]
-        descriptors = self.descriptors(tasks, draws)
-        return gather(self.episodes(dataset), drawn.reshape(-1, *drawn.shape[2:]), descriptors, unit)
 
     def record(
         self,

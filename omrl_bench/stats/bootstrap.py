@@ -4,8 +4,10 @@ A claim of offline meta-RL is about new training runs *and* new tasks, so both a
 independently, with replacement, crossed. Estimates over several families are means of the families' estimates;
 each family's seeds and tasks are resampled on their own, because its runs and its tasks are its own.
 
-What it cannot do: with one seed (one task) the interval says nothing about seeds (tasks), and with very few of
-either it is too narrow, like every percentile bootstrap. Tables therefore always show the numbers of both.
+A percentile interval of few seeds is too narrow; intervals and p values are therefore corrected for sample size
+(:mod:`omrl_bench.stats.small_samples`). What no correction can do: with one seed (one task) the interval says nothing
+about seeds (tasks). Tables therefore always show the numbers of both. ``docs/statistics.md`` has the formulas and the
+measured coverage.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omrl_bench.stats.estimators import Estimator, mean
+from omrl_bench.stats.estimators import OF_COUNTS, Estimator, mean
+from omrl_bench.stats.small_samples import Correction
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -49,7 +52,7 @@ def distribution(
     total = np.zeros(resamples)
     for matrix in matrices:
         seeds, tasks = (_draw(rng, size, resamples) for size in matrix.shape)
-        total += _estimate(matrix, seeds, tasks, estimator)
+        total += estimate_of_counts(matrix, seeds, tasks, estimator)
     return total / len(matrices)
 
 
@@ -88,22 +91,60 @@ def difference_distribution(
             raise ValueError(f"cannot pair matrices of shapes {a.shape} and {b.shape}")
         seeds, tasks = (_draw(rng, size, resamples) for size in a.shape)
         other = seeds if same else _draw(rng, b.shape[0], resamples)
-        total += _estimate(a, seeds, tasks, estimator) - _estimate(b, other, tasks, estimator)
+        total += estimate_of_counts(a, seeds, tasks, estimator) - estimate_of_counts(b, other, tasks, estimator)
     return total / len(first)
 
 
-def interval(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Percentile interval of a bootstrap distribution (resamples,): (low, high)."""
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(samples, (tail, 100 - tail))
-    return float(low), float(high)
+def shared_counts(label: str, names: Sequence[object], resamples: int = RESAMPLES) -> np.ndarray:
+    """How often each of some seeds or tasks is in each resample, the same for everything with that label.
+
+    Whatever is compared resample by resample (ranks, pairs of methods) asks with the same label, and so sees the same
+    seeds where seeds are the same.
+
+    Args:
+        label: What is resampled, with the axis: seeds and tasks may have the same names.
+        names: The seeds or tasks.
+        resamples: Number of resamples.
+
+    Returns:
+        (resamples, len(names)) counts.
+    """
+    rng = np.random.default_rng(seed_from(f"{label}/{','.join(map(str, names))}"))
+    return _draw(rng, len(names), resamples)
 
 
-def p_value(samples: np.ndarray) -> float:
+def estimate_of_counts(
+    matrix: np.ndarray, seeds: np.ndarray, tasks: np.ndarray, estimator: Estimator = mean
+) -> np.ndarray:
+    """Estimate every resample: matrix (S, T), counts (resamples, S) and (resamples, T) -> (resamples,)."""
+    if estimator in OF_COUNTS:
+        return OF_COUNTS[estimator](matrix, seeds, tasks)
+    chunks = -(-len(seeds) * matrix.size // _CHUNK_ELEMENTS)
+    parts = zip(*(np.array_split(_indices(counts), chunks) for counts in (seeds, tasks)), strict=True)
+    return np.concatenate([estimator(matrix[s[:, :, None], t[:, None, :]]) for s, t in parts])
+
+
+def interval(
+    samples: np.ndarray, confidence: float = CONFIDENCE, correction: Correction | None = None
+) -> tuple[float, float]:
+    """Percentile interval of a bootstrap distribution (resamples,), expanded about its median: (low, high)."""
+    tail = (1 - confidence) / 2
+    low, middle, high = np.quantile(samples, (tail, 0.5, 1 - tail))
+    stretch = float(correction.stretch(np.array(tail))) if correction else 1.0
+    return float(middle + stretch * (low - middle)), float(middle + stretch * (high - middle))
+
+
+def p_value(samples: np.ndarray, correction: Correction | None = None) -> float:
     """Two-sided p value of "the difference is zero" from a bootstrap distribution (resamples,).
 
-    Counts include one for the data themselves, so that the value is never zero.
+    It is the level at which :func:`interval`, with the same correction, begins to hold zero. Counts include one for
+    the data themselves, so that the value is never zero.
     """
+    if correction:
+        samples = np.sort(samples)
+        levels = (np.arange(len(samples)) + 0.5) / len(samples)
+        middle = np.median(samples)
+        samples = middle + correction.stretch(levels) * (samples - middle)
     below, above = np.count_nonzero(samples <= 0), np.count_nonzero(samples >= 0)
     return min(1.0, 2 * (1 + min(below, above)) / (1 + len(samples)))
 
@@ -126,11 +167,13 @@ def _check(matrices: Sequence[np.ndarray]) -> None:
 
 
 def _draw(rng: np.random.Generator, size: int, resamples: int) -> np.ndarray:
-    return rng.integers(size, size=(resamples, size))
+    """Draw as many things as there are, with replacement: (resamples, size) counts of each."""
+    drawn = rng.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(float)
 
 
-def _estimate(matrix: np.ndarray, seeds: np.ndarray, tasks: np.ndarray, estimator: Estimator) -> np.ndarray:
-    """Estimate every resample: matrix (S, T), seeds (resamples, S), tasks (resamples, T) -> (resamples,)."""
-    chunks = -(-len(seeds) * matrix.size // _CHUNK_ELEMENTS)
-    parts = zip(np.array_split(seeds, chunks), np.array_split(tasks, chunks), strict=True)
-    return np.concatenate([estimator(matrix[s[:, :, None], t[:, None, :]]) for s, t in parts])
+def _indices(counts: np.ndarray) -> np.ndarray:
+    """The other way round: (resamples, size) counts -> (resamples, size) indices, ascending."""
+    resamples, size = counts.shape
+    everything = np.broadcast_to(np.arange(size), counts.shape)
+    return np.repeat(everything.ravel(), counts.ravel().astype(int)).reshape(resamples, size)

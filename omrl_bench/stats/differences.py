@@ -12,12 +12,12 @@ from omrl_bench.stats.bootstrap import (
     RESAMPLES,
     difference_distribution,
     holm,
-    interval,
-    p_value,
     seed_from,
 )
+from omrl_bench.stats.estimated import Estimated
 from omrl_bench.stats.estimators import mean
 from omrl_bench.stats.panels import Key, Panel, counts, panels
+from omrl_bench.stats.small_samples import difference_parts
 
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
 _DROP_KEY = tuple(name for name in Key._fields if name != "quality")
@@ -47,7 +47,7 @@ def drop_under_shift(
         from_quality: Context quality before the shift.
         to_quality: Context quality after the shift.
         resamples: Resamples of the two-way bootstrap.
-        confidence: Coverage of the percentile intervals.
+        confidence: Coverage of the intervals.
 
     Returns:
         One row per (suite, preset, dataset, backbone, family, method) that has both qualities, sorted by them, with
@@ -69,12 +69,11 @@ def drop_under_shift(
         other = groups.get(key._replace(quality=to_quality))
         if key.quality != from_quality or other is None:
             continue
-        samples = _resample(key, group, other, f"drop to {to_quality}", resamples)
-        low, high = interval(samples, confidence)
-        before, after = _mean(group), _mean(other)
+        drop = paired_difference(key, group, other, f"drop to {to_quality}", resamples)
         about: dict[str, object] = {name: getattr(key, name) for name in _DROP_KEY}
-        about |= {"from_quality": from_quality, "to_quality": to_quality, "score_from": before, "score_to": after}
-        rows.append(about | _numbers("drop", before - after, low, high) | _fewest(group, other))
+        about |= {"from_quality": from_quality, "to_quality": to_quality}
+        about |= {"score_from": mean_score(group), "score_to": mean_score(other)}
+        rows.append(about | drop.columns("drop", confidence) | fewest(group, other))
     rows.sort(key=lambda row: [row[name] for name in _DROP_KEY])
     return pd.DataFrame(rows, columns=list(DROP_COLUMNS))
 
@@ -92,7 +91,7 @@ def adaptation_gain(
         baseline: Method to compare with.
         resamples: Resamples of the two-way bootstrap; raised where a table has so many comparisons that the
             smallest p value could not survive the correction.
-        confidence: Coverage of the percentile intervals, and 1 - the level of the verdict.
+        confidence: Coverage of the intervals, and 1 - the level of the verdict.
 
     Returns:
         One row per (suite, preset, dataset, backbone, family, quality, method other than the baseline), sorted by
@@ -115,10 +114,76 @@ def adaptation_gain(
     for key, group in groups.items():
         if key.method == baseline:
             continue
-        enough = max(resamples, int(4 * comparisons[key.table] / (1 - confidence)))
+        enough = enough_resamples(resamples, comparisons[key.table], confidence)
         rows.append(_gain(key, group, groups.get(key._replace(method=baseline)), baseline, enough, confidence))
     table = pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
-    return _with_verdicts(table, 1 - confidence)
+    table = with_verdicts(table, "gain", 1 - confidence)
+    table.loc[table["p_value"].isna(), "verdict"] = "no baseline"
+    return table
+
+
+def enough_resamples(resamples: int, comparisons: int, confidence: float) -> int:
+    """At least so many resamples that the smallest p value can survive the correction for so many comparisons."""
+    return max(resamples, int(4 * comparisons / (1 - confidence)))
+
+
+def paired_difference(
+    key: Key, first: tuple[Panel, ...], second: tuple[Panel, ...], label: str, resamples: int
+) -> Estimated:
+    """Difference of mean scores, paired over tasks, and over seeds in the families where both have the same.
+
+    Args:
+        key: What ``first`` is.
+        first: A panel per family.
+        second: A panel per family.
+        label: What is compared; it seeds the bootstrap, and says so in the error.
+        resamples: Resamples of the two-way bootstrap.
+
+    Raises:
+        ValueError: if the two sides do not have the same tasks.
+    """
+    check_tasks(key, first, second, label)
+    sides = [[panel.scores for panel in side] for side in (first, second)]
+    same_seeds = [a.seeds == b.seeds for a, b in zip(first, second, strict=True)]
+    samples = difference_distribution(*sides, same_seeds, seed_from(f"{key.label}/{label}"), resamples=resamples)
+    parts = difference_parts(*sides, same_seeds)
+    return Estimated(mean_score(first) - mean_score(second), samples, tuple(parts))
+
+
+def check_tasks(key: Key, first: tuple[Panel, ...], second: tuple[Panel, ...], label: str) -> None:
+    """Raise a ValueError unless both sides have the same tasks in every family."""
+    for a, b in zip(first, second, strict=True):
+        if a.tasks != b.tasks:
+            raise ValueError(f"{key.family} / {key.method} / {key.quality}: {label}: the tasks are not the same")
+
+
+def with_verdicts(table: pd.DataFrame, difference: str, level: float) -> pd.DataFrame:
+    """Fill ``p_holm`` and ``verdict`` of a table of differences.
+
+    Args:
+        table: With columns ``p_value``, ``n_seeds``, ``n_tasks``, the columns of :attr:`Key.table`, and the difference.
+        difference: Name of the column whose sign decides between ``better`` and ``worse``.
+        level: Level of the verdicts. Rows without a p value take no part in the correction.
+    """
+    table["p_holm"] = float("nan")
+    for _, rows in table[table["p_value"].notna()].groupby(list(Key._fields[:4])):
+        table.loc[rows.index, "p_holm"] = holm(rows["p_value"].to_numpy(dtype=float))
+    # One seed or one task leaves half of the uncertainty out, and a p value of zero spread means nothing.
+    decided = (table["p_holm"] < level) & (table["n_seeds"] > 1) & (table["n_tasks"] > 1)
+    direction = np.where(table[difference].to_numpy(dtype=float) > 0, "better", "worse")
+    table["verdict"] = np.where(decided, direction, "undecided")
+    return table
+
+
+def mean_score(group: tuple[Panel, ...]) -> float:
+    """Mean over families of the mean score."""
+    return float(np.mean([mean(panel.scores) for panel in group]))
+
+
+def fewest(first: tuple[Panel, ...], second: tuple[Panel, ...]) -> dict[str, int]:
+    """Sample sizes: the smaller of both sides."""
+    a, b = counts(first), counts(second)
+    return {name: min(a[name], b[name]) for name in a}
 
 
 def _gain(
@@ -130,51 +195,9 @@ def _gain(
     confidence: float,
 ) -> dict[str, object]:
     """One row of :func:`adaptation_gain`, without the columns that need the whole table."""
-    score = _mean(group)
-    about = key._asdict() | {"baseline": baseline, "score": score}
+    about = key._asdict() | {"baseline": baseline, "score": mean_score(group)}
     if other is None:
         return about | counts(group)
-    samples = _resample(key, group, other, f"gain over {baseline}", resamples)
-    low, high = interval(samples, confidence)
-    about |= {"baseline_score": _mean(other), "p_value": p_value(samples)}
-    return about | _numbers("gain", score - _mean(other), low, high) | _fewest(group, other)
-
-
-def _with_verdicts(table: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Fill ``p_holm`` and ``verdict``."""
-    table["p_holm"] = float("nan")
-    for _, rows in table[table["p_value"].notna()].groupby(list(Key._fields[:4])):
-        table.loc[rows.index, "p_holm"] = holm(rows["p_value"].to_numpy(dtype=float))
-    # One seed or one task leaves half of the uncertainty out, and a p value of zero spread means nothing.
-    decided = (table["p_holm"] < level) & (table["n_seeds"] > 1) & (table["n_tasks"] > 1)
-    direction = np.where(table["gain"].to_numpy(dtype=float) > 0, "better", "worse")
-    verdict = np.where(decided, direction, "undecided")
-    table["verdict"] = np.where(table["p_value"].isna(), "no baseline", verdict)
-    return table
-
-
-def _resample(key: Key, first: tuple[Panel, ...], second: tuple[Panel, ...], label: str, resamples: int) -> np.ndarray:
-    """Bootstrap distribution (resamples,) of the difference of mean scores."""
-    for a, b in zip(first, second, strict=True):
-        if a.tasks != b.tasks:
-            raise ValueError(f"{key.family} / {key.method} / {key.quality}: {label}: the tasks are not the same")
-    return difference_distribution(
-        [panel.scores for panel in first],
-        [panel.scores for panel in second],
-        [a.seeds == b.seeds for a, b in zip(first, second, strict=True)],
-        seed_from(f"{key.label}/{label}"),
-        resamples=resamples,
-    )
-
-
-def _numbers(name: str, estimate: float, low: float, high: float) -> dict[str, float]:
-    return {name: estimate, f"{name}_low": low, f"{name}_high": high}
-
-
-def _mean(group: tuple[Panel, ...]) -> float:
-    return float(np.mean([mean(panel.scores) for panel in group]))
-
-
-def _fewest(first: tuple[Panel, ...], second: tuple[Panel, ...]) -> dict[str, int]:
-    a, b = counts(first), counts(second)
-    return {name: min(a[name], b[name]) for name in a}
+    gain = paired_difference(key, group, other, f"gain over {baseline}", resamples)
+    about |= {"baseline_score": mean_score(other), "p_value": gain.p_value()}
+    return about | gain.columns("gain", confidence) | fewest(group, other)

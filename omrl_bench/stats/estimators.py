@@ -6,13 +6,18 @@ averaged before. Definitions follow rliable, so that numbers compare with papers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.stats import trim_mean
 
 #: (..., seeds, tasks) -> (...).
 Estimator = Callable[[np.ndarray], np.ndarray]
+#: (seeds, tasks), (resamples, seeds) counts, (resamples, tasks) counts -> (resamples,).
+CountsEstimator = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+_TRIM = 0.25  # cut from either end by the interquartile mean
+_CHUNK_ELEMENTS = 2**17  # resampled scores held in memory at once: they should stay in the processor's cache
 
 
 def mean(scores: np.ndarray) -> np.ndarray:
@@ -24,7 +29,7 @@ def mean(scores: np.ndarray) -> np.ndarray:
 def iqm(scores: np.ndarray) -> np.ndarray:
     """Interquartile mean, the mean of the middle half of all seed-task pairs: (..., seeds, tasks) -> (...)."""
     pooled = scores.reshape(*scores.shape[:-2], -1)
-    return np.asarray(trim_mean(pooled, 0.25, axis=-1))
+    return np.asarray(trim_mean(pooled, _TRIM, axis=-1))
 
 
 def median(scores: np.ndarray) -> np.ndarray:
@@ -35,3 +40,55 @@ def median(scores: np.ndarray) -> np.ndarray:
 def optimality_gap(scores: np.ndarray, gamma: float = 100.0) -> np.ndarray:
     """Mean shortfall from ``gamma``; what exceeds it earns nothing: (..., seeds, tasks) -> (...)."""
     return gamma - mean(np.minimum(scores, gamma))
+
+
+def worst_mean(k: int) -> Estimator:
+    """Mean over seeds of the ``k`` tasks that are worst in it (of all tasks if there are fewer)."""
+
+    def estimate(scores: np.ndarray) -> np.ndarray:
+        of_tasks = np.sort(scores.mean(axis=-2), axis=-1)
+        return np.asarray(of_tasks[..., :k].mean(axis=-1))
+
+    return estimate
+
+
+def mean_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+    """:func:`mean` of resamples that are given by how often each seed and task is in them.
+
+    Args:
+        scores: (seeds, tasks).
+        seeds: (resamples, seeds) counts.
+        tasks: (resamples, tasks) counts.
+    """
+    return np.asarray(((seeds @ scores) * tasks).sum(axis=1) / scores.size)
+
+
+def iqm_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+    """:func:`iqm` of resamples that are given by counts, as in :func:`mean_of_counts`.
+
+    The scores are sorted once; of each resample, what lies between the quartiles is found by adding up counts.
+    """
+    order = np.argsort(scores, axis=None, kind="stable")
+    values = scores.ravel()[order]
+    seed, task = np.unravel_index(order, scores.shape)
+    cut = int(_TRIM * scores.size)
+    # sum of values x counts = last value x all counts - steps between values x counts up to there
+    steps = np.diff(values)
+    kept = scores.size - 2 * cut
+    result = np.empty(len(seeds))
+    rows = max(1, _CHUNK_ELEMENTS // scores.size)
+    small = np.int32 if scores.size < 2**15 else np.int64
+    # resamples in columns, so that the counts are added up in long rows
+    by_seed, by_task = (np.ascontiguousarray(counts.T, dtype=small) for counts in (seeds, tasks))
+    for start in range(0, len(seeds), rows):
+        part = slice(start, start + rows)
+        upto = by_seed[seed[:-1], part] * by_task[task[:-1], part]
+        np.cumsum(upto, axis=0, out=upto)
+        upto -= small(cut)
+        np.clip(upto, 0, kept, out=upto)
+        result[part] = values[-1] - (steps @ upto) / kept
+    return result
+
+
+#: Faster forms of estimators, for resamples given by counts.
+OF_COUNTS: Mapping[Estimator, CountsEstimator] = {mean: mean_of_counts, iqm: iqm_of_counts}

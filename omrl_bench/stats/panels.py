@@ -43,6 +43,7 @@ class Panel:
     """All results of one method in one family with one context quality.
 
     Attributes:
+        family: The family.
         scores: (seeds, tasks), means over the draws.
         returns: (seeds, tasks), means over the draws.
         seeds: What the rows are, ascending.
@@ -50,6 +51,7 @@ class Panel:
         draws: Number of context draws of each seed and task.
     """
 
+    family: str
     scores: np.ndarray
     returns: np.ndarray
     seeds: tuple[Any, ...]
@@ -120,4 +122,4 @@ def _panel(key: Key, rows: pd.DataFrame) -> Panel:
         if not np.isfinite(values).all():
             raise ValueError(f"{where}: seed {seed} has a score or return that is not finite")
     scores, returns = (cube.mean(axis=2) for cube in cubes)
-    return Panel(scores, returns, tuple(seeds.tolist()), tuple(tasks.tolist()), shape[2])
+    return Panel(key.family, scores, returns, tuple(seeds.tolist()), tuple(tasks.tolist()), shape[2])

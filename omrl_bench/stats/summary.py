@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections import defaultdict
+
 import pandas as pd
 
-from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, distribution, interval, seed_from
+from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
+from omrl_bench.stats.estimated import Estimated, Resamples, over_families
 from omrl_bench.stats.estimators import iqm, mean
-from omrl_bench.stats.panels import ALL, Key, counts, panels
+from omrl_bench.stats.panels import ALL, Key, Panel, counts, panels
 
 #: What is estimated: name of the column, values it is computed from, estimator.
 ESTIMATES = (("score_mean", "scores", mean), ("score_iqm", "scores", iqm), ("return_mean", "returns", mean))
@@ -24,7 +26,7 @@ def summarise(frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: float
     Args:
         frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
         resamples: Resamples of the two-way bootstrap.
-        confidence: Coverage of the percentile intervals.
+        confidence: Coverage of the intervals.
 
     Returns:
         One row per (suite, preset, dataset, backbone, family, quality, method), sorted by them, with columns
@@ -37,17 +39,26 @@ def summarise(frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: float
     Raises:
         ValueError: if results are incomplete (a seed lacks tasks), doubled or not finite; the message names them.
     """
-    rows = []
-    for key, group in panels(frame).items():
-        row: dict[str, object] = key._asdict()
-        for name, attribute, estimator in ESTIMATES:
-            if key.family == ALL and attribute == "returns":
-                estimate = low = high = float("nan")
-            else:
-                matrices = [getattr(panel, attribute) for panel in group]
-                estimate = float(np.mean([estimator(matrix) for matrix in matrices]))
-                samples = distribution(matrices, seed_from(f"{key.label}/{name}"), estimator, resamples)
-                low, high = interval(samples, confidence)
-            row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
-        rows.append(row | counts(group))
-    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    groups = panels(frame)
+    by_method: dict[Key, dict[str, tuple[Panel, ...]]] = defaultdict(dict)
+    for key, group in groups.items():
+        by_method[key._replace(family="")][key.family] = group
+    shared = Resamples(resamples)
+    rows: dict[Key, dict[str, object]] = {}
+    for key, families in by_method.items():
+        # the distributions of the families are also what their mean needs; only one method's are kept at a time
+        known = {family: _estimates(key, group[0], shared) for family, group in families.items() if family != ALL}
+        for family, group in families.items():
+            of_families = [known[panel.family] for panel in group]
+            row: dict[str, object] = {}
+            for number, (name, attribute, _) in enumerate(ESTIMATES):
+                if family == ALL and attribute == "returns":
+                    row |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
+                else:
+                    row |= over_families([estimates[number] for estimates in of_families]).columns(name, confidence)
+            rows[key._replace(family=family)] = row | counts(group)
+    return pd.DataFrame([key._asdict() | rows[key] for key in groups], columns=list(SUMMARY_COLUMNS))
+
+
+def _estimates(key: Key, panel: Panel, shared: Resamples) -> list[Estimated]:
+    return [shared.estimate(key, panel, getattr(panel, attribute), estimator) for _, attribute, estimator in ESTIMATES]

@@ -12,7 +12,7 @@ from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import get_family
 from omrl_bench.protocols import rollout
 from omrl_bench.protocols.given_context import evaluate
-from omrl_bench.protocols.rollout import PolicyError, check_actions, lane_seeds
+from omrl_bench.protocols.rollout import PolicyError, Rollout, check_actions, lane_seeds
 
 POINT, CHEETAH = get_family("point-goal"), get_family("cheetah-vel")
 
@@ -72,7 +72,9 @@ class Gain(MetaPolicy):
 def test_returns_are_those_of_single_gymnasium_environments(family, tasks, draws, checked):
     """Lane i * draws + j is draw j of task i: same task, same context, same seed."""
     context = random_context(family, len(tasks) * draws)
-    returns = evaluate(Gain(family), family, np.array(tasks), context, draws, seed=7, threads=1)
+    returns = evaluate(
+        Gain(family), Rollout(family, np.array(tasks), draws, 7, threads=1, descriptors=context.descriptors), context
+    )
     assert returns.shape == (len(tasks), draws)
     assert returns.dtype == np.float64
     seeds = lane_seeds(family, np.array(tasks), draws, 7)
@@ -127,7 +129,7 @@ def script(monkeypatch):
 
 
 def run(policy, seed=0):
-    return evaluate(policy, POINT, np.array([50, 33, 41]), policy.given, 2, seed, threads=1)
+    return evaluate(policy, Rollout(POINT, np.array([50, 33, 41]), 2, seed, 1, policy.given.descriptors), policy.given)
 
 
 @pytest.fixture
@@ -200,7 +202,7 @@ def test_policy_observes_what_happened(script, policy):
 def test_policy_observes_the_real_simulation():
     """Reward and next observation belong to the action: s' = s + a, r = -|s' - goal|."""
     tasks, policy = np.array([30, 45]), Gain(POINT)
-    returns = evaluate(policy, POINT, tasks, random_context(POINT, 4), 2, 0, 1)
+    returns = evaluate(policy, Rollout(POINT, tasks, 2, 0, 1), random_context(POINT, 4))
     goals = POINT.tasks().descriptors[np.repeat(tasks, 2)]
     rewards = np.zeros(4)
     for step, seen in enumerate(policy.observed):
@@ -255,7 +257,7 @@ def test_lane_seeds_reach_the_simulator():
         lanes = 2
         context = random_context(CHEETAH, lanes)
         short = replace(CHEETAH, horizon=1)
-        evaluate(policy, short, np.array([30]), context, lanes, seed, 1)
+        evaluate(policy, Rollout(short, np.array([30]), lanes, seed, 1, context.descriptors), context)
         return policy.acted_on[0]
 
     np.testing.assert_array_equal(starts(0), starts(0))

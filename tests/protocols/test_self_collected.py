@@ -93,7 +93,7 @@ def test_explore_asks_to_explore_and_then_to_execute():
 
 def test_the_first_episode_has_the_environment_seeds_of_given_contexts():
     empty = Rollout(SQUARE, TASKS, 4, seed=5, threads=1).collected([])
-    given = given_context.evaluate(Script(SQUARE), SQUARE, TASKS, empty, 4, seed=5, threads=1)
+    given = given_context.evaluate(Script(SQUARE), Rollout(SQUARE, TASKS, 4, seed=5, threads=1), empty)
     returns = evaluate(Script(SQUARE), Rollout(SQUARE, TASKS, 4, seed=5, threads=1), ("episode-1", "episode-2"))
     np.testing.assert_array_equal(returns[0], given)
     assert not np.intersect1d(lane_seeds(SQUARE, TASKS, 4, 5, 0), lane_seeds(SQUARE, TASKS, 4, 5, 1)).size

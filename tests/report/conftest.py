@@ -68,3 +68,9 @@ class Store:
 def store(tmp_path):
     """An empty results folder."""
     return Store(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def store_class():
+    """The class of results folders, for those that fill one for several tests."""
+    return Store

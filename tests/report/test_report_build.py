@@ -16,7 +16,13 @@ from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
 
 NAMES = {f"{stem}.{ending}" for stem in ("score", "return", "drop") for ending in ("md", "tex")}
-NAMES |= {"score.csv", "score.svg", "score.pdf", "score.png", "methods.md"}
+NAMES |= {f"score.{ending}" for ending in ("csv", "svg", "pdf", "png")} | {"methods.md"}
+NAMES |= {f"profiles.{ending}" for ending in ("csv", "svg", "pdf", "png")}
+COMPARED = {f"{stem}.{ending}" for stem in ("ranks", "improvement") for ending in ("csv", "svg", "pdf", "png")}
+
+
+def pictures(stem):
+    return {f"{stem}.{ending}" for ending in ("svg", "pdf", "png")}
 
 
 def contents(paths, base):
@@ -29,7 +35,7 @@ def test_files_and_their_contents(store, tmp_path):
     out = tmp_path / "out"
     paths = build(store.path, out)
     assert {path.parent for path in paths} == {out / "shift-quick"}
-    assert {path.name for path in paths} == NAMES == {path.name for path in (out / "shift-quick").iterdir()}
+    assert {path.name for path in paths} == NAMES | COMPARED == {path.name for path in (out / "shift-quick").iterdir()}
 
     table = pd.read_csv(out / "shift-quick" / "score.csv")
     assert tuple(table.columns) == (*SUMMARY_COLUMNS, "privileges")
@@ -105,11 +111,13 @@ def test_suites_presets_datasets_and_backbones(store, tmp_path):
     store.fill(families=("ant-dir",), seeds=1, suite="my:ood suite", preset="standard")
     paths = build(store.path, tmp_path / "out")
     names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
-    assert len(names) == len(paths) == 33
+    # three sets, of which two have a figure of their datasets
+    assert len(names) == len(paths) == 3 * len(NAMES | COMPARED) + 3
+    assert {"shift-quick/datasets-iql.svg", "shift-quick/ranks-expert-iql.csv"} <= names
     assert {"shift-quick/score-mixed-iql.md", "shift-quick/score-expert-iql.md"} <= names
     assert "my_ood_suite-standard/score.md" in names  # names from records become plain file names
     assert all(path.is_file() for path in paths)
-    assert len(build(store.path, tmp_path / "one", suite="shift", preset="quick")) == 22
+    assert len(build(store.path, tmp_path / "one", suite="shift", preset="quick")) == 2 * len(NAMES | COMPARED) + 3
 
 
 def test_names_stay_in_the_folder():
@@ -127,7 +135,10 @@ def test_order_of_families_and_methods_can_be_given(store, tmp_path):
 
 def test_without_both_qualities_there_is_no_drop_table(store, tmp_path):
     store.put("ant-dir", "focal", 0, levels=(80,))
-    assert {path.name for path in build(store.path, tmp_path)} == NAMES - {"drop.md", "drop.tex"}
+    assert {path.name for path in build(store.path, tmp_path)} == NAMES - {
+        "drop.md",
+        "drop.tex",
+    }  # and one method has no rank
 
 
 def test_scores_far_outside_and_missing_cells_can_be_drawn(store, tmp_path):
@@ -135,7 +146,7 @@ def test_scores_far_outside_and_missing_cells_can_be_drawn(store, tmp_path):
     store.put("point-goal", "focal", 0, levels=(-900, 900))
     store.put("point-goal", "long" * 50, 0)
     store.put("point-goal", "corro", 0)
-    assert len(build(store.path, tmp_path)) == len(NAMES)
+    assert len(build(store.path, tmp_path)) == len(NAMES | COMPARED)
 
 
 def test_many_families_and_qualities(store, tmp_path):
@@ -158,3 +169,36 @@ def test_records_that_do_not_fit_together(store, tmp_path):
     store.put("ant-dir", "focal", 1, tasks=3)
     with pytest.raises(InputError, match="cannot report suite 'shift', preset 'quick': ant-dir / focal / high: seed 1"):
         build(store.path, tmp_path / "out")
+
+
+def test_learning_curves_are_drawn_where_records_have_them(store, tmp_path):
+    store.put("point-goal", "focal", 0, costs={"curve": ({"step": 10, "score": 5.0}, {"step": 20, "score": 50.0})})
+    names = {path.name for path in build(store.path, tmp_path)}
+    assert names == NAMES | pictures("learning")
+
+
+def test_episodes_are_drawn_where_methods_collect_their_contexts(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[type(store).__module__], "QUALITIES", ("episode-1", "episode-2"))
+    store.fill(families=("point-goal",), seeds=2, suite="zero-shot")
+    folder = build(store.path, tmp_path)[0].parent
+    names = {path.name for path in folder.iterdir()}
+    assert names == (NAMES | COMPARED | pictures("episodes")) - {"drop.md", "drop.tex"}
+    assert set(pd.read_csv(folder / "ranks.csv")["quality"]) == {"episode-1", "episode-2"}
+
+
+def test_numbers_of_profiles_ranks_and_improvements(store, tmp_path):
+    store.fill(seeds=2)
+    folder = build(store.path, tmp_path)[0].parent
+    ranks = pd.read_csv(folder / "ranks.csv").query("family == 'all' and quality == 'low'")
+    assert dict(zip(ranks["method"], ranks["rank"], strict=True)) == {"oracle": 1, "focal": 2, "task-blind": 3}
+    improvements = pd.read_csv(folder / "improvement.csv").query("family == 'all' and quality == 'low'")
+    pairs = improvements.set_index(["first", "second"])["improvement"]
+    assert pairs["oracle", "focal"] == 1
+    assert pairs["focal", "oracle"] == 0
+    profiles = pd.read_csv(folder / "profiles.csv").query("family == 'point-goal' and quality == 'high'")
+    scores = load(store.path)[0].query("family == 'point-goal' and quality == 'high' and method == 'focal'")
+    by_run = scores.groupby(["seed", "task"])["score"].mean()
+    of_focal = profiles[profiles["method"] == "focal"]
+    assert len(of_focal) == 8
+    for threshold, fraction in zip(of_focal["threshold"], of_focal["fraction"], strict=True):
+        assert fraction == pytest.approx((by_run > threshold).mean())

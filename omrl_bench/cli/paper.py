@@ -1,0 +1,91 @@
+"""``omrl-bench paper``: a paper's tables with our numbers beside them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from omrl_bench.runner.plan import Selection
+
+
+def paper(
+    name: Annotated[str, typer.Argument(help="Paper: hs-omrl, focalpp, gentle, r2pgo or ccm.")],
+    results: Annotated[Path, typer.Option(help="Results folder to read.")] = Path("runs"),
+    preset: Annotated[str, typer.Option(help="Budget of our runs.")] = "standard",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to (default: RESULTS/report/papers).")] = None,
+    run: Annotated[bool, typer.Option("--run", help="Run the cells that are missing first.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what --run would run, and stop.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Workers at a time (default: one per core).")] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Write a paper's tables in its own layout, our numbers beside them, and which published orderings survive.
+
+    Markdown for reading, CSV for all numbers. What we have no records of is shown as missing, with the reason.
+
+    Examples:
+      omrl-bench paper hs-omrl --results results
+
+      omrl-bench paper gentle --preset quick --run
+    """
+    from omrl_bench.report.paper_tables import compare_with, summary, write
+
+    slots = jobs or os.cpu_count() or 1
+    if dry_run:
+        _plan(selections(name, preset, device), results, slots)
+        return
+    errors = _run(selections(name, preset, device), results, slots) if run else []
+    comparison = compare_with(name, results, preset)
+    for path in write(comparison, out or results / "report" / "papers"):
+        typer.echo(path)
+    for sentence in summary(comparison):
+        typer.echo(sentence)
+    if errors:
+        typer.echo(f"\n{len(errors)} failed; the same command tries them again:", err=True)
+        for error in errors:
+            typer.echo(f"  {error}", err=True)
+        raise typer.Exit(1)
+
+
+def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
+    """What a paper's page needs of each suite: no other families, methods or datasets.
+
+    Raises:
+        InputError: if there is no such paper, preset or device.
+    """
+    from omrl_bench.protocols.suite import load_suite
+    from omrl_bench.report.papers import all_targets, load_paper, locate, published
+    from omrl_bench.runner.plan import select
+
+    paper = load_paper(name)
+    targets = all_targets(paper, locate(paper, published(name), preset), preset)
+    chosen = []
+    for suite_name in dict.fromkeys(target.suite for target in targets):
+        suite = load_suite(suite_name)
+        of_suite = [target for target in targets if target.suite == suite_name]
+        needed = {target.dataset for target in of_suite}
+        suite = suite.model_copy(update={"datasets": tuple(each for each in suite.datasets if each in needed)})
+        families, methods = [t.family for t in of_suite], [t.method for t in of_suite]
+        chosen.append(select(suite, preset, families, methods, device=device))
+    return chosen
+
+
+def _plan(chosen: list[Selection], results: Path, slots: int) -> None:
+    from omrl_bench.cli.display import print_plan
+    from omrl_bench.runner.plan import needed_datasets
+    from omrl_bench.runner.run import make_plan
+
+    for selection in chosen:
+        statuses = {(family.name, quality): "unknown" for family, quality in needed_datasets(selection)}
+        print_plan(make_plan(selection, results, "failed", slots, statuses), selection)
+
+
+def _run(chosen: list[Selection], results: Path, slots: int) -> list[str]:
+    from omrl_bench.cli.run import run_selection
+    from omrl_bench.runner.run import locked
+
+    with locked(results):
+        return [error for selection in chosen for error in run_selection(selection, results, "failed", slots)]

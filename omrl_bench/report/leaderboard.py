@@ -1,0 +1,333 @@
+"""The leaderboard as data: what ``leaderboard.json`` holds and the page shows.
+
+The models are the documentation of the file; ``Leaderboard.model_json_schema()`` is its JSON Schema. Every number
+stands in an :class:`Entry`; everything else about the row it belongs to stands once, in a :class:`Run`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from omrl_bench import __version__
+from omrl_bench.errors import InputError
+from omrl_bench.protocols.suite import Suite, load_suite, suite_names
+from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
+from omrl_bench.report.frames import CONTROLS, Results, collect, ordered
+from omrl_bench.report.provenance import COMPARABLE
+from omrl_bench.runner.records import Record, iterate_records
+from omrl_bench.stats.bootstrap import CONFIDENCE
+from omrl_bench.stats.panels import ALL
+from omrl_bench.stats.ranks import rank_intervals
+from omrl_bench.stats.summary import summarise
+
+SCHEMA_VERSION: Literal[1] = 1
+RANK_NOTE = (
+    "Rank: place by mean score among all methods, controls too, of the same suite, preset, data, backbone, family and "
+    f"condition; equal means share a rank. (low to high): {100 * CONFIDENCE:.0f} % interval, from the same kind of "
+    "resamples; places inside it are not told apart by these data."
+)
+VERIFIED_NOTE = (
+    "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
+    "has it, on data that are the canonical ones or equivalent, by code that was committed. It says that the row can "
+    "be traced and compared; it does not say that someone else ran it again."
+)
+#: Names in a summary and in an entry, and decimals kept.
+_VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
+_ENDS = ("", "_low", "_high")
+_Table = tuple[str, str, str, str]  # suite, preset, dataset, backbone
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Entry(_Frozen):
+    """What one run of a method scored under one condition; low and high bound the 95 % interval."""
+
+    run: int  # position in Leaderboard.runs
+    condition: str  # context quality, or episode
+    rank: int
+    rank_low: int
+    rank_high: int
+    score: float
+    score_low: float
+    score_high: float
+    iqm: float
+    iqm_low: float
+    iqm_high: float
+    return_mean: float | None  # undiscounted; null for family "all": returns of families have no common scale
+    return_mean_low: float | None
+    return_mean_high: float | None
+    seeds: int
+    tasks: int
+    draws: int  # per task and seed
+
+
+class Run(_Frozen):
+    """A method in one table and family; family ``all`` stands for the mean over the table's families."""
+
+    suite: str
+    preset: str
+    dataset: str
+    backbone: str
+    family: str
+    method: str
+    control: bool  # a row that bounds the others
+    privileges: tuple[str, ...]  # what it sees beyond the training data and the context
+    status: Literal["complete", "partial", "missing"]  # seeds: all that the table has, some, none
+    reasons: tuple[str, ...]  # what is missing or failed, and why
+    verified: bool
+    doubts: tuple[str, ...]  # why it is not verified
+    parameters: float | None  # trained, per seed; like the next two a median over seeds, and for `all` a mean of those
+    training_seconds: float | None  # wall-clock time per seed: that of its process, by the seeds trained in it
+    memory_mib: float | None  # peak of the training process
+    created: str | None  # date of the newest record
+    versions: dict[str, str]  # of packages; several, if seeds differ, with commas
+    commits: tuple[str, ...]
+
+
+class Notes(_Frozen):
+    """What a reader must know of one table: what is missing, failed or not as it should be."""
+
+    dataset: str
+    backbone: str
+    notes: tuple[str, ...]
+
+
+class Board(_Frozen):
+    """One suite with one preset."""
+
+    suite: str
+    preset: str
+    title: str
+    kind: str  # what conditions are: "context quality" or "episode"
+    conditions: tuple[str, ...]
+    main_condition: str
+    families: tuple[str, ...]  # in order, `all` first if there are several
+    tables: tuple[Notes, ...]
+
+
+class Leaderboard(_Frozen):
+    """All results of a folder of records."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    omrl_bench: str = __version__
+    notes: tuple[str, ...] = (SCORE_NOTE, INTERVAL_NOTE, RANK_NOTE, VERIFIED_NOTE)
+    boards: tuple[Board, ...]
+    runs: tuple[Run, ...]
+    entries: tuple[Entry, ...]
+
+
+def leaderboard(results: Path, suite: str | None = None, preset: str | None = None) -> Leaderboard:
+    """Make the leaderboard of a results folder. The same records make the same leaderboard.
+
+    Args:
+        results: Folder of records.
+        suite: Only this suite.
+        preset: Only this preset.
+
+    Raises:
+        InputError: if there are no complete records, or they do not fit together.
+    """
+    sets = collect(results, suite, preset)
+    if not any(len(each.frame) for each in sets):
+        of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
+        raise InputError(f"{results} has no complete records{of}; run a suite first")
+    records: dict[_Table, list[Record]] = defaultdict(list)
+    for record in iterate_records(results, lambda error: None):  # what cannot be read is in the notes of its set
+        cell = record.cell
+        records[cell.suite, cell.preset, cell.dataset, cell.backbone].append(record)
+    boards: dict[tuple[str, str], list[tuple[Results, tuple[str, ...]]]] = defaultdict(list)
+    runs: list[Run] = []
+    entries: list[Entry] = []
+    for each in sets:
+        of_table = _runs(each, records[each.suite, each.preset, each.dataset, each.backbone])
+        positions = {(run.family, run.method): len(runs) + position for position, run in enumerate(of_table)}
+        runs += of_table
+        if len(each.frame):
+            entries += _entries(each, positions)
+        families = tuple(sorted({run.family for run in of_table} - {ALL}))
+        boards[each.suite, each.preset].append((each, families))
+    return Leaderboard(
+        boards=tuple(_board(*key, tables) for key, tables in boards.items()), runs=tuple(runs), entries=tuple(entries)
+    )
+
+
+def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, ...]]]) -> Board:
+    frames = [results.frame for results, _ in tables if len(results.frame)]
+    conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["quality"].unique()))
+    kind = condition_word(conditions)
+    families = sorted({family for _, names in tables for family in names})
+    shipped = _shipped(suite)
+    return Board(
+        suite=suite,
+        preset=preset,
+        title=shipped.title if shipped else suite,
+        kind=kind,
+        conditions=conditions,
+        main_condition=(conditions or ("",))[-1 if kind == "episode" else 0],  # what adaptation ends with
+        families=(*([ALL] if len(families) > 1 else []), *families),
+        tables=tuple(
+            Notes(dataset=results.dataset, backbone=results.backbone, notes=results.notes) for results, _ in tables
+        ),
+    )
+
+
+def _entries(results: Results, positions: Mapping[tuple[str, str], int]) -> list[Entry]:
+    """All numbers of a table.
+
+    Raises:
+        InputError: if its records do not fit together.
+    """
+    try:
+        summary = summarise(results.frame)
+        ranks = rank_intervals(results.frame)
+    except ValueError as error:
+        where = f"suite {results.suite!r}, preset {results.preset!r}"
+        raise InputError(f"cannot make a leaderboard of {where}: {error}") from error
+    keys = ["family", "quality", "method"]
+    rows = summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
+    return [
+        Entry(
+            run=positions[row["family"], row["method"]],
+            condition=row["quality"],
+            rank=row["rank"],
+            rank_low=row["rank_low"],
+            rank_high=row["rank_high"],
+            **{
+                f"{new}{end}": _rounded(row[f"{old}{end}"], decimals) for old, new, decimals in _VALUES for end in _ENDS
+            },
+            seeds=row["n_seeds"],
+            tasks=row["n_tasks"],
+            draws=row["n_draws"],
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def _runs(results: Results, records: Sequence[Record]) -> list[Run]:
+    """A run for each method and family that has any record, and means over the families if there are several."""
+    kept = set(results.frame[["family", "method", "seed"]].drop_duplicates().itertuples(index=False, name=None))
+    groups: dict[tuple[str, str], list[Record]] = {}
+    families = sorted({record.cell.family for record in records})
+    methods = ordered({record.cell.method for record in records})
+    for record in records:
+        cell = record.cell
+        if (cell.family, cell.method, cell.seed) in kept:
+            groups.setdefault((cell.family, cell.method), []).append(record)
+    wanted = {family: {r.cell.seed for r in records if r.cell.family == family} for family in families}
+    suite = _shipped(results.suite)
+    runs = [
+        _run(results, suite, family, method, groups.get((family, method), []), wanted[family])
+        for method in methods
+        for family in families
+    ]
+    if len(families) == 1:
+        return runs
+    of_method = {method: [run for run in runs if run.method == method] for method in methods}
+    return [*(_mean_run(members) for members in of_method.values()), *runs]
+
+
+def _run(
+    results: Results, suite: Suite | None, family: str, method: str, records: Sequence[Record], wanted: set[int]
+) -> Run:
+    """One row, from the records whose numbers count and the seeds that the table has of the family."""
+    start = f"{family} / {method}: "
+    doubts = _doubts(suite, results.preset, records)
+    seeds = {record.cell.seed for record in records}
+    costs = (
+        ("parameters", [record.parameters for record in records]),
+        ("training_seconds", [record.fit_seconds / max(1, len(record.trained_together)) for record in records]),
+        ("memory_mib", [record.peak_memory_mib for record in records]),
+    )
+    return Run(
+        suite=results.suite,
+        preset=results.preset,
+        dataset=results.dataset,
+        backbone=results.backbone,
+        family=family,
+        method=method,
+        control=method in CONTROLS,
+        privileges=results.privileges.get(method, ()),
+        status="missing" if not seeds else "partial" if wanted - seeds else "complete",
+        reasons=tuple(note.removeprefix(start) for note in results.notes if note.startswith(start)),
+        verified=not doubts,
+        doubts=tuple(doubts),
+        **{name: _rounded(pd.Series(values, dtype=float).median(), 2) or None for name, values in costs},
+        created=max((record.created for record in records), default=None),
+        versions=_joined(record.versions for record in records),
+        commits=tuple(sorted({str(record.git["commit"]) for record in records if record.git.get("commit")})),
+    )
+
+
+def _mean_run(members: Sequence[Run]) -> Run:
+    """The row of family ``all`` from the rows of the families."""
+    lacking = [run.family for run in members if run.status == "missing"]
+    reasons = [f"no mean over the families: nothing from {', '.join(lacking)}"] if lacking else []
+    statuses = {run.status for run in members}
+    worst = next(status for status in ("missing", "partial", "complete") if status in statuses)
+    costs: dict[str, Any] = {}
+    for name in ("parameters", "training_seconds", "memory_mib"):
+        values = [getattr(run, name) for run in members if getattr(run, name) is not None]
+        costs[name] = _rounded(sum(values) / len(values), 2) if values else None
+    return members[0].model_copy(
+        update={
+            "family": ALL,
+            "status": worst,
+            "reasons": (*reasons, *(f"{run.family}: {reason}" for run in members for reason in run.reasons)),
+            "verified": all(run.verified for run in members),
+            "doubts": tuple(f"{run.family}: {doubt}" for run in members for doubt in run.doubts),
+            "created": max((run.created for run in members if run.created), default=None),
+            "versions": _joined(run.versions for run in members),
+            "commits": tuple(sorted({commit for run in members for commit in run.commits})),
+            **costs,
+        }
+    )
+
+
+def _doubts(suite: Suite | None, preset: str, records: Sequence[Record]) -> list[str]:
+    """Why these records of one method and family are not verified; see :data:`VERIFIED_NOTE`."""
+    if not records:
+        return ["there are no results"]
+    doubts = []
+    if suite is None or preset not in suite.presets:
+        doubts.append("no suite and preset of this package: nothing says which seeds belong to it")
+    else:
+        lacking = sorted(set(suite.presets[preset].seeds) - {record.cell.seed for record in records})
+        if lacking:
+            doubts.append(f"without seeds {', '.join(map(str, lacking))} of the suite")
+        if {record.hashes.suite for record in records} != {suite.fingerprint(preset)}:
+            doubts.append("run by another version of the suite than this package has")
+    status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
+    if status:
+        doubts.append(f"trained on data of status {', '.join(status)}")
+    if any(not record.git.get("commit") for record in records):
+        doubts.append("the commit of the code is not known")
+    elif any(record.git.get("dirty") is not False for record in records):
+        doubts.append("the code had changes that were not committed")
+    return doubts
+
+
+def _shipped(suite: str) -> Suite | None:
+    return load_suite(suite) if suite in suite_names() else None
+
+
+def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Versions of packages, those that differ with commas."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for each in versions:
+        for package, version in each.items():
+            found[package].update(version.split(", "))
+    return {package: ", ".join(sorted(found[package])) for package in sorted(found)}
+
+
+def _rounded(value: float, decimals: int) -> Any:
+    """The number, or None if it is NaN."""
+    return round(float(value), decimals) + 0.0 if math.isfinite(value) else None  # no -0.0

@@ -1,0 +1,336 @@
+"""A paper's tables with our numbers beside the published ones, and which of its orderings survive: Markdown and CSV."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from omrl_bench.files import write_atomically
+from omrl_bench.protocols.suite import load_suite
+from omrl_bench.report.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
+from omrl_bench.report.orderings import Ordering, Sample, orderings, samples
+from omrl_bench.report.papers import (
+    TRAIN_SPLIT,
+    Field,
+    Paper,
+    PaperFigure,
+    PaperTable,
+    Published,
+    Target,
+    all_targets,
+    figure_targets,
+    load_paper,
+    locate,
+    published,
+)
+from omrl_bench.report.tables import Entry
+from omrl_bench.report.text import escape_markdown
+
+_CLAIMS = {
+    "claimed": "differ by more than their combined spread",
+    "within noise": "differ by less than their combined spread",
+    "no spread": "are printed without a spread",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paper beside our records.
+
+    Attributes:
+        paper: The paper's tables.
+        preset: Preset of our suites.
+        located: Our place of every published number, or the reason why there is none.
+        found: Our results by place.
+        orderings: Published orderings with our verdicts.
+        notes: What is wrong with, or missing from, our records.
+    """
+
+    paper: Paper
+    preset: str
+    located: Mapping[Published, Target | str]
+    found: Mapping[Target, Sample]
+    orderings: Sequence[Ordering]
+    notes: Sequence[str]
+
+
+def compare_with(name: str, results: Path, preset: str) -> Comparison:
+    """Put a paper beside the records of a results folder, which may be empty.
+
+    Raises:
+        InputError: if there is no such paper or preset, or the records do not fit together.
+    """
+    paper = load_paper(name)
+    located = locate(paper, published(name), preset)
+    found, notes = samples(results, preset, all_targets(paper, located, preset))
+    return Comparison(paper, preset, located, found, orderings(located, found), notes)
+
+
+def write(comparison: Comparison, out: Path) -> list[Path]:
+    """Write ``<paper>.md``, and where the paper has tables ``<paper>.csv`` and ``<paper>-orderings.csv``.
+
+    The same records make the same bytes.
+
+    Raises:
+        InputError: if the folder cannot be written to.
+    """
+    name = comparison.paper.name
+    files = {f"{name}.md": page(comparison)}
+    if comparison.located:
+        files[f"{name}.csv"] = numbers_frame(comparison).to_csv(index=False, lineterminator="\n")
+        files[f"{name}-orderings.csv"] = orderings_frame(comparison).to_csv(index=False, lineterminator="\n")
+    for file, text in files.items():
+        write_atomically(out / file, text.encode())
+    return [out / file for file in files]
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """Say in a sentence for each kind of claim how many published orderings survive in our records."""
+    sentences = []
+    for claim, words in _CLAIMS.items():
+        rows = [row for row in comparison.orderings if row.claim == claim]
+        if rows:
+            sentences.append(f"Of {len(rows)} published orderings whose means {words}, {_counted(rows)}.")
+    own = comparison.paper.own
+    rows = [row for row in comparison.orderings if row.claim == "claimed"]
+    rows = [row for row in rows if row.higher.algorithm in own and row.lower.algorithm not in own]
+    if rows:
+        whose = f"the paper's own {'algorithm' if len(own) == 1 else 'algorithms'} above another by more than that"
+        sentences.append(f"Of {len(rows)} that place {whose}, {_counted(rows)}.")
+    return sentences
+
+
+def _counted(rows: Sequence[Ordering]) -> str:
+    verdicts = Counter(row.verdict for row in rows)
+    checked = len(rows) - verdicts["no records"]
+    if not checked:
+        return "none can be checked in our records"
+    counts = f"{verdicts['survives']} surviving, {verdicts['reversed']} reversed, {verdicts['undecided']} undecided"
+    return f"{checked} can be checked in our records: {counts}"
+
+
+def page(comparison: Comparison) -> str:
+    """Write the whole page as Markdown."""
+    paper = comparison.paper
+    reference = f"{paper.authors}. {paper.venue}." + (f" arXiv:{paper.arxiv}." if paper.arxiv else "")
+    lines = [f"# {escape_markdown(paper.title)}", "", escape_markdown(reference), ""]
+    lines += [f"Published: {escape_markdown(paper.numbers)}", ""]
+    if comparison.located or any(figure.suite for figure in paper.figures):
+        lines += [escape_markdown(f"Ours: {_budget(comparison)}. {SCORE_NOTE} {INTERVAL_NOTE}"), ""]
+    if comparison.located:
+        lines += ["Published returns are of the paper's own environments: compare orders, not values.", ""]
+    lines += ["What differs everywhere:", "", *_bullets(paper.differs), ""]
+    if comparison.orderings:
+        lines += ["What survives:", "", *_bullets(summary(comparison)), ""]
+    for table in paper.tables:
+        lines += _table(comparison, table)
+    if comparison.orderings:
+        lines += _orderings(comparison.orderings)
+    if paper.figures:
+        lines += ["## Published as a figure only", ""]
+        for figure in paper.figures:
+            lines += _figure(comparison, figure)
+    if comparison.notes:
+        lines += ["## Notes on our records", "", *_bullets(comparison.notes), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def numbers_frame(comparison: Comparison) -> pd.DataFrame:
+    """One row per published number: the number, where ours is, ours with its interval, or why there is none."""
+    rows = []
+    for row, place in comparison.located.items():
+        about = {"paper": comparison.paper.name, **vars(row)}
+        sample = None
+        if isinstance(place, Target):
+            about |= {"preset": comparison.preset, **{f"our_{name}": value for name, value in place._asdict().items()}}
+            sample = comparison.found.get(place)
+        if sample:
+            about |= {"ours": sample.estimate, "ours_low": sample.low, "ours_high": sample.high}
+            about |= {"our_return": sample.panel.returns.mean(), **_sizes(sample)}
+        about["missing"] = "" if sample else place if isinstance(place, str) else "no complete records"
+        about["differs"] = " ".join(_differences(comparison.paper, [row]).values())
+        rows.append(about)
+    columns = ["paper", *Published.__dataclass_fields__, "preset", *(f"our_{name}" for name in Target._fields)]
+    columns += ["ours", "ours_low", "ours_high", "our_return", "n_seeds", "n_tasks", "n_draws", "missing", "differs"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("n_seeds", "n_tasks", "n_draws"), "Int64"))
+
+
+def orderings_frame(comparison: Comparison) -> pd.DataFrame:
+    """One row per published ordering, with our difference, its interval and the verdict."""
+    columns = ["table", "env", "split", "condition", "higher", "lower", "published_difference", "claim"]
+    columns += ["difference", "difference_low", "difference_high", "n_seeds", "n_tasks", "verdict"]
+    rows = [
+        (
+            *(row.higher.table, row.higher.env, row.higher.split, row.higher.condition),
+            *(row.higher.algorithm, row.lower.algorithm, round(row.higher.value - row.lower.value, 6), row.claim),
+            *(row.difference, row.low, row.high, row.n_seeds, row.n_tasks, row.verdict),
+        )
+        for row in comparison.orderings
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _budget(comparison: Comparison) -> str:
+    """The preset, and the updates that it gives in each suite of the page."""
+    paper = comparison.paper
+    named = [*(condition.suite for condition in paper.conditions), *(figure.suite for figure in paper.figures)]
+    suites: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(filter(None, named)):
+        preset = load_suite(name).preset(comparison.preset)[1]
+        suites[f"{preset.encoder_updates:,} updates of the representation, {preset.updates:,} of the policy"].append(
+            name
+        )
+    texts = (f"{budget} ({', '.join(names)})" for budget, names in suites.items())
+    return f"preset {comparison.preset}, with {'; '.join(texts)}"
+
+
+def _table(comparison: Comparison, table: PaperTable) -> list[str]:
+    rows = [row for row in comparison.located if row.table == table.label]
+    lines = [f"## {escape_markdown(table.label)}", "", escape_markdown(table.caption), ""]
+    for part in dict.fromkeys(_fields(row, table.parts) for row in rows):
+        if part:
+            lines += [f"**{escape_markdown(', '.join(part))}**", ""]
+        lines += [_grid(comparison, table, [row for row in rows if _fields(row, table.parts) == part]), ""]
+    lines += ["What differs:", ""]
+    lines += _bullets([*table.differs, *(f"{k}: {v}" for k, v in _differences(comparison.paper, rows).items())])
+    lines += ["", "Ours:", "", *_bullets(_sources(comparison, rows)), ""]
+    return lines
+
+
+def _grid(comparison: Comparison, table: PaperTable, rows: Sequence[Published]) -> str:
+    """The table in the paper's layout: two columns, published and ours, for each of its columns."""
+    by_place = {(_fields(row, table.rows), _fields(row, table.columns)): row for row in rows}
+    columns = list(dict.fromkeys(column for _, column in by_place))
+    headers = [*table.rows, *(f"{', '.join(column)}: {whose}" for column in columns for whose in ("published", "ours"))]
+    body = []
+    for key in dict.fromkeys(key for key, _ in by_place):
+        cells = [escape_markdown(value) for value in key]
+        for column in columns:
+            row = by_place.get((key, column))
+            cells += [MISSING, MISSING] if row is None else [row.text or MISSING, _ours(comparison, row)]
+        body.append(cells)
+    return _markdown(body, headers, len(table.rows))
+
+
+def _ours(comparison: Comparison, row: Published) -> str:
+    place = comparison.located[row]
+    sample = comparison.found.get(place) if isinstance(place, Target) else None
+    if sample is None or not isinstance(place, Target):
+        return MISSING
+    return _text(sample.estimate, sample.low, sample.high, sample.is_measure)
+
+
+def _differences(paper: Paper, rows: Iterable[Published]) -> dict[str, str]:
+    """What differs for each environment, condition and algorithm of some numbers, or that it has no counterpart."""
+    found: dict[str, str] = {}
+    for row in rows:
+        for name, part in (
+            (row.env, paper.environments[row.env]),
+            (f"{row.condition} ({row.split} tasks)", paper.condition(row.split, row.condition)),
+            (row.algorithm, paper.algorithms[row.algorithm]),
+        ):
+            text = " ".join(part.differs) or (f"no counterpart: {part.absent}." if part.absent else "")
+            if text:
+                found[name] = text
+    return found
+
+
+def _sources(comparison: Comparison, rows: Sequence[Published]) -> list[str]:
+    """Which of our records stand beside the numbers of a table, and why some have none."""
+    sizes: dict[str, list[str]] = defaultdict(list)
+    lacking: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))  # methods by reason and family
+    for row in rows:
+        place = comparison.located[row]
+        if isinstance(place, str):
+            lacking[f"no counterpart of {place}"].clear()
+            continue
+        what = f"suite {place.suite}, {place.dataset} data, backbone {place.backbone}, condition {place.condition}"
+        what += f", measure {place.measure} of the representation" if place.measure else ""
+        sample = comparison.found.get(place)
+        if sample is None:
+            lacking[f"no complete records of {what}"][place.family].append(place.method)
+        elif sample.is_measure:
+            sizes[what].append(f"{len(sample.panel.seeds)} seeds; the interval covers seeds only")
+        else:
+            sizes[what].append(sizes_text((len(sample.panel.seeds), len(sample.panel.tasks), sample.panel.draws)))
+    lines = [f"{what}: n = {' or '.join(dict.fromkeys(n))}" for what, n in sizes.items()]
+    for reason, families in lacking.items():
+        texts = (f"{family} ({', '.join(dict.fromkeys(names))})" for family, names in families.items())
+        lines.append(reason + ": " * bool(families) + ", ".join(texts))
+    return lines
+
+
+def _orderings(rows: Sequence[Ordering]) -> list[str]:
+    lines = [
+        "## Published orderings",
+        "",
+        "Two algorithms of a table under the same condition, the one with the higher published mean first. Combined "
+        "spread: root of the sum of the squared spreads. Ours: difference of scores, paired over tasks (and over seeds "
+        "where both have the same). An ordering survives or is reversed where p stays below 0.05 after Holm's "
+        "correction over its whole table, which asks for more than an interval without zero; with one seed or task it "
+        "is undecided. What a later table repeats is counted once; what cannot be checked is counted but not listed.",
+        "",
+    ]
+    body = []
+    for row in rows:
+        if row.verdict == "no records":
+            continue
+        first, split = row.higher, f" ({row.higher.split} tasks)" if row.higher.split == TRAIN_SPLIT else ""
+        names = (first.table, first.env, f"{first.condition}{split}", f"{first.algorithm} > {row.lower.algorithm}")
+        gap = f"{first.mean} > {row.lower.mean}, {row.claim}"
+        ours = _text(row.difference, row.low, row.high, is_measure=not row.n_tasks)
+        body.append([*map(escape_markdown, (*names, gap)), ours, row.verdict])
+    if body:
+        headers = ["table", "env", "condition", "ordering", "published", "ours: difference", "verdict"]
+        lines += [_markdown(body, headers, 5), ""]
+    return lines
+
+
+def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
+    text = f"{figure.label}: {figure.caption} Nearest of ours: {figure.nearest}."
+    lines = [f"- {escape_markdown(text)}", ""]
+    targets = figure_targets(figure, comparison.preset)
+    if not targets:
+        return lines
+    families = load_suite(figure.suite).families_of(comparison.preset)
+    if not any(target in comparison.found for target in targets):
+        what = (
+            f"No complete records of suite {figure.suite}, preset {comparison.preset}, for {', '.join(figure.methods)}."
+        )
+        return [*lines, escape_markdown(what), ""]
+    found = [(target, comparison.found[target]) for target in targets if target in comparison.found]
+    texts = {(target.method, target.family): _text(each.estimate, each.low, each.high) for target, each in found}
+    body = []
+    for method in figure.methods:
+        body.append([escape_markdown(method), *(texts.get((method, family), MISSING) for family in families)])
+    return [*lines, _markdown(body, ["method", *families], 1), ""]
+
+
+def _text(estimate: float, low: float, high: float, is_measure: bool = False) -> str:
+    """``83.1 [80.2, 86.0]``; measures of the representation are of the order of 1."""
+    return " ".join(Entry(estimate, low, high, decimals=3 if is_measure else 1).texts())
+
+
+def _sizes(sample: Sample) -> dict[str, int]:
+    panel = sample.panel
+    n_tasks = 0 if sample.is_measure else len(panel.tasks)
+    return {"n_seeds": len(panel.seeds), "n_tasks": n_tasks, "n_draws": panel.draws}
+
+
+def _fields(row: Published, names: Sequence[Field]) -> tuple[str, ...]:
+    return tuple(getattr(row, name) for name in names)
+
+
+def _markdown(body: list[list[str]], headers: Sequence[str], names: int) -> str:
+    alignment = ["left"] * names + ["right"] * (len(headers) - names)
+    escaped = [escape_markdown(header) for header in headers]
+    return tabulate(body, escaped, tablefmt="github", disable_numparse=True, colalign=alignment)
+
+
+def _bullets(texts: Iterable[str]) -> list[str]:
+    return [f"- {escape_markdown(text)}" for text in texts]

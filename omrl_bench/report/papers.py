@@ -1,0 +1,266 @@
+"""Published tables, and what of ours is nearest to every number in them.
+
+``protocols/papers/published.csv`` has the numbers, one TOML file per paper (schema: :class:`Paper`) the layout of its
+tables and the suite, family, condition and method that come nearest to each row and column.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.protocols.suite import Suite, load_suite
+
+Field = Literal["env", "split", "condition", "algorithm"]
+TRAIN_SPLIT = "train"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Counterpart(_Frozen):
+    """What something published is of ours, or why it is nothing."""
+
+    absent: str = ""  # why there is no counterpart
+    differs: tuple[str, ...] = ()
+
+
+class Environment(_Counterpart):
+    """A published environment and the family that is nearest to it."""
+
+    family: str = ""
+
+    @model_validator(mode="after")
+    def _either(self) -> Environment:
+        _one_of(self.family, self.absent, "family")
+        return self
+
+
+class Algorithm(_Counterpart):
+    """A published algorithm and the method that implements it."""
+
+    method: str = ""
+
+    @model_validator(mode="after")
+    def _either(self) -> Algorithm:
+        _one_of(self.method, self.absent, "method")
+        return self
+
+
+class Condition(_Counterpart):
+    """How something was trained and tested in the paper, and the suite that is nearest to it."""
+
+    name: str
+    split: Literal["train", "test"]  # tasks that were tested
+    suite: str = ""
+    dataset: str = ""
+    condition: str = ""  # context quality or episode
+    measure: str = ""  # of the representation, instead of the score
+
+    @model_validator(mode="after")
+    def _either(self) -> Condition:
+        for name in ("suite", "dataset", "condition"):
+            _one_of(getattr(self, name), self.absent, name)
+        return self
+
+
+class PaperTable(_Frozen):
+    """Layout of a table: which fields of its numbers are its rows and columns, in the order of published.csv."""
+
+    label: str
+    caption: str
+    parts: tuple[Field, ...] = ()  # printed one below the other
+    rows: tuple[Field, ...]
+    columns: tuple[Field, ...]
+    differs: tuple[str, ...] = ()
+
+
+class PaperFigure(_Frozen):
+    """A result that is published as a figure only, and which of our numbers are nearest."""
+
+    label: str
+    caption: str
+    nearest: str
+    suite: str = ""
+    condition: str = ""
+    methods: tuple[str, ...] = ()
+
+
+class Paper(_Frozen):
+    """A paper's tables and figures."""
+
+    name: str
+    title: str
+    authors: str
+    venue: str
+    arxiv: str = ""
+    numbers: str  # what the numbers are, and what stands behind the plus-minus sign
+    differs: tuple[str, ...]  # in all tables
+    own: tuple[str, ...] = ()  # the algorithms that the paper proposes
+    environments: dict[str, Environment] = {}
+    conditions: tuple[Condition, ...] = ()
+    algorithms: dict[str, Algorithm] = {}
+    tables: tuple[PaperTable, ...] = ()
+    figures: tuple[PaperFigure, ...] = ()
+
+    def condition(self, split: str, name: str) -> Condition:
+        """The condition of that name on that split; KeyError if there is none."""
+        known: dict[tuple[str, str], Condition] = {(each.split, each.name): each for each in self.conditions}
+        return known[split, name]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published number, as printed; ``mean`` and ``std`` may be empty."""
+
+    table: str
+    env: str
+    split: str
+    condition: str
+    algorithm: str
+    mean: str
+    std: str
+
+    @property
+    def value(self) -> float:
+        """The mean; NaN where the paper prints a dash."""
+        return float(self.mean) if self.mean else math.nan
+
+    @property
+    def spread(self) -> float:
+        """The number behind the plus-minus sign; NaN where there is none."""
+        return float(self.std) if self.std else math.nan
+
+    @property
+    def text(self) -> str:
+        """As in the paper: ``-80.4 ± 20.4``; empty for a dash."""
+        return f"{self.mean} ± {self.std}" if self.std else self.mean
+
+
+class Target(NamedTuple):
+    """Where one of our numbers is found; ``measure`` is empty for the score."""
+
+    suite: str
+    dataset: str
+    backbone: str
+    family: str
+    condition: str
+    method: str
+    measure: str
+
+
+def paper_names() -> list[str]:
+    """Names of the papers whose tables come with the package."""
+    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+
+
+def load_paper(name: str) -> Paper:
+    """Read a paper's tables.
+
+    Raises:
+        InputError: if there is no such paper, with the nearest names, or its file is not as it should be.
+    """
+    if name not in paper_names():
+        raise unknown_name("paper", name, paper_names())
+    return parse_paper(_folder().joinpath(f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
+
+
+def parse_paper(text: str, where: str) -> Paper:
+    """Parse the text of a paper's file; ``where`` names it in errors.
+
+    Raises:
+        InputError: naming the file and the first key that is wrong.
+    """
+    try:
+        return Paper.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: key {key!r}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def published(name: str) -> list[Published]:
+    """The published numbers of a paper, in the order of its tables."""
+    lines = _folder().joinpath("published.csv").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in csv.DictReader(lines) if row.pop("paper") == name]
+    return [Published(**row) for row in rows]
+
+
+def locate(paper: Paper, rows: Iterable[Published], preset: str) -> dict[Published, Target | str]:
+    """Where our counterpart of each published number is found, or the reason why there is none.
+
+    Raises:
+        InputError: if a suite has no such preset.
+    """
+    suites = {name: load_suite(name) for name in {condition.suite for condition in paper.conditions} if name}
+    return {row: _locate(paper, row, suites, preset) for row in rows}
+
+
+def figure_targets(figure: PaperFigure, preset: str) -> list[Target]:
+    """Our numbers that are nearest to a figure: every method of it in every family of the suite's preset."""
+    if not figure.suite:
+        return []
+    suite = load_suite(figure.suite)
+    return [
+        Target(suite.name, suite.datasets[0], suite.backbones[0], family, figure.condition, method, "")
+        for method in figure.methods
+        for family in suite.families_of(preset)
+    ]
+
+
+def all_targets(paper: Paper, located: Mapping[Published, Target | str], preset: str) -> list[Target]:
+    """Everything of ours that the page of a paper shows, each once."""
+    of_tables = [place for place in located.values() if isinstance(place, Target)]
+    of_figures = [target for figure in paper.figures for target in figure_targets(figure, preset)]
+    return list(dict.fromkeys([*of_tables, *of_figures]))
+
+
+def _locate(paper: Paper, row: Published, suites: Mapping[str, Suite], preset: str) -> Target | str:
+    algorithm, environment = paper.algorithms[row.algorithm], paper.environments[row.env]
+    condition = paper.condition(row.split, row.condition)
+    named: tuple[tuple[str, _Counterpart], ...] = (
+        (row.env, environment),
+        (f"{row.condition} ({row.split} tasks)", condition),
+        (row.algorithm, algorithm),
+    )
+    for name, counterpart in named:
+        if counterpart.absent:
+            return f"{name}: {counterpart.absent}"
+    suite = suites[condition.suite]
+    if environment.family not in _families(suite, preset):
+        return f"{row.env}: family {environment.family} is not in suite {suite.name}"
+    return Target(
+        suite=suite.name,
+        dataset=condition.dataset,
+        backbone=suite.backbones[0],
+        family=environment.family,
+        condition=condition.condition,
+        method=algorithm.method,
+        measure=condition.measure,
+    )
+
+
+def _families(suite: Suite, preset: str) -> set[str]:
+    """Families that can be run: ``omrl-bench run --family`` takes any of the suite's or the preset's."""
+    return {*suite.families, *suite.families_of(preset)}
+
+
+def _folder() -> Traversable:
+    return resources.files("omrl_bench.protocols").joinpath("papers")
+
+
+def _one_of(value: str, absent: str, name: str) -> None:
+    if bool(value) == bool(absent):
+        raise ValueError(f"needs either {name!r} or the reason why there is none, 'absent'")

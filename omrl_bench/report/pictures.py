@@ -1,0 +1,120 @@
+"""Which figures a set of records has, and the numbers that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from omrl_bench.report.captions import EPISODES, usual_sizes
+from omrl_bench.report.figures import rank_figure, score_figure
+from omrl_bench.report.frames import Results, ordered
+from omrl_bench.report.layout import Layout
+from omrl_bench.report.line_figures import episode_figure, learning_figure, profile_figure
+from omrl_bench.report.matrix_figures import MOST_METHODS, dataset_figure, improvement_figure
+from omrl_bench.report.styles import shown
+from omrl_bench.report.tables import Table
+from omrl_bench.stats.comparison import improvement_matrix
+from omrl_bench.stats.episodes import area_under_episodes
+from omrl_bench.stats.panels import ALL
+from omrl_bench.stats.ranks import performance_profiles, rank_intervals
+
+Files = dict[tuple[str, str], bytes]  # by stem and ending
+
+THRESHOLDS = np.arange(-20.0, 121.0, 4.0)  # of performance profiles
+_WRITTEN_EVERY = 20  # of their thresholds, those in the CSV file are multiples of it
+_RESAMPLES = 1_000  # for intervals that are drawn as bands or decide on bold print: there are very many of them
+
+
+def figures_of(
+    results: Results, summary: pd.DataFrame, layout: Layout, scores: Table, compared: Sequence[str]
+) -> Files:
+    """Draw all figures of one set of records, each where its records exist.
+
+    Args:
+        results: The records.
+        summary: See :func:`omrl_bench.stats.summary.summarise`.
+        layout: Order of everything.
+        scores: The score table.
+        compared: One or two context qualities that profiles, ranks and improvements are shown for.
+
+    Returns:
+        ``score``, ``profiles``, ``ranks``, ``improvement``, ``learning`` and ``episodes`` in all formats, and
+        ``profiles.csv``, ``ranks.csv``, ``improvement.csv`` (profiles and improvements of the methods that are drawn;
+        see :func:`omrl_bench.report.styles.shown`). With one method there are no ranks and improvements,
+        without learning curves no ``learning``, with given contexts no ``episodes``.
+    """
+    sizes = usual_sizes(summary)
+    files = _named("score", score_figure(scores, sizes))
+    profiles = performance_profiles(_rows(results, compared, shown(layout.methods)), THRESHOLDS, _RESAMPLES)
+    files |= _named("profiles", profile_figure(profiles, layout, compared, sizes))
+    files["profiles", "csv"] = _csv(profiles[profiles["threshold"] % _WRITTEN_EVERY == 0])
+    scopes = _scopes(summary, layout, compared)
+    if scopes:
+        conditions = list(dict.fromkeys(quality for _, quality in scopes))
+        ranks = rank_intervals(_rows(results, conditions, layout.methods))
+        contestants = replace(layout, methods=_contestants(summary, layout, scopes))
+        drawn = _rows(results, conditions, shown(contestants.methods, MOST_METHODS))
+        improvements = improvement_matrix(drawn, _RESAMPLES)
+        files |= _named("ranks", rank_figure(ranks, layout, scopes))
+        files |= _named("improvement", improvement_figure(improvements, contestants, scopes))
+        files |= {("ranks", "csv"): _csv(ranks), ("improvement", "csv"): _csv(improvements)}
+    if len(results.curves):
+        files |= _named("learning", learning_figure(results.curves, layout))
+    if len(layout.qualities) > 1 and all(quality.startswith(EPISODES) for quality in layout.qualities):
+        areas = area_under_episodes(results.frame)
+        files |= _named("episodes", episode_figure(summary, layout, sizes, areas if len(areas) else None))
+    return files
+
+
+def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout], methods: Sequence[str] = ()) -> Files:
+    """Draw the figure of sets of records that differ in their training data only.
+
+    Args:
+        summaries: Of each set.
+        layouts: Of each set.
+        methods: Order of methods; the rest follows.
+
+    Returns:
+        ``datasets`` in all formats; nothing if there is but one dataset.
+    """
+    families = dict.fromkeys(family for layout in layouts for family in layout.families if family != ALL)
+    everywhere = {ALL} & {family for layout in layouts for family in layout.families}
+    together = Layout(
+        families=(*families, *everywhere),
+        qualities=tuple(dict.fromkeys(quality for layout in layouts for quality in layout.qualities)),
+        methods=tuple(ordered({method for layout in layouts for method in layout.methods}, methods)),
+        marked=frozenset().union(*(layout.marked for layout in layouts)),
+    )
+    return _named("datasets", dataset_figure(pd.concat(summaries, ignore_index=True), together))
+
+
+def _scopes(summary: pd.DataFrame, layout: Layout, compared: Sequence[str]) -> list[tuple[str, str]]:
+    """The (family, quality) that methods are compared in: over all families if there is a mean over them."""
+    if ALL in layout.families or len(layout.families) == 1:
+        candidates = [(layout.families[-1], quality) for quality in compared]
+    else:
+        candidates = [(family, compared[0]) for family in layout.families]
+    numbers = summary.groupby(["family", "quality"], observed=True)["method"].nunique()
+    return [scope for scope in candidates if numbers.get(scope, 0) > 1]
+
+
+def _contestants(summary: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The methods that have results in one of these scopes."""
+    known = set(zip(summary["family"], summary["quality"], summary["method"], strict=True))
+    return tuple(method for method in layout.methods if any((*scope, method) in known for scope in scopes))
+
+
+def _rows(results: Results, qualities: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
+    frame = results.frame
+    return frame[frame["quality"].isin(qualities) & frame["method"].isin(methods)]
+
+
+def _named(stem: str, contents: Mapping[str, bytes]) -> Files:
+    return {(stem, ending): content for ending, content in contents.items()}
+
+
+def _csv(rows: pd.DataFrame) -> bytes:
+    return rows.to_csv(index=False, lineterminator="\n").encode()

@@ -1,0 +1,99 @@
+"""What the records of one set were made from: which of them compare, and what a reader must know of the others."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from omrl_bench.runner.records import Cell, Record
+
+#: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
+COMPARABLE = ("canonical", "equivalent")
+
+
+def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Keep one version of every family and suite: numbers of two versions have no place on one board.
+
+    Returns:
+        The records of the version that most records of a family have (the newest of those with equally many), in the
+        order given, and a note on every family that has others.
+    """
+    kept: set[Cell] = set()
+    notes = []
+    for family, of_family in _by_family(records).items():
+        versions: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in of_family:
+            versions[record.hashes.suite, record.hashes.family].append(record)
+        best = max(versions, key=lambda key: (len(versions[key]), max(r.created for r in versions[key]), key))
+        kept.update(record.cell for record in versions.pop(best))
+        if versions:
+            others = [record for version in versions.values() for record in version]
+            both = zip(("suite", "family"), best, strict=True)
+            what = [name for name, value in both if any(getattr(r.hashes, name) != value for r in others)]
+            notes.append(
+                f"{family}: {len(others)} of {len(of_family)} records left out: they are of another version of the "
+                f"{' and '.join(what)} than the rest (of {_methods(others)})"
+            )
+    return [record for record in records if record.cell in kept], notes
+
+
+def provenance(records: Sequence[Record]) -> list[str]:
+    """Notes on records of one version that were not made from the same data or methods, and on those without a hash."""
+    notes = []
+    families = _by_family(records)
+    for family, of_family in families.items():
+        notes += [f"{family}: {note}" for note in _data_notes(of_family)]
+        hashes: dict[str, set[str]] = defaultdict(set)
+        for record in of_family:
+            hashes[record.cell.method].add(record.hashes.method)
+        for method in sorted(name for name, values in hashes.items() if len(values) > 1):
+            notes.append(f"{family} / {method}: the seeds were run with different versions of the method")
+    suites = {family: of_family[0].hashes.suite for family, of_family in families.items()}
+    if len(set(suites.values())) > 1:
+        groups = [", ".join(f for f in suites if suites[f] == version) for version in dict.fromkeys(suites.values())]
+        notes.append(f"the families were run with different versions of the suite: {' / '.join(groups)}")
+    unhashed = sum(record.content is None for record in records)
+    if unhashed:
+        notes.append(f"{unhashed} of {len(records)} records have no content hash: a change by hand would not be seen")
+    return notes
+
+
+def _data_notes(records: list[Record]) -> list[str]:
+    """Notes on the data of one family's records."""
+    notes = []
+    of_status: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        of_status[record.dataset_status if record.dataset_status in COMPARABLE else "unknown"].append(record)
+    equivalent, unknown = of_status["equivalent"], of_status["unknown"]
+    if equivalent:
+        notes.append(
+            f"{len(equivalent)} of {len(records)} records were trained on data that are equivalent to the canonical "
+            "ones (other rounding, the same returns within the manifest's tolerance), "
+            f"of methods {_methods(equivalent)}"
+        )
+    if unknown:
+        alone = len(unknown) == len(records) and not _differing(unknown)
+        consequence = "they compare with each other only" if alone else "their numbers do not compare"
+        notes.append(
+            f"{len(unknown)} of {len(records)} records were trained on data of unknown status, "
+            f"of methods {_methods(unknown)}; {consequence}"
+        )
+    for name in _differing(of_status["canonical"]):  # canonical data are the same bytes, by definition
+        notes.append(f"the records on canonical data differ in their {name} hash; their numbers do not compare")
+    return notes
+
+
+def _differing(records: list[Record]) -> list[str]:
+    names = ("dataset", "contexts")
+    return [name for name in names if len({getattr(record.hashes, name) for record in records}) > 1]
+
+
+def _by_family(records: Iterable[Record]) -> dict[str, list[Record]]:
+    families: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        families[record.cell.family].append(record)
+    return dict(sorted(families.items()))
+
+
+def _methods(records: Iterable[Record]) -> str:
+    return ", ".join(sorted({record.cell.method for record in records}))

@@ -1,0 +1,166 @@
+"""The colour, marker and line of every method: the same in every figure, whichever other methods are in it.
+
+Built-in methods come in groups of related methods. A group has a hue and a marker; within it, lightness and line tell
+the members apart, so that marker and line alone, in black and white, are different for any two of them. Controls are
+black and grey. The hues of the larger groups are those of Okabe and Ito; the others are from Tol's schemes.
+
+Any other name gets a style computed from its letters: always the same one, but two such names may look alike.
+
+A line figure with more than ten lines cannot be read. :func:`shown` says which methods it has.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.colors import to_hex, to_rgb
+
+LineStyle = str | tuple[float, tuple[float, ...]]
+
+MOST_LINES = 10
+_BOUNDS = ("oracle", "task-blind")  # the controls that every line figure has
+# Solid, dashed, dotted, dash-dotted, dash-dot-dotted, long dashes.
+_LINES: tuple[LineStyle, ...] = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1, 1.2)),
+    (0, (4, 1.2, 1, 1.2)),
+    (0, (4, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
+)
+_SHADES = (0.0, -0.35, 0.45, -0.6, 0.23, 0.65)  # towards black (negative) or white
+
+
+class Group(NamedTuple):
+    """Related methods.
+
+    Attributes:
+        color: Of the first member; the others are shades of it.
+        marker: Of all members.
+        members: Methods; the first that has results stands for the group where there is no room for all.
+    """
+
+    color: str
+    marker: str
+    members: tuple[str, ...]
+
+
+#: The built-in methods by what their representation is trained with.
+GROUPS = {
+    "distance": Group(
+        "#0072B2",
+        "o",
+        (
+            *("focal", "focalpp-sequence", "focalpp-batch"),
+            *("focalpp-contrastive", "focalpp-series", "focalpp-parallel"),
+        ),
+    ),
+    "hard sampling": Group("#D55E00", "s", ("hs-hard", "hs-scl", "hs-hp", "hs-hg")),
+    "robust contrast": Group("#009E73", "^", ("corro-cvae", "corro-noise")),
+    "dynamics and value": Group("#CC79A7", "v", ("ccm-rv", "ccm-rv-explore", "ccm-dp", "rv", "dp")),
+    "information": Group("#E69F00", "D", ("csro", "unicorn")),
+    "posterior": Group("#5B3FA8", "P", ("borel", "pearl", "borel-oracle")),
+    "relabelling": Group(
+        "#882255", "X", ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel")
+    ),
+    "recurrence": Group("#8B8B2B", "p", ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind")),
+}
+_CONTROLS = {
+    "oracle": "#000000",
+    "task-blind": "#666666",
+    "behaviour": "#8c8c8c",
+    "random": "#b0b0b0",
+    "supervised": "#404040",
+}
+_CONTROL_MARKER = "*"
+_OTHER_MARKERS = ("<", ">", "h", "d", "8", "H")
+
+#: Colours of context qualities and episodes by their place in a table, by Okabe and Ito; their lightness differs from
+#: neighbour to neighbour, and each has a marker of its own.
+CONDITIONS = (
+    *(("#0072B2", "o"), ("#E69F00", "s"), ("#000000", "D")),
+    *(("#CC79A7", "^"), ("#009E73", "v"), ("#56B4E9", "P")),
+)
+
+
+class Style(NamedTuple):
+    """How a method is drawn."""
+
+    color: str
+    marker: str
+    line: LineStyle
+
+    def artist(self) -> dict[str, Any]:
+        """The same as arguments of Matplotlib's lines."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "linestyle": self.line,
+            "linewidth": 1.1,
+            "markersize": 5.0 if self.marker == _CONTROL_MARKER else 3.6,
+            "markeredgewidth": 0,
+        }
+
+
+def method_style(name: str) -> Style:
+    """The style of a method."""
+    return _STYLES.get(name) or _hashed(name)
+
+
+def condition_style(index: int) -> tuple[str, str]:
+    """Colour and marker of the context quality or episode at this place."""
+    return CONDITIONS[index % len(CONDITIONS)]
+
+
+def shown(methods: Sequence[str], most: int = MOST_LINES) -> tuple[str, ...]:
+    """The methods that a figure has room for: all, if there are not too many.
+
+    Else ``oracle`` and ``task-blind``, methods that are not built in, and of each of :data:`GROUPS` the first member
+    that has results; of these the first so many.
+
+    Args:
+        methods: Methods that have results.
+        most: How many there may be.
+
+    Returns:
+        Some of them, in the same order.
+    """
+    if len(methods) <= most:
+        return tuple(methods)
+    bounds = [name for name in _BOUNDS if name in methods]
+    others = [name for name in methods if name not in _STYLES]
+    present = [[name for name in group.members if name in methods] for group in GROUPS.values()]
+    chosen = {*[*bounds, *others, *(names[0] for names in present if names)][:most]}
+    return tuple(name for name in methods if name in chosen)
+
+
+def shown_note(methods: Sequence[str], most: int = MOST_LINES) -> str:
+    """Say what :func:`shown` leaves out; empty if nothing."""
+    left_out = len(methods) - len(shown(methods, most))
+    if not left_out:
+        return ""
+    return f"Drawn: oracle, task-blind and one of each group of related methods; {left_out} others are not."
+
+
+def _hashed(name: str) -> Style:
+    number = zlib.crc32(name.encode())
+    hue, number = number % 360, number // 360
+    marker, number = _OTHER_MARKERS[number % len(_OTHER_MARKERS)], number // len(_OTHER_MARKERS)
+    color = to_hex(colorsys.hls_to_rgb(hue / 360, 0.3 + 0.05 * (number % 5), 0.6))
+    return Style(color, marker, _LINES[number // 5 % len(_LINES)])
+
+
+def _shade(color: str, amount: float) -> str:
+    """Mix a colour with white (positive amount) or black."""
+    target = 1.0 if amount > 0 else 0.0
+    return to_hex([value + (target - value) * abs(amount) for value in to_rgb(color)])
+
+
+_STYLES = {
+    name: Style(_shade(group.color, shade), group.marker, line)
+    for group in GROUPS.values()
+    for name, shade, line in zip(group.members, _SHADES, _LINES, strict=False)
+} | {name: Style(color, _CONTROL_MARKER, line) for (name, color), line in zip(_CONTROLS.items(), _LINES, strict=False)}

@@ -1,0 +1,407 @@
+"""Papers beside our records: the files that come with the package, the page, and orderings with known answers."""
+
+import csv
+import itertools
+import math
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from omrl_bench.envs.families import FAMILIES
+from omrl_bench.errors import InputError
+from omrl_bench.protocols.suite import load_suite, suite_names
+from omrl_bench.registry import methods
+from omrl_bench.report.captions import MISSING, sizes_text
+from omrl_bench.report.frames import load
+from omrl_bench.report.orderings import Sample, orderings, samples
+from omrl_bench.report.paper_tables import compare_with, numbers_frame, orderings_frame, page, summary, write
+from omrl_bench.report.papers import (
+    Published,
+    Target,
+    all_targets,
+    load_paper,
+    locate,
+    paper_names,
+    parse_paper,
+    published,
+)
+from omrl_bench.stats.bootstrap import holm
+from omrl_bench.stats.panels import Key, Panel
+from omrl_bench.stats.representation import measures
+from omrl_bench.stats.summary import summarise
+
+PAPERS = ("ccm", "focalpp", "gentle", "hs-omrl", "r2pgo")
+
+
+def all_rows():
+    text = resources.files("omrl_bench.protocols").joinpath("papers/published.csv").read_text()
+    return list(csv.DictReader(text.splitlines()))
+
+
+# --- what comes with the package ---
+
+
+def test_every_paper_is_there_and_named_as_its_file():
+    assert tuple(paper_names()) == PAPERS
+    assert [load_paper(name).name for name in PAPERS] == list(PAPERS)
+    assert {row["paper"] for row in all_rows()} == set(PAPERS) - {"ccm"}  # which prints no table
+
+
+def test_the_numbers_are_all_there():
+    counts = pd.DataFrame(all_rows()).groupby(["paper", "table"]).size()
+    tables = {"hs-omrl": {"Table 1": 24, "Table 3": 40, "Section 5.3": 4}, "r2pgo": {"Table 1": 57}}
+    tables |= {"gentle": {"Table 1": 88, "Table 2": 44, "Table 3": 12}}
+    tables |= {"focalpp": dict(zip((f"Table {n}" for n in range(1, 7)), (12, 8, 18, 10, 21, 12), strict=True))}
+    assert {paper: counts[paper].to_dict() for paper in tables} == tables
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_number_is_in_exactly_one_cell_of_one_table(name):
+    paper, rows = load_paper(name), published(name)
+    labels = [table.label for table in paper.tables]
+    assert len(set(labels)) == len(labels) and set(labels) == {row.table for row in rows}
+    for table in paper.tables:
+        of_table = [row for row in rows if row.table == table.label]
+        fields = (*table.parts, *table.rows, *table.columns)
+        cells = [tuple(getattr(row, field) for field in fields) for row in of_table]
+        assert len(set(cells)) == len(cells) == len(set(of_table))
+        # a field that is no row or column has one value, or a reader would not know which
+        for field in {"env", "split", "condition", "algorithm"} - set(fields):
+            assert len({getattr(row, field) for row in of_table}) == 1, (table.label, field)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_mapping_is_used_and_names_what_exists(name):
+    paper, rows = load_paper(name), published(name)
+    assert {row.env for row in rows} == set(paper.environments)
+    assert {row.algorithm for row in rows} == set(paper.algorithms) and set(paper.own) <= set(paper.algorithms)
+    assert sorted({(row.split, row.condition) for row in rows}) == sorted((c.split, c.name) for c in paper.conditions)
+    assert {e.family for e in paper.environments.values() if e.family} <= set(FAMILIES)
+    used = [a.method for a in paper.algorithms.values() if a.method]
+    assert {*used, *(method for figure in paper.figures for method in figure.methods)} <= set(methods())
+    for condition in (each for each in paper.conditions if not each.absent):
+        assert condition.suite in suite_names()
+        suite = load_suite(condition.suite)
+        assert condition.dataset in suite.datasets
+        assert condition.condition in suite.protocol.conditions(suite.preset("standard")[1].qualities)
+        assert suite.protocol.split == condition.split
+    for figure in paper.figures:
+        if figure.suite:
+            suite = load_suite(figure.suite)
+            assert figure.condition in suite.protocol.conditions(suite.preset("standard")[1].qualities)
+
+
+def test_measures_are_those_that_records_hold():
+    random = np.random.default_rng(0)
+    known = measures(random.normal(size=(6, 2)), np.repeat([0, 1], 3), None, np.eye(2))
+    named = {c.measure for name in PAPERS for c in load_paper(name).conditions if c.measure}
+    assert named == {"rms", "separation"} and named <= set(known)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_within_a_comparison_no_two_algorithms_are_the_same_method(name):
+    paper = load_paper(name)
+    key = lambda row: (row.table, row.env, row.split, row.condition)  # noqa: E731
+    located = locate(paper, published(name), "standard")
+    for _, group in itertools.groupby(sorted(located, key=key), key):
+        places = [located[row] for row in group if isinstance(located[row], Target)]
+        assert len(set(places)) == len(places)
+
+
+def test_numbers_are_printed_as_in_the_paper():
+    rows = {(r.table, r.env, r.algorithm, r.split, r.condition): r for r in published("gentle")}
+    row = rows["Table 1", "Point-Robot", "GENTLE", "test", "one-shot"]
+    assert (row.text, row.value, row.spread) == ("-17.02 ± 2.60", -17.02, 2.6)
+    (dash,) = [
+        r for r in published("focalpp") if r.condition == "training random, testing expert" and r.algorithm == "FOCAL"
+    ]
+    assert dash.text == "" and math.isnan(dash.value) and math.isnan(dash.spread)
+
+
+def test_places():
+    located = locate(load_paper("gentle"), published("gentle"), "standard")
+    place = {(r.table, r.env, r.split, r.condition, r.algorithm): found for r, found in located.items()}
+    assert place["Table 1", "Ant-Dir", "train", "given-context", "BOReL"] == Target(
+        "limited-train", "expert", "td3bc", "ant-dir", "expert", "borel", ""
+    )
+    assert place["Table 3", "Ant-Dir", "test", "mixed encoder data", "FOCAL"] == Target(
+        "limited-encoder", "expert+mixed", "td3bc", "ant-dir", "episode-2", "focal", ""
+    )
+    assert place["Table 1", "Walker-Params", "test", "one-shot", "FOCAL"].startswith(
+        "Walker-Params: family walker-params"
+    )
+    assert "no suite evaluates" in place["Table 1", "Ant-Dir", "train", "one-shot", "FOCAL"]
+
+
+def test_unknown_papers_and_bad_files():
+    with pytest.raises(InputError, match="unknown paper 'gentel'; did you mean 'gentle'"):
+        load_paper("gentel")
+    text = resources.files("omrl_bench.protocols").joinpath("papers/r2pgo.toml").read_text()
+    for old, new, message in (
+        ('family = "cheetah-vel"', "", "environments.Half-Cheetah-Vel.*either 'family'"),
+        ('family = "cheetah-vel"', 'family = "cheetah-vel"\nabsent = "no"', "either 'family'"),
+        ('rows = ["env", "algorithm"]', 'rows = ["environment"]', "tables.0.rows"),
+        ('method = "csro"', 'methods = "csro"', "algorithms.CSRO"),
+        ('venue = "2024"', "venue = 2024]", "not valid TOML"),
+    ):
+        assert old in text
+        with pytest.raises(InputError, match=f"mine.toml: .*{message}"):
+            parse_paper(text.replace(old, new), "mine.toml")
+
+
+# --- orderings with known answers ---
+
+
+def rows_of(*numbers, table="Table 1", env="E"):
+    return [Published(table, env, "test", "c", algorithm, mean, std) for algorithm, mean, std in numbers]
+
+
+def place(row):
+    return Target("shift", "mixed", "iql", row.env, row.condition, row.algorithm, "")
+
+
+def sample(level, seeds=5, tasks=6, noise=1.0, effect=10.0):
+    tasks_effect = np.random.default_rng(1).normal(0, effect, (1, tasks))
+    values = level + tasks_effect + np.random.default_rng(int(level)).normal(0, noise, (seeds, tasks))
+    key = Key("shift", "quick", "mixed", "iql", "E", "c", f"level {level}")
+    return Sample(key, Panel("E", values, values, tuple(range(seeds)), tuple(range(tasks)), 2), False, 0, 0, 0)
+
+
+def judged(rows, levels, **size):
+    located = {row: place(row) for row in rows}
+    found = {place(row): sample(levels[row.algorithm], **size) for row in rows if row.algorithm in levels}
+    return orderings(located, found), found
+
+
+def test_claims_and_verdicts():
+    rows = rows_of(("A", "10", "3"), ("B", "4", "4"), ("C", "5.5", "1"), ("D", "1", ""))
+    result, found = judged(rows, {"A": 80, "B": 50, "C": 49.9})
+    seen = {(r.higher.algorithm, r.lower.algorithm): (r.claim, r.verdict) for r in result}
+    assert seen == {
+        ("A", "B"): ("claimed", "survives"),  # 6 > 5 = root of 9 + 16
+        ("A", "C"): ("claimed", "survives"),
+        ("C", "B"): ("within noise", "undecided"),
+        ("A", "D"): ("no spread", "no records"),
+        ("B", "D"): ("no spread", "no records"),
+        ("C", "D"): ("no spread", "no records"),
+    }
+    first = result[0]
+    expected = found[place(rows[0])].panel.scores.mean() - found[place(rows[1])].panel.scores.mean()
+    assert first.difference == pytest.approx(expected) and first.low < expected < first.high
+    assert first.high - first.low < 5  # paired: the tasks' effect of 10 is not in it
+    assert (first.n_seeds, first.n_tasks) == (5, 6)
+    assert (result[-1].n_seeds, math.isnan(result[-1].difference)) == (0, True)
+
+
+def test_a_reversed_ordering_keeps_the_published_order():
+    (row,), _ = judged(rows_of(("A", "-50", "1"), ("B", "-20", "1")), {"A": 70, "B": 30})
+    assert (row.higher.algorithm, row.verdict) == ("B", "reversed") and row.high < 0
+
+
+@pytest.mark.parametrize("size", [{"seeds": 1}, {"tasks": 1}])
+def test_one_seed_or_task_decides_nothing(size):
+    (row,), _ = judged(rows_of(("A", "2", "1"), ("B", "0", "1")), {"A": 80, "B": 20}, **size)
+    assert row.verdict == "undecided" and row.low > 0
+
+
+def test_a_difference_that_is_the_spread_is_within_noise():
+    result, _ = judged(rows_of(("A", "7", "3"), ("B", "2", "4")), {})
+    assert [row.claim for row in result] == ["within noise"]
+
+
+def test_equal_means_and_dashes_order_nothing():
+    assert judged(rows_of(("A", "0.5", ""), ("B", "0.50", ""), ("C", "", "")), {})[0] == []
+
+
+def test_repeated_numbers_count_once_and_others_again():
+    first, again = rows_of(("A", "2", "1"), ("B", "0", "1")), rows_of(("A", "2", "1"), ("B", "0", "1"), table="Table 5")
+    corrected = rows_of(("A", "3", "1"), ("B", "0", "1"), table="Table 4")
+    result, _ = judged([*first, *again, *corrected], {})
+    assert [row.higher.table for row in result] == ["Table 1", "Table 4"]
+    other = rows_of(("A", "2", "1"), ("B", "0", "1"), env="F")
+    assert len(judged([*first, *other], {})[0]) == 2
+
+
+def test_verdicts_are_corrected_over_their_table_only():
+    rng = np.random.default_rng(0)
+    names = [chr(ord("A") + n) for n in range(8)]
+    levels = {name: 50 + 1.2 * n for n, name in enumerate(names)}
+    rows = rows_of(*((name, str(n), "1") for n, name in enumerate(names)))
+    result, _ = judged(rows, levels, noise=4.0, seeds=3, tasks=4)
+    adjusted = holm(np.array([row.p_value for row in result]))
+    signs = ["survives" if row.difference > 0 else "reversed" for row in result]
+    expected = [sign if p < 0.05 else "undecided" for sign, p in zip(signs, adjusted, strict=True)]
+    assert [row.verdict for row in result] == expected
+    raw = sum(row.p_value < 0.05 for row in result)
+    assert expected.count("undecided") > len(result) - raw  # some would be decided without the correction
+    alone = rows_of(("A", "0", "1"), ("H", "1", "1"), table="Table 2", env="F")
+    together, _ = judged([*rows, *rng.permutation(np.array(alone, dtype=object))], levels, noise=4.0, seeds=3, tasks=4)
+    assert together[-1].higher.env == "F"
+    assert [row.verdict for row in together[:-1]] == expected  # a second table changes nothing in the first
+
+
+def test_other_tasks_do_not_compare():
+    rows = rows_of(("A", "2", "1"), ("B", "0", "1"))
+    found = {place(rows[0]): sample(80), place(rows[1]): sample(20, tasks=5)}
+    with pytest.raises(InputError, match=r"cannot compare with 'level 20': .*the tasks are not the same"):
+        orderings({row: place(row) for row in rows}, found)
+
+
+# --- the page, on records ---
+
+
+@pytest.fixture
+def filled(store):
+    """HS-OMRL's table 1 and 3 in one environment: FOCAL is best with bad contexts, against the paper."""
+    levels = {"hs-hard": (94, 60), "hs-scl": (94, 60), "focal": (90, 80), "pearl": (91, 20)}
+    for method, of_method in levels.items():
+        for seed in range(3):
+            store.put("point-goal", method, seed, of_method, preset="standard")
+    return store
+
+
+def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
+    for name in PAPERS:
+        comparison = compare_with(name, tmp_path / "nowhere", "standard")
+        text = page(comparison)
+        assert comparison.found == {} and comparison.notes == []
+        for row in published(name):
+            assert row.text in text
+        if name == "ccm":
+            assert "No complete records of suite ood, preset standard, for rv, dp, ccm-rv, ccm-dp." in text
+            assert [path.name for path in write(comparison, tmp_path / "out")] == ["ccm.md"]
+        else:
+            assert {row.verdict for row in comparison.orderings} == {"no records"}
+            assert "none can be checked in our records" in text
+            frame = numbers_frame(comparison)
+            assert len(frame) == len(published(name)) and (frame["missing"] != "").all() and frame["ours"].isna().all()
+
+
+def test_our_numbers_are_those_of_the_score_table(filled):
+    comparison = compare_with("hs-omrl", filled.path, "standard")
+    expected = summarise(load(filled.path)[0]).set_index(["quality", "method"])
+    frame = numbers_frame(comparison).query("our_family == 'point-goal' and our_method == 'focal'")
+    assert list(frame["our_condition"]) == ["low", "high"]
+    for _, row in frame.iterrows():
+        of_table = expected.loc[(row["our_condition"], "focal")]
+        assert (row["ours"], row["ours_low"], row["ours_high"]) == tuple(
+            of_table[["score_mean", "score_mean_low", "score_mean_high"]]
+        )
+        assert row["our_return"] == pytest.approx(of_table["return_mean"])
+        assert (row["n_seeds"], row["n_tasks"], row["n_draws"]) == (3, 4, 2)
+        assert "Horizon 60" in row["differs"] and row["missing"] == ""
+
+
+def test_the_page_shows_both_and_says_what_is_missing(filled):
+    comparison = compare_with("hs-omrl", filled.path, "standard")
+    lines = page(comparison).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| HS-OMRL-SCL ")]
+    estimate = comparison.found[Target("shift", "mixed", "iql", "point-goal", "low", "hs-scl", "")].estimate
+    assert cells[0][:2] == ["HS-OMRL-SCL", "-60.6 ± 9.8"] and cells[0][2].startswith(f"{estimate:.1f} [")
+    assert cells[0][3:] == ["309.5 ± 63.4", MISSING, "160.4 ± 58.2", MISSING]
+    text = "\n".join(lines)
+    assert "no counterpart of WalkerParams: family walker-params is not in suite shift" in text
+    assert f"condition low: n = {sizes_text((3, 4, 2))}" in text
+    assert "hs-hp), point-goal (focalpp-series, corro-cvae, hs-hg, hs-hp)" in text
+
+
+def test_orderings_and_their_summary(filled):
+    comparison = compare_with("hs-omrl", filled.path, "standard")
+    frame = orderings_frame(comparison)
+    seen = frame[frame["verdict"] != "no records"].set_index(["table", "higher", "lower"])
+    assert len(seen) == 12 and set(seen["env"]) == {"PointRobotGoal"}
+    assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "FOCAL"), "verdict"] == "reversed"
+    assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "Offline PEARL"), "verdict"] == "survives"
+    assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "HS-OMRL-SCL"), "verdict"] == "undecided"
+    row = seen.loc[("Table 1", "HS-OMRL-HP+HG", "FOCAL")]
+    assert (row["published_difference"], row["claim"]) == (35.5, "claimed")
+    counts = frame[frame["claim"] == "claimed"]["verdict"].value_counts()
+    checked = counts.sum() - counts["no records"]
+    first, *_, last = summary(comparison)
+    assert first.startswith(f"Of {counts.sum()} published orderings whose means differ by more than")
+    assert f"{checked} can be checked in our records: {counts['survives']} surviving, {counts['reversed']} rev" in first
+    assert "that place the paper's own algorithm above another" in last
+    assert set(page(comparison).splitlines()) >= {f"- {sentence}" for sentence in summary(comparison)}
+
+
+def test_incomplete_sets_of_seeds_are_used_and_noted(filled):
+    filled.put("point-goal", "hs-scl", 2, preset="standard", error="ValueError: <b>|x|")
+    filled.put("point-goal", "unicorn", 2, preset="standard", error="not of this paper")
+    comparison = compare_with("hs-omrl", filled.path, "standard")
+    place = Target("shift", "mixed", "iql", "point-goal", "low", "hs-scl", "")
+    assert comparison.found[place].panel.seeds == (0, 1)
+    text = page(comparison)
+    assert r"point-goal / hs-scl: seed 2 failed: ValueError: \<b\>\|x\|" in text and "<b>" not in text
+    assert "not of this paper" not in text
+    assert f"{sizes_text((3, 4, 2))} or {sizes_text((2, 4, 2))}" in text
+
+
+def test_other_presets_datasets_and_backbones_are_left_out(filled):
+    for fields in ({"preset": "quick"}, {"dataset": "expert"}, {"backbone": "brac"}, {"suite": "mine"}):
+        filled.put("point-goal", "hs-hg", 0, (99, 99), **{"preset": "standard"} | fields)
+    assert "hs-hg" not in {place.method for place in compare_with("hs-omrl", filled.path, "standard").found}
+    quick = compare_with("hs-omrl", filled.path, "quick")
+    assert {place.method for place in quick.found} == {"hs-hg"}
+    with pytest.raises(InputError, match="unknown preset of suite 'shift' 'standrad'; did you mean 'standard'"):
+        compare_with("hs-omrl", filled.path, "standrad")
+
+
+def test_records_that_do_not_fit_together(filled):
+    filled.put("point-goal", "hs-scl", 2, (94, 59), tasks=3, preset="standard")
+    with pytest.raises(InputError, match=r"cannot compare suite 'shift', preset 'standard': .*seed 2 lacks tasks"):
+        compare_with("hs-omrl", filled.path, "standard")
+
+
+def test_figures_show_the_nearest_suite(store):
+    for family, level in (("point-sparse", 40), ("point-hard", 10)):
+        for seed in range(2):
+            store.put(family, "ccm-rv", seed, (level, level), preset="standard", suite="ood")
+    assert "No complete records of suite ood" in page(compare_with("ccm", store.path, "standard"))  # no `execute`
+
+
+def test_measures_of_the_representation(store):
+    values = {"focal": (0.2, 0.3, 0.4), "focalpp-series": (0.6, 0.7, 0.8)}
+    for method, of_method in values.items():
+        for seed, value in enumerate(of_method):
+            measured = {"high": {"separation": value}, "low": {"separation": 9.0}}
+            store.put("point-sparse", method, seed, preset="standard", costs={"representation": measured})
+    store.put("point-sparse", "focal", 3, preset="standard")  # an older record without measures
+    comparison = compare_with("focalpp", store.path, "standard")
+    found = {place.method: sample for place, sample in comparison.found.items() if place.measure == "separation"}
+    assert {method: tuple(sample.panel.scores[:, 0]) for method, sample in found.items()} == values
+    assert not [place for place in comparison.found if place.measure == "rms"]
+    (row,) = [r for r in comparison.orderings if r.higher.condition == "ESR" and r.verdict != "no records"]
+    assert (row.higher.algorithm, row.n_seeds, row.n_tasks) == ("FOCAL++", 3, 0)
+    assert row.difference == pytest.approx(0.4)
+    text = page(comparison)
+    assert "0.700 [" in text and "0.400 [" in text
+    assert "3 seeds; the interval covers seeds only" in text
+
+
+def test_the_same_records_make_the_same_bytes(filled, tmp_path):
+    contents = []
+    for out in (tmp_path / "a", tmp_path / "b"):
+        paths = write(compare_with("hs-omrl", filled.path, "standard"), out)
+        contents.append({path.name: path.read_bytes() for path in paths})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"hs-omrl.md", "hs-omrl.csv", "hs-omrl-orderings.csv"}
+    assert b"\r" not in b"".join(contents[0].values())
+
+
+def test_samples_reads_nothing_but_what_is_asked_for(filled):
+    paper = load_paper("hs-omrl")
+    targets = all_targets(paper, locate(paper, published("hs-omrl"), "standard"), "standard")
+    chosen = [place for place in targets if place.method == "focal" and place.condition == "low"]
+    found, _ = samples(filled.path, "standard", chosen)
+    assert list(found) == [Target("shift", "mixed", "iql", "point-goal", "low", "focal", "")]
+
+
+def test_every_markdown_table_is_whole(filled):
+    """Every line of a table has as many cells as its header, whatever its names hold."""
+    for name in PAPERS:
+        lines = page(compare_with(name, filled.path, "standard")).splitlines()
+        for _, block in itertools.groupby(lines, lambda line: line.startswith("|")):
+            widths = {line.replace(r"\|", "").count("|") for line in block if line.startswith("|")}
+            assert len(widths) <= 1

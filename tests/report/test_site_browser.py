@@ -1,0 +1,534 @@
+"""The leaderboard in a real browser, opened from disk: what a reader clicks, types and sees.
+
+The browser is driven over a pipe (the DevTools protocol), which needs no library.
+"""
+
+import base64
+import fcntl
+import json
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from omrl_bench.report import leaderboard as leaderboard_module
+from omrl_bench.report.leaderboard import Board, Entry, Leaderboard, Notes, Run
+from omrl_bench.report.site import build_site, page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+EXECUTABLE = next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason=f"needs a browser: one of {', '.join(NAMES)}")
+
+# the protocol wants its pipes to be the descriptors 3 (to read) and 4 (to write)
+PLACE_PIPES = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+TIMEOUT = 60
+
+
+class Browser:
+    """A headless browser with one page.
+
+    Attributes:
+        problems: What exceptions, the console and the page's policy complained about.
+        requests: Addresses that the page asked for.
+    """
+
+    def __init__(self, profile):
+        theirs = os.pipe(), os.pipe()
+        self._output, self._input = theirs[0][1], theirs[1][0]
+        read, write = (fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs[0][0], theirs[1][1]))
+        options = ["--headless", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-dev-shm-usage"]
+        options += ["--no-sandbox"] * (os.geteuid() == 0)  # root's browser has none
+        options += [f"--user-data-dir={profile}", "--remote-debugging-pipe"]
+        command = [sys.executable, "-c", PLACE_PIPES, str(read), str(write), EXECUTABLE, *options]
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, pass_fds=(read, write), **quiet)
+        for end in (read, write, theirs[0][0], theirs[1][1]):
+            os.close(end)
+        self._buffer, self._count, self._session = b"", 0, None
+        self.problems, self.requests, self._loaded = [], [], False
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method, **parameters):
+        """Send a command: its result."""
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._output, json.dumps(message).encode() + b"\0")
+        while (answer := self._receive()).get("id") != self._count:
+            pass
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def _receive(self):
+        while b"\0" not in self._buffer:
+            assert select.select([self._input], [], [], TIMEOUT)[0], "the browser does not answer"
+            part = os.read(self._input, 2**16)
+            assert part, "the browser has ended"
+            self._buffer += part
+        text, _, self._buffer = self._buffer.partition(b"\0")
+        message = json.loads(text)
+        method, parameters = message.get("method"), message.get("params", {})
+        if method == "Runtime.exceptionThrown":
+            self.problems.append(parameters["exceptionDetails"]["exception"].get("description", "exception"))
+        elif method == "Runtime.consoleAPICalled":
+            self.problems.append(str(parameters["args"]))
+        elif method == "Log.entryAdded":
+            self.problems.append(parameters["entry"]["text"])
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(parameters["request"]["url"])
+        elif method == "Page.loadEventFired":
+            self._loaded = True
+        return message
+
+    def open(self, address):
+        """Load a page, and wait until it is there."""
+        self.send("Page.navigate", url="about:blank")  # so that a changed hash loads the page again
+        self.requests.clear()
+        self._loaded = False
+        self.send("Page.navigate", url=str(address))
+        while not (self._loaded and self.run("document.readyState") == "complete"):
+            self._receive()
+
+    def run(self, expression):
+        """Evaluate JavaScript in the page: its value."""
+        done = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in done, done["exceptionDetails"]
+        return done["result"].get("value")
+
+    def size(self, width, height):
+        """Make the window so large, in pixels of a phone or a screen."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+
+    def key(self, name, text=""):
+        """Press a key and release it."""
+        codes = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+        fields = {"key": name, "code": {" ": "Space"}.get(name, name), "windowsVirtualKeyCode": codes[name]}
+        self.send("Input.dispatchKeyEvent", type="keyDown", text={"Enter": "\r", " ": " "}.get(name, text), **fields)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **fields)
+
+    def screenshot(self):
+        """Take a picture of the window: a PNG's bytes."""
+        return base64.b64decode(self.send("Page.captureScreenshot")["data"])
+
+    def close(self):
+        """End the browser."""
+        self._session = None
+        try:
+            self.send("Browser.close")
+            self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._output)
+            os.close(self._input)
+
+
+ROWS = "[...document.querySelectorAll('#table tbody tr:not(.detail)')]"
+
+
+class Site(Browser):
+    """The leaderboard in a browser."""
+
+    def column(self, name):
+        """Texts of a column, from top to bottom."""
+        return self.run(f"{ROWS}.map((row) => row.querySelector('.{name}').innerText.trim())")
+
+    @property
+    def methods(self):
+        return self.run(f"{ROWS}.map((row) => row.querySelector('.more').textContent)")
+
+    @property
+    def headers(self):
+        return self.run("[...document.querySelectorAll('#table thead th')].map((cell) => cell.dataset.name)")
+
+    @property
+    def address(self):
+        """The state that the address holds, as a dictionary."""
+        return dict(self.run("[...new URLSearchParams(location.hash.slice(1))]"))
+
+    @property
+    def processor_seconds(self):
+        """Of the page's main thread so far."""
+        metrics = self.send("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "ThreadTime")
+
+    def sort(self, name):
+        self.run(f"document.querySelector('#table thead [data-name={name}] button').click()")
+
+    def choose(self, name, value):
+        """Set a filter, as a reader's choice or typing does."""
+        self.run(f"""{{
+            const field = document.getElementById('filters').elements[{json.dumps(name)}];
+            if (field.type === 'checkbox') field.checked = {json.dumps(value)}; else field.value = {json.dumps(value)};
+            field.dispatchEvent(new Event('input', {{ bubbles: true }}));
+        }}""")
+
+    def tab(self, name):
+        self.run(
+            "[...document.querySelectorAll('[role=tab]')]"
+            f".find((tab) => tab.textContent === {json.dumps(name)}).click()"
+        )
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """One browser for all tests of the file."""
+    made = Site(tmp_path_factory.mktemp("profile"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(browser):
+    """The browser, on a wide screen; in the end the page must have had no problem."""
+    browser.problems.clear()
+    browser.size(1280, 800)
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
+    yield browser
+    assert browser.problems == []
+
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def address(store_class, tmp_path_factory):
+    """Address of a leaderboard of two suites, one of which has two presets and two backbones; and of bad rows."""
+    store = store_class(tmp_path_factory.mktemp("site") / "results").fill()
+    store.put("cheetah-vel", "focal", 2, error="ValueError: </script><script>alert(1)</script>")
+    store.put("point-goal", EVIL, 0, (10, 5), privileges=("reward_function",))
+    names = {"suite": "zero-shot", "preset": "standard"}
+    store.put("point-goal", "focal", 0, (70, 30), costs={"parameters": 1234567, "fit_seconds": 300}, **names)
+    store.put("point-goal", "pearl", 0, (60, 35), backbone="sac", costs={"parameters": 900, "fit_seconds": 30}, **names)
+    store.put("point-goal", "focal", 0, (50, 20), suite="zero-shot", preset="quick")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("summarise", "rank_intervals"):  # quickly
+            patch.setattr(leaderboard_module, name, partial(getattr(leaderboard_module, name), resamples=200))
+        return build_site(store.path, store.path.parent / "site")[0].as_uri()
+
+
+def test_it_opens_from_disk_and_asks_for_nothing_else(site, address):
+    site.open(address)
+    assert site.requests == [address]
+    assert site.run("document.querySelectorAll('[role=tab]').length") == 2
+    assert site.methods == ["oracle", "focal", "task-blind", EVIL]
+    assert site.address == {"suite": "shift"}
+    assert site.run("document.getElementById('status').textContent") == "4 rows, sorted by score, descending"
+
+
+def test_names_and_errors_are_text(site, address):
+    site.open(address + "#family=cheetah-vel")
+    assert "seed 2 failed: ValueError: </script><script>alert(1)</script>" in site.run("document.body.innerText")
+    assert site.run("document.querySelectorAll('img').length") == 0
+    assert site.run("document.querySelectorAll('script').length") == 2
+
+
+def test_headers_sort_both_ways_and_say_so(site, address):
+    site.open(address + "#family=point-goal")
+    sorts = "[...document.querySelectorAll('#table [aria-sort]')].map((cell) => [cell.dataset.name, cell.ariaSort])"
+    assert site.run(sorts) == [["score", "descending"]]
+    best = site.methods
+    site.sort("score")
+    assert site.run(sorts) == [["score", "ascending"]]
+    assert site.methods == best[::-1]
+    assert site.address["sort"] == "score"
+    site.sort("method")
+    assert site.methods == [EVIL, "focal", "oracle", "task-blind"]
+    assert site.run(sorts) == [["method", "ascending"]]
+    site.sort("method")
+    assert site.methods == ["task-blind", "oracle", "focal", EVIL]
+    site.sort("rank")
+    assert site.methods == best == ["oracle", "focal", "task-blind", EVIL]
+    assert [text.split()[0] for text in site.column("rank")] == ["1", "2", "3", "4"]
+
+
+def test_rows_without_a_number_are_last_and_greyed_with_the_reason(site, address):
+    site.open(address)  # the mean over families, which one method does not have
+    for _ in range(2):
+        site.sort("score")
+        assert site.methods[-1] == EVIL
+    row = f"{ROWS}.at(-1)"
+    assert site.run(f"{row}.className") == "missing"
+    assert "nothing from cheetah-vel" in site.run(f"{row}.innerText")
+    assert site.run(f"getComputedStyle({row}.cells[0]).color") != site.run(
+        f"getComputedStyle({ROWS}[0].cells[0]).color"
+    )
+
+
+def test_filters(site, address):
+    site.open(address + "#family=point-goal")
+    site.choose("search", "FOC")
+    assert site.methods == ["focal"]
+    site.choose("search", "")
+    site.choose("privileges", "none")
+    assert site.methods == ["focal", "task-blind"]
+    site.choose("privileges", "some")
+    assert site.methods == ["oracle", EVIL]
+    site.choose("privileges", "with descriptors")
+    assert site.methods == ["oracle"]
+    assert site.address == {"suite": "shift", "family": "point-goal", "privileges": "with descriptors"}
+    site.run("document.querySelector('[type=reset]').click()")
+    assert len(site.methods) == 4
+    assert site.address == {"suite": "shift"}
+    site.choose("family", "")
+    assert "family" in site.headers
+    assert sorted(set(site.column("family"))) == ["cheetah-vel", "point-goal"]
+    assert len(site.methods) == 8
+
+
+def test_conditions_and_returns(site, address):
+    site.open(address + "#family=point-goal")
+    high = site.column("score")
+    site.choose("condition", "low")
+    assert site.column("score") != high
+    assert "context quality low" in site.run("document.getElementById('caption').textContent")
+    assert "return" not in site.headers
+    site.choose("returns", True)
+    assert "return" in site.headers
+    assert all(re.fullmatch(r"-?\d+(\.\d+)? \[-?\d+(\.\d+)?, -?\d+(\.\d+)?\]", text) for text in site.column("return"))
+    site.sort("return")
+    assert site.address == {
+        **{"suite": "shift", "family": "point-goal", "condition": "low"},
+        **{"returns": "1", "sort": "-return"},
+    }
+    site.choose("returns", False)  # what it is sorted by goes: by score again
+    assert "sort" not in site.address
+
+
+def test_tabs_presets_and_backbones(site, address):
+    site.open(address)
+    assert site.run("document.querySelector('[name=preset]').closest('label').hidden")
+    site.tab("zero-shot")
+    assert site.run("document.querySelector('[role=tab][aria-selected=true]').textContent") == "zero-shot"
+    assert site.address == {"suite": "zero-shot"}
+    assert site.run("document.querySelector('[name=preset]').value") == "standard"
+    assert site.column("backbone") == ["iql", "sac"]
+    assert site.column("parameters") == ["1,234,567", "900"]
+    assert site.column("time") == ["5.0 min", "30.0 s"]
+    site.choose("backbone", "sac")
+    assert site.methods == ["pearl"]
+    site.choose("preset", "quick")
+    assert site.methods == ["focal"]
+    assert site.address == {"suite": "zero-shot", "preset": "quick"}
+    assert site.run("document.activeElement.name") == "preset"
+
+
+def test_an_address_shows_what_it_says(site, address):
+    site.open(address + "#suite=zero-shot&preset=standard&condition=low&sort=-method&search=ea&returns=1")
+    assert site.methods == ["pearl"]
+    assert site.run("document.querySelector('[name=search]').value") == "ea"
+    assert "return" in site.headers
+    site.run("location.hash = '#suite=shift&family=point-goal&sort=method'")
+    site.run("new Promise((resolve) => setTimeout(resolve, 50))")
+    assert site.methods == [EVIL, "focal", "oracle", "task-blind"]
+    site.open(address + "#suite=nothing&family=%3Cimg%3E&sort=-nothing&condition=x")  # is mended
+    assert site.methods[0] == "oracle"
+    assert site.address == {"suite": "shift"}
+
+
+def test_details_open_under_their_row_and_follow_it(site, address):
+    site.open(address)
+    open_focal = f"{ROWS}.find((row) => row.innerText.includes('focal')).querySelector('.more')"
+    site.run(f"{open_focal}.click()")
+    assert site.run(f"{open_focal}.getAttribute('aria-expanded')") == "true"
+    following = f"{open_focal}.closest('tr').nextElementSibling"
+    text = site.run(f"{following}.innerText")
+    for part in ("interquartile mean", "context quality low", "seed 2 failed", "the commit of the code is not known"):
+        assert part in text
+    site.sort("method")
+    assert site.run(f"{following}.className") == "detail"
+    site.run(f"{open_focal}.click()")
+    assert site.run("document.querySelectorAll('.detail').length") == 0
+
+
+def test_keyboard(site, address):
+    site.open(address)
+    site.key("Tab")
+    assert site.run("document.activeElement.className") == "skip"
+    assert site.run("document.activeElement.getBoundingClientRect().left") >= 0  # it shows when it has the focus
+    site.key("Enter")
+    assert site.run("document.activeElement.id") == "table"
+    site.key("Tab")
+    assert site.run("document.activeElement.closest('th').dataset.name") == "rank"
+    assert site.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    site.key("Enter")
+    assert site.address["sort"] == "rank"
+    assert site.run("document.activeElement.closest('th').dataset.name") == "rank"  # the focus stays
+    site.run("document.querySelector('[role=tab][aria-selected=true]').focus()")
+    for key, chosen in (("ArrowRight", "zero-shot"), ("ArrowRight", "shift"), ("End", "zero-shot"), ("Home", "shift")):
+        site.key(key)
+        assert site.run("document.activeElement.textContent") == chosen
+        assert site.run("document.activeElement.ariaSelected") == "true"
+    assert site.run("document.querySelectorAll('[role=tab][tabindex=\"0\"]').length") == 1
+
+
+def test_what_a_screen_reader_gets(site, address):
+    site.open(address)
+    nodes = site.send("Accessibility.getFullAXTree")["nodes"]
+    found = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]}
+    for expected in (
+        *(("tab", "shift"), ("tab", "zero-shot"), ("tabpanel", "shift"), ("heading", "omrl-bench leaderboard")),
+        *(("columnheader", "Score"), ("rowheader", "oracle control"), ("searchbox", "Method"), ("main", "")),
+        *(("combobox", "Privileges"), ("combobox", "Context quality"), ("button", "Dark colours")),
+    ):
+        assert expected in found, sorted(found)
+    assert any(role == "table" and name.startswith("Suite shift") for role, name in found)
+    unnamed = [
+        r for r, name in found if r in ("button", "combobox", "checkbox", "searchbox", "tab", "link") and not name
+    ]
+    assert unnamed == []
+
+
+def test_a_phone_never_scrolls_sideways(site, address):
+    site.size(375, 667)
+    site.open(address)
+    site.run("document.querySelectorAll('.more').forEach((button) => button.click())")
+    site.choose("returns", True)
+    assert site.run("document.documentElement.scrollWidth") == 375
+    assert site.run("document.getElementById('table').scrollWidth") > 375  # the table does, in its own box
+    assert site.run("document.querySelector('.details').getBoundingClientRect().width") < 375
+
+
+CONTRAST = """(() => {
+  const linear = (value) => ((value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const weights = [0.2126, 0.7152, 0.0722];
+  const light = (text) => weights.reduce((sum, weight, place) => sum + weight * linear(numbers(text)[place]), 0);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor;
+      if ((numbers(colour)[3] ?? 1) > 0) return colour;
+    }
+    return getComputedStyle(document.body).backgroundColor;
+  };
+  const own = (each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const texts = [...document.body.querySelectorAll(':not(script)')]
+    .filter((each) => each.checkVisibility() && own(each));
+  return texts.map((each) => {
+    const [a, b] = [light(getComputedStyle(each).color), light(ground(each))].sort((x, y) => y - x);
+    return [(a + 0.05) / (b + 0.05), each.outerHTML.slice(0, 80)];
+  }).sort((x, y) => x[0] - y[0])[0];
+})()"""  # the text with the lowest contrast, by WCAG's formula
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_system_and_are_readable(site, address, scheme):
+    site.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    site.open(address)
+    site.run("document.querySelectorAll('.more').forEach((button) => button.click())")
+    ground = site.run("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 22, 27)"}[scheme]
+    ratio, where = site.run(CONTRAST)
+    assert ratio >= 4.5, where
+
+
+def test_colours_can_be_chosen(site, address):
+    site.open(address)
+    colours = []
+    for pressed in ("false", "true", "false"):
+        assert site.run("document.getElementById('theme').ariaPressed") == pressed
+        colours.append(site.run("getComputedStyle(document.body).backgroundColor"))
+        site.run("document.getElementById('theme').click()")
+    assert colours[0] == colours[2] != colours[1]
+    site.run("localStorage.removeItem('theme')")
+
+
+def test_without_scripts_the_main_scores_are_there(site, address):
+    site.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        site.send("Page.navigate", url="about:blank")
+        site.send("Page.navigate", url=address)
+        time.sleep(0.5)
+        nodes = site.send("Accessibility.getFullAXTree")["nodes"]
+    finally:
+        site.send("Emulation.setScriptExecutionDisabled", value=False)
+    found = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]}
+    assert ("rowheader", "oracle") in found
+    assert ("rowheader", EVIL) in found
+    assert not [name for role, name in found if role == "tab"]
+
+
+def test_two_thousand_rows_sort_at_once(site, tmp_path):
+    path = tmp_path / "index.html"
+    path.write_text(page(large_leaderboard(2000)))
+    assert path.stat().st_size < 2 * 2**20
+    site.open(path.as_uri())
+    assert len(site.methods) == 100
+    assert site.run("document.getElementById('status').textContent").startswith("2000 rows")
+    site.send("Performance.enable", timeDomain="threadTicks")  # processor time: other processes do not count
+    times = {}
+    for name in ("method", "score", "rank", "time"):
+        before = site.processor_seconds
+        site.sort(name)
+        site.run("document.body.offsetHeight")  # layout included
+        times[name] = site.processor_seconds - before
+    print("sorting 2,000 rows:", *(f"by {name} {1000 * seconds:.0f} ms" for name, seconds in times.items()))
+    assert max(times.values()) < 1
+    best = site.run("document.querySelector('#table tbody .time').textContent")
+    site.run("document.getElementById('more').click()")
+    assert len(site.methods) == 2000
+    assert site.run("document.querySelector('#table tbody .time').textContent") == best
+    assert site.run("document.getElementById('more').hidden")
+
+
+def test_a_suite_of_which_everything_failed(site, tmp_path):
+    content = large_leaderboard(1)
+    run = content.runs[0].model_copy(update={"status": "missing", "reasons": ("seed 0 failed: no",), "created": None})
+    board = content.boards[0].model_copy(update={"conditions": (), "main_condition": ""})
+    path = tmp_path / "index.html"
+    path.write_text(page(content.model_copy(update={"boards": (board,), "runs": (run,), "entries": ()})))
+    site.open(path.as_uri())
+    assert site.methods == ["method-0"]
+    assert site.column("score") == site.column("rank") == site.column("date") == ["\N{EN DASH}"]
+    assert "seed 0 failed: no" in site.column("method")[0]
+
+
+def large_leaderboard(size):
+    """A leaderboard of so many methods, with scores in no order."""
+    names = {"suite": "large", "preset": "standard", "dataset": "mixed", "backbone": "iql", "family": "ant-dir"}
+    scores = [(number * 7919) % size / size * 100 for number in range(size)]
+    runs = tuple(
+        Run(
+            **names,
+            method=f"method-{number}",
+            **{"control": False, "privileges": (), "status": "complete", "reasons": (), "verified": True, "doubts": ()},
+            **{"parameters": 1000 + number, "training_seconds": 100 + scores[-number], "memory_mib": 300},
+            created="2026-01-01T00:00:00+00:00",
+            versions={"omrl-bench": "0.1.0", "torch": "2.13.0"},
+            commits=("0123456789012345678901234567890123456789",),
+        )
+        for number in range(size)
+    )
+    values = {f"{name}{end}": 0 for name in ("iqm", "return_mean") for end in ("", "_low", "_high")}
+    ends = {"rank_low": 1, "rank_high": size, "seeds": 5, "tasks": 20, "draws": 10}
+    entries = tuple(
+        Entry(
+            run=number,
+            condition="high",
+            rank=size - int(score * size / 100),
+            **{"score": score, "score_low": score - 5, "score_high": score + 5},
+            **values,
+            **ends,
+        )
+        for number, score in enumerate(scores)
+    )
+    board = Board(
+        **{"suite": "large", "preset": "standard", "title": "Large", "kind": "context quality"},
+        **{"conditions": ("high",), "main_condition": "high", "families": ("ant-dir",)},
+        tables=(Notes(dataset="mixed", backbone="iql", notes=()),),
+    )
+    return Leaderboard(boards=(board,), runs=runs, entries=entries)
