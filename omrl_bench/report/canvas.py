@@ -37,7 +37,7 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a method's name is not mathematics
     "pdf.fonttype": 42,  # publishers refuse type 3
     "svg.hashsalt": "omrl-bench",
-    "savefig.dpi": 300,
+    "savefig.dpi": 200,
 }
 _METADATA: Mapping[str, dict[str, Any]] = {
     "svg": {"Date": None},
@@ -179,7 +179,7 @@ def names_width(names: Sequence[str], most: float = 2.0) -> float:
 def _inches(axes: Axes) -> tuple[float, float]:
     """Width and height of a panel."""
     figure = axes.figure
-    assert figure is not None
-    width, height = figure.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    assert isinstance(figure, Figure)
+    width, height = figure.get_size_inches()
     box = axes.get_position()
     return float(box.width * width), float(box.height * height)

@@ -95,8 +95,9 @@ def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarra
         right.scatter(
             points[:, 0], points[:, 1], _POINT, facecolors="none", edgecolors=color, marker=marker, linewidths=0.6
         )
-        look = {"marker": marker, "color": color, "markerfacecolor": "none", "markersize": 3.4, "markeredgewidth": 0.6}
-        handles.append(Line2D([], [], linestyle="", label=kind, **look))
+        mark = Line2D([], [], linestyle="", marker=marker, color=color, markersize=3.4, label=kind)
+        mark.set(markerfacecolor="none", markeredgewidth=0.6)
+        handles.append(mark)
     right.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -0.02), ncols=min(len(kinds), 5), frameon=False
     )

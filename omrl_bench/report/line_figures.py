@@ -230,7 +230,7 @@ def _panel(axes: Axes, panel: Panel, methods: Sequence[str], x: Axis, y: Axis, b
         style = method_style(method)
         steps, estimate, low, high = panel.lines[method].T
         if bands:
-            axes.fill_between(steps, low, high, color=style.color, alpha=0.13, linewidth=0, zorder=1)
+            axes.fill_between(steps, low, high, color=style.color, alpha=0.1, linewidth=0, zorder=1)
         else:
             steps = steps + spread * (index - (len(methods) - 1) / 2) / len(methods)
             axes.vlines(steps, low, high, color=style.color, linewidth=0.8, zorder=2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from omrl_bench.report.captions import EPISODES, usual_sizes
@@ -23,7 +22,7 @@ from omrl_bench.stats.ranks import performance_profiles, rank_intervals
 
 Files = dict[tuple[str, str], bytes]  # by stem and ending
 
-THRESHOLDS = np.arange(-20.0, 121.0, 4.0)  # of performance profiles
+THRESHOLDS = tuple(range(-20, 121, 4))  # of performance profiles
 _WRITTEN_EVERY = 20  # of their thresholds, those in the CSV file are multiples of it
 _RESAMPLES = 1_000  # for intervals that are drawn as bands or decide on bold print: there are very many of them
 

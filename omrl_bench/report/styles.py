@@ -156,7 +156,8 @@ def _hashed(name: str) -> Style:
 def _shade(color: str, amount: float) -> str:
     """Mix a colour with white (positive amount) or black."""
     target = 1.0 if amount > 0 else 0.0
-    return to_hex([value + (target - value) * abs(amount) for value in to_rgb(color)])
+    red, green, blue = (value + (target - value) * abs(amount) for value in to_rgb(color))
+    return to_hex((red, green, blue))
 
 
 _STYLES = {

@@ -143,10 +143,10 @@ def paired_difference(
         ValueError: if the two sides do not have the same tasks.
     """
     check_tasks(key, first, second, label)
-    sides = [[panel.scores for panel in side] for side in (first, second)]
-    same_seeds = [a.seeds == b.seeds for a, b in zip(first, second, strict=True)]
-    samples = difference_distribution(*sides, same_seeds, seed_from(f"{key.label}/{label}"), resamples=resamples)
-    parts = difference_parts(*sides, same_seeds)
+    a, b = ([panel.scores for panel in side] for side in (first, second))
+    same_seeds = [one.seeds == other.seeds for one, other in zip(first, second, strict=True)]
+    samples = difference_distribution(a, b, same_seeds, seed_from(f"{key.label}/{label}"), resamples=resamples)
+    parts = difference_parts(a, b, same_seeds)
     return Estimated(mean_score(first) - mean_score(second), samples, tuple(parts))
 
 

@@ -77,16 +77,14 @@ def iqm_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> n
     kept = scores.size - 2 * cut
     result = np.empty(len(seeds))
     rows = max(1, _CHUNK_ELEMENTS // scores.size)
-    small = np.int32 if scores.size < 2**15 else np.int64
     # resamples in columns, so that the counts are added up in long rows
-    by_seed, by_task = (np.ascontiguousarray(counts.T, dtype=small) for counts in (seeds, tasks))
+    by_seed, by_task = (np.ascontiguousarray(counts.T, dtype=np.int32) for counts in (seeds, tasks))
     for start in range(0, len(seeds), rows):
         part = slice(start, start + rows)
         upto = by_seed[seed[:-1], part] * by_task[task[:-1], part]
         np.cumsum(upto, axis=0, out=upto)
-        upto -= small(cut)
-        np.clip(upto, 0, kept, out=upto)
-        result[part] = values[-1] - (steps @ upto) / kept
+        np.clip(upto, cut, cut + kept, out=upto)
+        result[part] = values[-1] - steps @ (upto - cut) / kept
     return result
 
 

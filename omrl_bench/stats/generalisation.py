@@ -40,7 +40,7 @@ def generalisation_gap(
         ValueError: if results are incomplete, one side lacks a key that the other has, or they share a task.
     """
     sides = panels(train), panels(test)
-    for name, here, there in (("test", *sides), ("training", *reversed(sides))):
+    for name, here, there in (("test", sides[0], sides[1]), ("training", sides[1], sides[0])):
         missing = next((key for key in here if key not in there), None)
         if missing:
             raise ValueError(f"{missing.family} / {missing.method} / {missing.quality}: no results on {name} tasks")

@@ -16,7 +16,8 @@ from omrl_bench.stats.estimators import mean_of_counts, worst_mean
 from omrl_bench.stats.panels import Key, Panel, counts, panels
 
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
-RANK_COLUMNS = (*Key._fields, "rank", "rank_low", "rank_high", *_COUNTS)
+_RANKS = ("rank", "rank_low", "rank_high")
+RANK_COLUMNS = (*Key._fields, *_RANKS, *_COUNTS)
 PROFILE_COLUMNS = (*Key._fields, "threshold", "fraction", "fraction_low", "fraction_high", *_COUNTS)
 WORST_COLUMNS = (*Key._fields, "k", "worst", "worst_low", "worst_high", "worst_tasks", *_COUNTS)
 
@@ -56,9 +57,7 @@ def rank_intervals(frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: 
         low, high = np.quantile(resampled, (tail, 1 - tail), axis=1, method="inverted_cdf").astype(int)
         ends = zip(keys, rank, np.minimum(low, rank), np.maximum(high, rank), strict=True)
         for key, *values in ends:
-            rows[key] = dict(zip(("rank", "rank_low", "rank_high"), map(int, values), strict=True)) | counts(
-                groups[key]
-            )
+            rows[key] = {**dict(zip(_RANKS, map(int, values), strict=True)), **counts(groups[key])}
     return pd.DataFrame([key._asdict() | rows[key] for key in groups], columns=list(RANK_COLUMNS))
 
 

@@ -76,7 +76,7 @@ def difference_parts(
     estimator: Estimator = mean,
 ) -> list[Part]:
     """Parts of the variance of a difference, averaged over families; the arguments are those of the resampling."""
-    parts = []
+    parts: list[Part] = []
     for a, b, same in zip(first, second, same_seeds, strict=True):
         for axis, jointly in ((0, same), (1, same_tasks)):
             without = [_without_each(matrix, axis, estimator) for matrix in (a, b)]

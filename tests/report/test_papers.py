@@ -355,10 +355,21 @@ def test_records_that_do_not_fit_together(filled):
 
 
 def test_figures_show_the_nearest_suite(store):
-    for family, level in (("point-sparse", 40), ("point-hard", 10)):
+    for method, level in (("r2pgo", 80), ("r2pgo-noapg", 40)):
         for seed in range(2):
-            store.put(family, "ccm-rv", seed, (level, level), preset="standard", suite="ood")
-    assert "No complete records of suite ood" in page(compare_with("ccm", store.path, "standard"))  # no `execute`
+            store.put("point-goal", method, seed, (level, 5), preset="standard")
+    comparison = compare_with("r2pgo", store.path, "standard")
+    estimates = {place.method: sample.estimate for place, sample in comparison.found.items()}
+    assert set(estimates) == {"r2pgo", "r2pgo-noapg"}  # figure 3 is beside contexts of high return
+    lines = page(comparison).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("- Figure 3: "))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 2 : start + 7]]
+    assert rows[0][:2] == ["method", "point-goal"]
+    assert [row[0] for row in rows[2:]] == ["r2pgo", "r2pgo-norctr", "r2pgo-noapg"]
+    for row in rows[2:]:
+        shown = f"{estimates[row[0]]:.1f} [" if row[0] in estimates else MISSING
+        assert row[1].startswith(shown) and set(row[2:]) == {MISSING}
+    assert "No complete records of suite zero-shot, preset standard, for r2pgo, borel," in "\n".join(lines)  # figure 2
 
 
 def test_measures_of_the_representation(store):

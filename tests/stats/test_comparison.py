@@ -20,6 +20,7 @@ from omrl_bench.stats.comparison import (
 )
 from omrl_bench.stats.differences import adaptation_gain
 from omrl_bench.stats.estimated import Resamples
+from omrl_bench.stats.estimators import iqm, mean, median
 from omrl_bench.stats.panels import panels
 from omrl_bench.stats.small_samples import parts_of
 
@@ -44,6 +45,15 @@ def test_closed_forms():
     assert probability_of_improvement(first, second) == pytest.approx((4.5 / 6 + 1.5 / 6) / 2)
     assert probability_of_improvement(first, first) == 0.5
     assert probability_of_improvement(first + 10, second) == 1
+
+
+def test_what_rliable_publishes_in_its_tests():
+    """tests/rliable/metrics_test.py of google-research/rliable at f59f80b: P(X > Y) = 1/3; means, IQMs and medians."""
+    x = np.array([[1.0, 2], [2, 2], [1, 1], [2, 1]])
+    y = np.array([[1.0, 1], [2, 2], [3, 3]])
+    assert probability_of_improvement(x, y) == pytest.approx(1 / 3)
+    for estimator in (mean, iqm, median):
+        assert (estimator(x), estimator(y)) == (1.5, 2)
 
 
 @settings(max_examples=30)
@@ -117,7 +127,7 @@ def test_compare_two_methods(frame):
 
 def test_comparison_turned_round(frame):
     data = frame(pair(np.random.default_rng(1)))
-    there, back = compare(data, "focal", "pearl"), compare(data, "pearl", "focal")
+    there, back = (compare(data, *names, resamples=1000) for names in (("focal", "pearl"), ("pearl", "focal")))
     np.testing.assert_allclose(back["difference"], -there["difference"])
     np.testing.assert_allclose(back["improvement"], 1 - there["improvement"])
     np.testing.assert_allclose(back["improvement_low"], 1 - there["improvement_high"], atol=1e-9)
@@ -128,11 +138,11 @@ def test_verdicts_are_those_of_the_adaptation_gain(frame):
     """The same rule on the same numbers; only the resampling has another label."""
     clear, none = (pair(np.random.default_rng(2), gap=gap) for gap in (20, 0))
     data = frame({key: (clear if key[1] == "high" else none)[key] for key in clear})
-    ours = compare(data, "focal", "pearl")
-    gain = adaptation_gain(data, "pearl")
+    ours = compare(data, "focal", "pearl", resamples=2000)
+    gain = adaptation_gain(data, "pearl", resamples=2000)
     assert list(ours["verdict"]) == list(gain["verdict"]) == ["better", "undecided"] * 3
     np.testing.assert_allclose(ours["difference"], gain["gain"])
-    np.testing.assert_allclose(ours["difference_low"], gain["gain_low"], atol=0.2)
+    np.testing.assert_allclose(ours["difference_low"], gain["gain_low"], atol=0.5)
 
 
 def test_equal_methods_are_undecided(frame):
