@@ -12,6 +12,7 @@ import pandas as pd
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
+from omrl_bench.report.across import gap_tables, task_number_pictures
 from omrl_bench.report.costs import method_table
 from omrl_bench.report.frames import Results, collect
 from omrl_bench.report.layout import Layout, layout_of
@@ -37,7 +38,10 @@ def build(
 
     Tables: ``score``, ``return`` and ``drop`` as ``md`` and ``tex``, scores also as ``csv`` (long form, all numbers);
     scores beside the costs of training as ``methods.md``. Drops are left out if there are no contexts of high and low
-    quality. Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.pictures.figures_of`. If a suite has
+    quality. ``gap.md`` where suite X-train has the same methods on the training tasks; figure ``training-tasks`` where
+    presets of a shipped suite differ in their number.
+
+    Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.pictures.figures_of`. If a suite has
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
     shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 
@@ -62,16 +66,24 @@ def build(
     in_folder = Counter((each.suite, each.preset) for each in sets)
     paths = []
     across: dict[tuple[str, str, str], list[_Rendered]] = defaultdict(list)
+    every: list[_Rendered] = []
     for each in sets:
         try:
             rendered = _render(each, families, methods)
         except ValueError as error:
             raise InputError(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {error}") from error
+        every.append(rendered)
+        if in_folder[each.suite, each.preset] > 1:
+            across[each.suite, each.preset, each.backbone].append(rendered)
+    summaries, layouts = ({i: getattr(each, name) for i, each in enumerate(every)} for name in ("summary", "layout"))
+    for index, pictures in task_number_pictures(sets, summaries, layouts).items():
+        every[index].files.update({("training-tasks", ending): content for ending, content in pictures.items()})
+    for index, text in gap_tables(sets, layouts).items():
+        every[index].files["gap", "md"] = text.encode()
+    for each, rendered in zip(sets, every, strict=True):
         several = in_folder[each.suite, each.preset] > 1
         suffix = f"-{each.dataset}-{each.backbone}" if several else ""
         paths += _write(rendered.files, out, each.suite, each.preset, suffix)
-        if several:
-            across[each.suite, each.preset, each.backbone].append(rendered)
     for (suite_name, preset_name, backbone), group in across.items():
         files = figures_across([each.summary for each in group], [each.layout for each in group], methods)
         paths += _write(files, out, suite_name, preset_name, f"-{backbone}")

@@ -44,6 +44,8 @@ class Results:
         notes: What is missing, failed or not as it should be, a sentence each.
         privileges: Of each method that has any.
         curves: One row per point of the complete records' learning curves, with columns :data:`CURVE_COLUMNS`.
+        records: The complete records that the frames are made of.
+        folder: The results folder.
     """
 
     suite: str
@@ -55,6 +57,8 @@ class Results:
     notes: tuple[str, ...]
     privileges: Mapping[str, tuple[str, ...]]
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS)))
+    records: tuple[Record, ...] = ()
+    folder: Path = Path()
 
 
 def load(results: Path, suite: str | None = None, preset: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -167,6 +171,8 @@ def _results(results: Path, key: _Key, records: list[Record], unread: list[str])
         notes=every,
         privileges={record.cell.method: record.privileges for record in records if record.privileges},
         curves=pd.DataFrame([row for record in kept_records for row in _curve(record)], columns=list(CURVE_COLUMNS)),
+        records=tuple(kept_records),
+        folder=results,
     )
 
 

@@ -13,6 +13,7 @@ from omrl_bench.report.frames import Results, ordered
 from omrl_bench.report.layout import Layout
 from omrl_bench.report.line_figures import episode_figure, learning_figure, profile_figure
 from omrl_bench.report.matrix_figures import MOST_METHODS, dataset_figure, improvement_figure
+from omrl_bench.report.representation import measure_frame, measure_table, trace_pictures
 from omrl_bench.report.styles import shown
 from omrl_bench.report.tables import Table
 from omrl_bench.stats.comparison import improvement_matrix
@@ -42,7 +43,8 @@ def figures_of(
     Returns:
         ``score``, ``profiles``, ``ranks``, ``improvement``, ``learning`` and ``episodes`` in all formats, and
         ``profiles.csv``, ``ranks.csv``, ``improvement.csv`` (profiles and improvements of the methods that are drawn;
-        see :func:`omrl_bench.report.styles.shown`). With one method there are no ranks and improvements,
+        see :func:`omrl_bench.report.styles.shown`); ``representation`` (csv, md) and, by method, ``embeddings-*`` and
+        ``paths-*`` where records have such things. With one method there are no ranks and improvements,
         without learning curves no ``learning``, with given contexts no ``episodes``.
     """
     sizes = usual_sizes(summary)
@@ -60,6 +62,11 @@ def figures_of(
         files |= _named("ranks", rank_figure(ranks, layout, scopes))
         files |= _named("improvement", improvement_figure(improvements, contestants, scopes))
         files |= {("ranks", "csv"): _csv(ranks), ("improvement", "csv"): _csv(improvements)}
+    measured = measure_frame(results)
+    if len(measured):
+        files["representation", "csv"] = _csv(measured)
+        files["representation", "md"] = measure_table(measured, layout, layout.qualities[0]).encode()
+    files |= trace_pictures(results, layout)
     if len(results.curves):
         files |= _named("learning", learning_figure(results.curves, layout))
     if len(layout.qualities) > 1 and all(quality.startswith(EPISODES) for quality in layout.qualities):

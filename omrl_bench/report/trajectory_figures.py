@@ -14,7 +14,7 @@ from omrl_bench.envs.families import Family
 from omrl_bench.report import canvas
 from omrl_bench.report.data_figures import goals, is_point
 
-_LEFT, _GAP, _PER_ROW = 0.34, 0.2, 4  # inches, like all lengths here
+_LEFT, _GAP, _PER_ROW = 0.42, 0.2, 4  # inches, like all lengths here
 _BOTTOM = 0.32
 _LINES = ("solid", (0, (4, 1.5)), (0, (1, 1.2)))
 

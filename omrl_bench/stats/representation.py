@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import silhouette_score
+from sklearn.model_selection import GroupKFold
 
-RIDGE = 10.0 ** np.arange(-6, 4)  # strengths of the linear probe's penalty, chosen by leave-one-out
+RIDGE = 10.0 ** np.arange(-6, 4)  # strengths of the linear probe's penalty, chosen by cross-validation over tasks
+FOLDS = 5
 UNIFORMITY_TEMPERATURE = 2.0  # of HS-OMRL, equation 9; Wang and Isola (2020) use 2
 
 
@@ -39,8 +41,8 @@ def measures(
         "silhouette": silhouette(embeddings, tasks),
     }
     if train is not None:
-        fitted = np.asarray(train[0], dtype=np.float64), descriptors[train[1]]
-        result["probe"] = linear_probe(*fitted, embeddings, descriptors[tasks])
+        z, of_task = np.asarray(train[0], dtype=np.float64), train[1]
+        result["probe"] = linear_probe(z, descriptors[of_task], of_task, embeddings, descriptors[tasks])
     return result
 
 
@@ -88,17 +90,21 @@ def silhouette(embeddings: np.ndarray, tasks: np.ndarray) -> float:
     return float(silhouette_score(embeddings, tasks))
 
 
-def linear_probe(train: np.ndarray, targets: np.ndarray, test: np.ndarray, expected: np.ndarray) -> float:
+def linear_probe(
+    train: np.ndarray, targets: np.ndarray, tasks: np.ndarray, test: np.ndarray, expected: np.ndarray
+) -> float:
     """R^2 of a ridge regression from z to the task descriptor, fitted on training tasks, judged on others.
 
     Args:
         train: (contexts, size).
         targets: (contexts, descriptor size).
+        tasks: (contexts,) task ids; the penalty is chosen for tasks that were not fitted, too.
         test: (other contexts, size).
         expected: (other contexts, descriptor size).
     """
     center, spread = train.mean(axis=0), np.maximum(train.std(axis=0), 1e-12)
-    model = RidgeCV(alphas=RIDGE).fit((train - center) / spread, targets)
+    folds = GroupKFold(min(FOLDS, len(np.unique(tasks)))).split(train, targets, tasks)
+    model = RidgeCV(alphas=RIDGE, cv=list(folds)).fit((train - center) / spread, targets)
     predicted = model.predict((test - center) / spread).reshape(expected.shape)
     residual = ((expected - predicted) ** 2).sum()
     total = ((expected - expected.mean(axis=0)) ** 2).sum()

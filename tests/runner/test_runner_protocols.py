@@ -38,3 +38,21 @@ def test_every_kind_of_method_leaves_complete_records(kind, cli, inline, tiny, t
         if record.cell.method == "behaviour":  # it is told the task from the first episode on
             assert scores[conditions[0]] > 20
         assert np.isfinite(list(scores.values())).all()
+
+
+def test_few_tasks_and_other_data_for_the_representation(cli, inline, tiny, tmp_path):
+    """Every kind of representation training; those that have none before the policy take no notice."""
+    methods = ("focal", "gentle", "corro-cvae", "borel-oracle", "r2pgo", "ccm-rv-explore", "csro", "pearl", "oracle")
+    text = str(list(methods)).replace("'", '"')
+    few = ("evaluations = 2", "evaluations = 2\ntrain_tasks = 4")
+    both = tiny(('["random", "focal"]', text), ('["mixed"]', '["mixed", "mixed+random"]'), few)
+    done = cli("run", "--suite", both, "--seeds", "0", "--out", tmp_path / "runs")
+    assert done.code == 0, done
+    records = {(r.cell.method, r.cell.dataset): r for r in iterate_records(tmp_path / "runs")}
+    assert len(records) == 2 * len(methods)
+    assert {r.status for r in records.values()} == {"complete"}
+    for method in methods:
+        one, other = records[method, "mixed"], records[method, "mixed+random"]
+        assert one.hashes.dataset != other.hashes.dataset
+        assert one.hashes.method == other.hashes.method
+        assert (one.metrics == other.metrics) == (method in ("pearl", "oracle"))

@@ -78,8 +78,18 @@ def test_the_probe_finds_a_linear_map_and_nothing_in_noise():
     rng = np.random.default_rng(4)
     weights = rng.normal(size=(6, 2))
     train, test = rng.normal(size=(200, 6)), rng.normal(size=(80, 6))
-    assert linear_probe(train, train @ weights + 1, test, test @ weights + 1) == pytest.approx(1, abs=1e-6)
-    assert linear_probe(rng.normal(size=(200, 6)), train @ weights, rng.normal(size=(80, 6)), test @ weights) < 0.1
+    tasks, noise = np.repeat(np.arange(20), 10), rng.normal(size=(200, 6))
+    assert linear_probe(train, train @ weights + 1, tasks, test, test @ weights + 1) == pytest.approx(1, abs=1e-6)
+    assert linear_probe(noise, train @ weights, tasks, rng.normal(size=(80, 6)), test @ weights) < 0.1
+
+
+def test_the_probe_does_not_learn_few_tasks_by_heart():
+    """Ten contexts of each task say the same: a penalty that is chosen over contexts would be none."""
+    rng = np.random.default_rng(5)
+    tasks = np.repeat(np.arange(8), 10)
+    centers, targets = rng.normal(size=(8, 20)), rng.normal(size=(8, 1))
+    train = centers[tasks] + 1e-3 * rng.normal(size=(80, 20))
+    assert linear_probe(train, targets[tasks], tasks, rng.normal(size=(60, 20)), rng.normal(size=(60, 1))) > -3
 
 
 @given(arrays(float, (12, 3), elements=st.floats(-5, 5).map(lambda x: round(x, 3))), st.floats(0.01, 100))
