@@ -26,6 +26,10 @@ def report(
 
       omrl-bench report --results results --site --out site
     """
+    from omrl_bench.report.frames import unreadable
+
+    for line in unreadable(results):  # before what follows fails, if nothing is readable
+        typer.echo(line, err=True)
     if site:
         from omrl_bench.report.site import build_site as write
     else:

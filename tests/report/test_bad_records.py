@@ -244,3 +244,25 @@ def test_status_shows_bad_cells_as_failed(invoke, store, monkeypatch):
     for seed, (state, reason) in expected.items():
         assert found[seed][0] == state
         assert found[seed][1].startswith(copied if FOLDER in reason else reason)
+
+
+@pytest.mark.parametrize("option", [(), ("--site",)])
+def test_report_names_the_bad_file_and_writes_the_rest(option, store, invoke, tmp_path):
+    store.fill()
+    record = store.put("point-goal", "focal", 0)
+    path = record.cell.record_path(store.path)
+    path.write_bytes(path.read_bytes()[:100])
+    outcome = invoke("report", "--results", store.path, "--out", tmp_path / "out", *option)
+    assert outcome.code == 0
+    (line,) = outcome.err.splitlines()
+    assert "focal/iql/seed-0.json left out: it is not a record: truncated" in line
+    assert len(outcome.out.splitlines()) == len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) > 1
+
+
+def test_report_on_bad_files_only_says_so(store, invoke, tmp_path):
+    path = store.put("point-goal", "focal", 0).cell.record_path(store.path)
+    path.write_text("{")
+    outcome = invoke("report", "--results", store.path, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "truncated" in outcome.err
+    assert "no complete records" in outcome.err

@@ -235,9 +235,7 @@ def test_time_of_an_update_is_the_methods_own(job, run, monkeypatch, tmp_path):
     file = tmp_path / "busy.py"
     file.write_text(SEQUENTIAL + BUSY)
     validations = []
-    monkeypatch.setattr(
-        worker.Evaluation, "validate", lambda self, policy, seed: validations.append(spend(0.2)) or 0.0
-    )
+    monkeypatch.setattr(worker.Evaluation, "validate", lambda self, policy, seed: validations.append(spend(0.2)) or 0.0)
     records, _ = run(job(f"{file}:Busy"))
     assert validations
     for record in records.values():
