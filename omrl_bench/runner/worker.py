@@ -108,9 +108,9 @@ class _Run:
         for index, seed in enumerate(job.seeds):
             self.report("evaluation", index / len(job.seeds))
             policy = partial(self.algorithm.policy, seed)
+            cube = self.evaluation.cube(policy, seed)
             pictured = seed == job.preset.seeds[0]  # pictures need one seed
             traces = self.evaluation.traces(policy, seed) if pictured else None
-            cube = self.evaluation.cube(policy, seed)
             measured.append((cube, self.evaluation.representation(policy), traces))
         seconds = time.perf_counter() - started
         return [

@@ -76,7 +76,7 @@ def test_a_job_gets_the_first_draws_of_the_suites_unit(run, unit):
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_privileged_method_gets_the_lanes_descriptors(run, unit):
     tasks = np.array([41, 35])
-    context = run(unit, "oracle").context(tasks, "high", 2)
+    context = run(unit, "oracle").evaluation.context(tasks, "high", 2)
     expected = POINT.tasks().descriptors[[41, 41, 35, 35]].astype(np.float32)
     np.testing.assert_array_equal(context.descriptors, expected)
 
