@@ -15,6 +15,7 @@ from omrl_bench.data.contexts import gather
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
 from omrl_bench.protocols.given_context import evaluate
+from omrl_bench.protocols.rollout import Rollout
 
 
 def untrained(cls, space, data=None):
@@ -59,7 +60,8 @@ def test_random_scores_zero(family, episodes, space):
     """Its returns agree with the manifest's reference returns of the random policy."""
     tasks = family.tasks().ids()
     policy = untrained(Random, space).policy(0)
-    returns = evaluate(policy, family, tasks, told(family, episodes, tasks, 20), 20, 0, 1)
+    context = told(family, episodes, tasks, 20)
+    returns = evaluate(policy, Rollout(family, tasks, 20, 0, 1, context.descriptors), context)
     reference = np.array(read_manifest(family).random)
     error = returns.std(axis=1).mean() * np.sqrt(2 / returns.size)
     assert abs((returns.mean(axis=1) - reference).mean()) < 4 * error
@@ -97,7 +99,8 @@ def test_behaviour_returns_what_the_mixed_data_returned(family, episodes, space,
     tasks, draws = family.tasks().ids(), 10
     control = untrained(BehaviourControl, space, data_for(BehaviourControl))
     context = told(family, episodes, tasks, draws)
-    returns = np.stack([evaluate(control.policy(seed), family, tasks, context, draws, seed, 1) for seed in (0, 1, 2)])
+    lanes = [Rollout(family, tasks, draws, seed, 1, context.descriptors) for seed in (0, 1, 2)]
+    returns = np.stack([evaluate(control.policy(seed), lanes[seed], context) for seed in (0, 1, 2)])
     logged = episodes.returns().reshape(len(tasks), 10)
     np.testing.assert_array_equal(episodes.behaviours.reshape(len(tasks), 10)[0], range(10))
     for behaviour in range(10):

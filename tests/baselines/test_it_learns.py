@@ -13,6 +13,7 @@ from omrl_bench.baselines.hs_omrl import HardSampling
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.protocols.given_context import evaluate
+from omrl_bench.protocols.rollout import Rollout
 
 from .conftest import BUILT_IN, TRAINED
 
@@ -47,7 +48,8 @@ def score(learnt, family, episodes):
         lanes = np.repeat(tasks, DRAWS)
         told = family.tasks().descriptors[lanes].astype(np.float32)
         context = gather(episodes, contexts[quality, "episode"][tasks, :DRAWS].reshape(-1), told)
-        returns = [evaluate(learnt(cls).policy(seed), family, tasks, context, DRAWS, seed, 1) for seed in SEEDS]
+        lanes = {seed: Rollout(family, tasks, DRAWS, seed, 1, context.descriptors) for seed in SEEDS}
+        returns = [evaluate(learnt(cls).policy(seed), lanes[seed], context) for seed in SEEDS]
         return [float((100 * (r - floor) / (ceiling - floor)).mean()) for r in returns]
 
     return run
@@ -117,7 +119,8 @@ def score_of(family, episodes):
     def run(method):
         told = family.tasks().descriptors[np.repeat(tasks, DRAWS)].astype(np.float32)
         context = gather(episodes, draws, told)
-        returns = [evaluate(method.policy(seed), family, tasks, context, DRAWS, seed, 1) for seed in SEEDS]
+        lanes = {seed: Rollout(family, tasks, DRAWS, seed, 1, context.descriptors) for seed in SEEDS}
+        returns = [evaluate(method.policy(seed), lanes[seed], context) for seed in SEEDS]
         return np.stack([(100 * (r - floor) / (ceiling - floor)).mean(axis=1) for r in returns])
 
     return run
