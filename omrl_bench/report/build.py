@@ -129,7 +129,7 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     order = {name: {value: rank for rank, value in enumerate(getattr(layout, plural))} for name, plural in _ORDER}
     long = summary.sort_values([name for name, _ in _ORDER], key=lambda column: column.map(order[column.name]))
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
-    files["score", "csv"] = long.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
+    files["score", "csv"] = long.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
     files |= figures_of(results, summary, layout, scores, tuple(dict.fromkeys(compared)))
     return _Rendered(files, summary, layout)
 

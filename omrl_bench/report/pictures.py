@@ -123,4 +123,4 @@ def _named(stem: str, contents: Mapping[str, bytes]) -> Files:
 
 
 def _csv(rows: pd.DataFrame) -> bytes:
-    return rows.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
+    return rows.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
