@@ -58,6 +58,7 @@ def mine(monkeypatch, tmp_path, tiny):
     monkeypatch.setattr(papers, "_folder", lambda: folder)
 
 
+@pytest.mark.slow
 def test_run_makes_what_is_missing(cli, inline, mine, tmp_path):
     outcome = cli("paper", "mine", "--preset", "quick", "--run", "--results", tmp_path / "r")
     assert outcome.code == 0, outcome

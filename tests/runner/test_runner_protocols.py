@@ -40,6 +40,7 @@ def test_every_kind_of_method_leaves_complete_records(kind, cli, inline, tiny, t
         assert np.isfinite(list(scores.values())).all()
 
 
+@pytest.mark.slow
 def test_few_tasks_and_other_data_for_the_representation(cli, inline, tiny, tmp_path):
     """Every kind of representation training; those that have none before the policy take no notice."""
     methods = ("focal", "gentle", "corro-cvae", "borel-oracle", "r2pgo", "ccm-rv-explore", "csro", "pearl", "oracle")

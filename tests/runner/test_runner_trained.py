@@ -126,6 +126,7 @@ def test_some_of_the_seeds_are_enough_others_train(tiny, cli, inline, tmp_path):
     assert two.trained_together == (2,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [("\nupdates = 4\n", "\nupdates = 5\n"), ("encoder_updates = 4", "encoder_updates = 5"),
