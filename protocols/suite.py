@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Callable
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from omrl_bench.errors import InputError, unknown_name
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Model = TypeVar("Model", bound=BaseModel)
 ONE_SHOT = 2  # episodes: one to collect the context, one that uses it
 Quality = Literal["high", "medium", "low", "random", "expert", "mixed", "cross"]
 TrainingQuality = Literal["mixed", "expert", "medium", "random"]
@@ -209,14 +215,44 @@ def parse_suite(text: str, where: str) -> Suite:
     Raises:
         InputError: naming the file and the first key that is wrong.
     """
+    return parse_as(Suite, text, where, suite_problem)
+
+
+def parse_as(model: type[Model], text: str, where: str, problem: Callable[[ErrorDetails], str] | None = None) -> Model:
+    """Parse TOML into a model; ``where`` names the text in errors, ``problem`` puts one in words.
+
+    Raises:
+        InputError: naming the text and the first key that is wrong.
+    """
     try:
-        return Suite.model_validate(tomllib.loads(text))
+        return model.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{where}: not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise InputError(f"{where}: unknown key {key!r}") from error
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: key {key!r}: {reason}" if key else f"{where}: {reason}") from error
+        raise InputError(f"{where}: {(problem or key_problem)(error.errors()[0])}") from error
+
+
+def key_problem(error: ErrorDetails) -> str:
+    """What is wrong with one key of a file."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"key {key!r}: {reason}" if key else reason
+
+
+def suite_problem(error: ErrorDetails) -> str:
+    """What is wrong with one key of a suite file, with the nearest names of an unknown one."""
+    models = (Suite, Protocol, Preset)  # by depth: the file, [protocol], [presets.<name>]
+    depth = len(error["loc"]) - 1
+    if error["type"] != "extra_forbidden" or depth >= len(models):
+        return key_problem(error)
+    hint = str(unknown_name("key", str(error["loc"][-1]), models[depth].model_fields)).partition("; ")[2]
+    return f"{key_problem(error)}; {hint}"
+
+
+def seed_text(seeds: tuple[int, ...]) -> str:
+    """Seeds as ``--seeds`` takes them: 0-4, or 0,3,7."""
+    if len(seeds) > 1 and all(b - a == 1 for a, b in pairwise(seeds)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(map(str, seeds))

@@ -75,12 +75,11 @@ def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
 
 def _plan(chosen: list[Selection], results: Path, slots: int) -> None:
     from omrl_bench.cli.display import print_plan
-    from omrl_bench.runner.plan import needed_datasets
+    from omrl_bench.runner.plan import unknown_statuses
     from omrl_bench.runner.run import make_plan
 
     for selection in chosen:
-        statuses = {(family.name, quality): "unknown" for family, quality in needed_datasets(selection)}
-        print_plan(make_plan(selection, results, "failed", slots, statuses), selection)
+        print_plan(make_plan(selection, results, "failed", slots, unknown_statuses(selection)), selection)
 
 
 def _run(chosen: list[Selection], results: Path, slots: int) -> list[str]:

@@ -60,7 +60,7 @@ def run(
     """
     from omrl_bench.cli.display import print_plan
     from omrl_bench.protocols.suite import load_suite
-    from omrl_bench.runner.plan import select
+    from omrl_bench.runner.plan import select, unknown_statuses
     from omrl_bench.runner.run import locked, make_plan
 
     definition = load_suite(suite)
@@ -68,7 +68,7 @@ def run(
     selection = select(definition, preset, family or (), chosen, parse_seeds(seeds), device)
     slots = jobs or os.cpu_count() or 1
     if dry_run:
-        print_plan(make_plan(selection, out, _rerun(rerun), slots, _unknown_statuses(selection)), selection)
+        print_plan(make_plan(selection, out, _rerun(rerun), slots, unknown_statuses(selection)), selection)
         return
     with locked(out):
         errors = run_selection(selection, out, _rerun(rerun), slots)
@@ -124,12 +124,6 @@ def _rerun(choice: RerunChoice) -> Rerun:
     from omrl_bench.runner.plan import Rerun
 
     return get_args(Rerun)[list(RerunChoice).index(choice)]
-
-
-def _unknown_statuses(selection: Selection) -> dict[tuple[str, str], str]:
-    from omrl_bench.runner.plan import needed_datasets
-
-    return {(family.name, quality): "unknown" for family, quality in needed_datasets(selection)}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

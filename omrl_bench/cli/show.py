@@ -207,7 +207,8 @@ def _print_scores(record: Record) -> None:
 
 def _print_fields(record: Record, file: Path) -> None:
     """Everything else, a line per field; what a newer schema adds is shown under its own name."""
-    from omrl_bench.runner.reproduce import flatten, seed_text
+    from omrl_bench.protocols.suite import seed_text
+    from omrl_bench.runner.reproduce import flatten
 
     together = len(record.trained_together)
     times = {

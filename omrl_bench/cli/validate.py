@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
     from rich.table import Table
 
     from omrl_bench.data.manifest import Manifest
@@ -53,7 +52,7 @@ def check(reference: str) -> tuple[Suite | None, list[str]]:
     from pydantic import ValidationError
 
     from omrl_bench.errors import InputError
-    from omrl_bench.protocols.suite import load_suite
+    from omrl_bench.protocols.suite import load_suite, suite_problem
 
     suite, problems = None, []
     try:
@@ -61,7 +60,7 @@ def check(reference: str) -> tuple[Suite | None, list[str]]:
     except InputError as error:
         if not isinstance(error.__cause__, ValidationError):
             raise
-        problems = [_schema_problem(each) for each in error.__cause__.errors()]
+        problems = [suite_problem(each) for each in error.__cause__.errors()]
     shipped = resources.files("omrl_bench.protocols")
     file = Path(reference) if reference.endswith(".toml") else shipped.joinpath(f"{reference}.toml")
     table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -74,7 +73,7 @@ def presets_table(suite: Suite) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from omrl_bench.runner.reproduce import seed_text
+    from omrl_bench.protocols.suite import seed_text
 
     slots = os.cpu_count() or 1
     columns = []
@@ -105,20 +104,6 @@ def presets_table(suite: Suite) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def _schema_problem(error: ErrorDetails) -> str:
-    from omrl_bench.errors import unknown_name
-    from omrl_bench.protocols.suite import Preset, Protocol, Suite
-
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        models = {0: Suite, 1: Protocol, 2: Preset}  # by depth: the file, [protocol], [presets.<name>]
-        known = models[len(error["loc"]) - 1].model_fields if len(error["loc"]) <= len(models) else ()
-        hint = str(unknown_name("key", str(error["loc"][-1]), known)).partition("; ")[2]
-        return f"unknown key {key!r}; {hint}"
-    reason = error["msg"].removeprefix("Value error, ")
-    return f"key {key!r}: {reason}" if key else reason
 
 
 def _name_problems(table: Mapping[str, Any], suite: Suite | None) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from tabulate import tabulate
@@ -21,14 +21,14 @@ TRAIN_SUFFIX = "-train"  # suite X-train evaluates what X trained on its trainin
 
 
 def task_number_pictures(
-    sets: Sequence[Results], summaries: Mapping[int, pd.DataFrame], layouts: Mapping[int, Layout]
+    sets: Sequence[Results], summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout]
 ) -> dict[int, dict[str, bytes]]:
     """Draw scores by the number of training tasks, where presets of a shipped suite differ in it.
 
     Args:
         sets: All sets of records.
-        summaries: By position in ``sets``.
-        layouts: By position in ``sets``.
+        summaries: Of each set.
+        layouts: Of each set.
 
     Returns:
         The files' contents by format, by the position of the set with the most training tasks.
@@ -59,7 +59,7 @@ def task_number_pictures(
     return pictures
 
 
-def gap_tables(sets: Sequence[Results], layouts: Mapping[int, Layout]) -> dict[int, str]:
+def gap_tables(sets: Sequence[Results], layouts: Sequence[Layout]) -> dict[int, str]:
     """Write scores on training and on test tasks and their difference as Markdown, by the position of the test set."""
     keys = {(s.suite, s.preset, s.dataset, s.backbone): index for index, s in enumerate(sets)}
     tables = {}

@@ -57,46 +57,56 @@ def build(
         The files written.
 
     Raises:
-        InputError: if there are no complete records, or they do not fit together.
+        InputError: if there are no complete records, or those of a suite and preset do not fit together; the others'
+            files are written nevertheless.
     """
     sets = [each for each in collect(results, suite, preset) if len(each.frame)]
     if not sets:
         of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
         raise InputError(f"{results} has no complete records{of}; run a suite first")
-    in_folder = Counter((each.suite, each.preset) for each in sets)
-    paths = []
-    across: dict[tuple[str, str, str], list[_Rendered]] = defaultdict(list)
-    every: list[_Rendered] = []
+    every, problems = [], []
     for each in sets:
         try:
-            rendered = _render(each, families, methods)
-        except ValueError as error:
-            raise InputError(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {error}") from error
-        every.append(rendered)
-        if in_folder[each.suite, each.preset] > 1:
-            across[each.suite, each.preset, each.backbone].append(rendered)
-    summaries, layouts = ({i: getattr(each, name) for i, each in enumerate(every)} for name in ("summary", "layout"))
-    for index, pictures in task_number_pictures(sets, summaries, layouts).items():
-        every[index].files.update({("training-tasks", ending): content for ending, content in pictures.items()})
-    for index, text in gap_tables(sets, layouts).items():
-        every[index].files["gap", "md"] = text.encode()
-    for each, rendered in zip(sets, every, strict=True):
-        several = in_folder[each.suite, each.preset] > 1
-        suffix = f"-{each.dataset}-{each.backbone}" if several else ""
-        paths += _write(rendered.files, out, each.suite, each.preset, suffix)
-    for (suite_name, preset_name, backbone), group in across.items():
-        files = figures_across([each.summary for each in group], [each.layout for each in group], methods)
-        paths += _write(files, out, suite_name, preset_name, f"-{backbone}")
+            every.append(_render(each, families, methods))
+        except ValueError as error:  # costs this set only
+            problems.append(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {error}")
+    paths = _write_all(every, out, methods)
+    if problems:
+        raise InputError("; ".join(problems) + ("; the rest is written" if paths else ""))
     return paths
 
 
 @dataclass(frozen=True)
 class _Rendered:
-    """One set of records: its files, and what the figure of all datasets is made of."""
+    """One set of records: its files, and what figures of several sets are made of."""
 
+    results: Results
     files: Files
     summary: pd.DataFrame
     layout: Layout
+
+
+def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> list[Path]:
+    """Add what is seen across sets of records, and write everything."""
+    sets = [each.results for each in every]
+    layouts = [each.layout for each in every]
+    for index, pictures in task_number_pictures(sets, [each.summary for each in every], layouts).items():
+        every[index].files.update({("training-tasks", ending): content for ending, content in pictures.items()})
+    for index, text in gap_tables(sets, layouts).items():
+        every[index].files["gap", "md"] = text.encode()
+    in_folder = Counter((each.suite, each.preset) for each in sets)
+    across: dict[tuple[str, str, str], list[_Rendered]] = defaultdict(list)
+    paths = []
+    for each in every:
+        suite, preset, backbone = each.results.suite, each.results.preset, each.results.backbone
+        several = in_folder[suite, preset] > 1
+        paths += _write(each.files, out, suite, preset, f"-{each.results.dataset}-{backbone}" if several else "")
+        if several:
+            across[suite, preset, backbone].append(each)
+    for (suite, preset, backbone), group in across.items():
+        files = figures_across([each.summary for each in group], [each.layout for each in group], methods)
+        paths += _write(files, out, suite, preset, f"-{backbone}")
+    return paths
 
 
 def _write(files: Files, out: Path, suite: str, preset: str, suffix: str) -> list[Path]:
@@ -131,7 +141,7 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
     files["score", "csv"] = long.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
     files |= figures_of(results, summary, layout, scores, tuple(dict.fromkeys(compared)))
-    return _Rendered(files, summary, layout)
+    return _Rendered(results, files, summary, layout)
 
 
 def _file_name(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,7 +135,7 @@ def leaderboard(results: Path, suite: str | None = None, preset: str | None = No
         preset: Only this preset.
 
     Raises:
-        InputError: if there are no complete records, or they do not fit together.
+        InputError: if there are no complete records.
     """
     sets = collect(results, suite, preset)
     if not any(len(each.frame) for each in sets):
@@ -148,16 +149,29 @@ def leaderboard(results: Path, suite: str | None = None, preset: str | None = No
     runs: list[Run] = []
     entries: list[Entry] = []
     for each in sets:
+        numbers = _numbers(each) if len(each.frame) else None
+        if isinstance(numbers, str):
+            each = replace(each, frame=each.frame[:0], notes=(*each.notes, numbers))
         of_table = _runs(each, records[each.suite, each.preset, each.dataset, each.backbone])
         positions = {(run.family, run.method): len(runs) + position for position, run in enumerate(of_table)}
         runs += of_table
-        if len(each.frame):
-            entries += _entries(each, positions)
+        if isinstance(numbers, pd.DataFrame):
+            entries += _entries(numbers, positions)
         families = tuple(sorted({run.family for run in of_table} - {ALL}))
         boards[each.suite, each.preset].append((each, families))
     return Leaderboard(
         boards=tuple(_board(*key, tables) for key, tables in boards.items()), runs=tuple(runs), entries=tuple(entries)
     )
+
+
+def _numbers(results: Results) -> pd.DataFrame | str:
+    """Summary and ranks of a table; or why its records do not fit together, which costs that table only."""
+    try:
+        summary, ranks = summarise(results.frame), rank_intervals(results.frame)
+    except ValueError as error:
+        return f"not shown: {error}"
+    keys = ["family", "quality", "method"]
+    return summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
 
 
 def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, ...]]]) -> Board:
@@ -180,20 +194,8 @@ def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, .
     )
 
 
-def _entries(results: Results, positions: Mapping[tuple[str, str], int]) -> list[Entry]:
-    """All numbers of a table.
-
-    Raises:
-        InputError: if its records do not fit together.
-    """
-    try:
-        summary = summarise(results.frame)
-        ranks = rank_intervals(results.frame)
-    except ValueError as error:
-        where = f"suite {results.suite!r}, preset {results.preset!r}"
-        raise InputError(f"cannot make a leaderboard of {where}: {error}") from error
-    keys = ["family", "quality", "method"]
-    rows = summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
+def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> list[Entry]:
+    """All numbers of a table."""
     return [
         Entry(
             run=positions[row["family"], row["method"]],

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import csv
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.protocols.suite import Suite, load_suite
+from omrl_bench.errors import unknown_name
+from omrl_bench.protocols.suite import Suite, load_suite, parse_as
 
 Field = Literal["env", "split", "condition", "algorithm"]
 TRAIN_SPLIT = "train"
@@ -181,14 +180,7 @@ def parse_paper(text: str, where: str) -> Paper:
     Raises:
         InputError: naming the file and the first key that is wrong.
     """
-    try:
-        return Paper.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: key {key!r}: {first['msg'].removeprefix('Value error, ')}") from error
+    return parse_as(Paper, text, where)
 
 
 def published(name: str) -> list[Published]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
@@ -75,17 +77,16 @@ def trace_pictures(results: Results, layout: Layout) -> dict[tuple[str, str], by
     """
     files: dict[tuple[str, str], bytes] = {}
     found = _traces(results)
-    for kind in ("embeddings", "paths"):
-        families = [family for family, _ in found if getattr(found[family, _][1], kind) is not None]
-        family = next((name for name in layout.families if name in families), None)
-        if family is None:
-            continue
-        methods = [name for name in layout.methods if getattr(_get(found, family, name), kind, None) is not None]
-        for method in shown(methods):
-            seed, traces = found[family, method]
-            picture = _embeddings(family, method, seed, traces) if kind == "embeddings" else None
-            picture = picture or _paths(family, method, seed, traces)
-            files |= {(f"{kind}-{method}", ending): content for ending, content in picture.items()}
+    draw: dict[str, Callable[[str, str, int, Traces], dict[str, bytes]]] = {"embeddings": _embeddings, "paths": _paths}
+    for kind, picture in draw.items():
+        having = {key: value for key, value in found.items() if getattr(value[1], kind) is not None}
+        family = next((name for name in layout.families if any(name == of for of, _ in having)), None)
+        for method in shown([name for name in layout.methods if (family, name) in having]):
+            seed, traces = having[str(family), method]
+            files |= {
+                (f"{kind}-{method}", end): content
+                for end, content in picture(str(family), method, seed, traces).items()
+            }
     return files
 
 
@@ -100,10 +101,6 @@ def _traces(results: Results) -> dict[tuple[str, str], tuple[int, Traces]]:
     return found
 
 
-def _get(found: dict[tuple[str, str], tuple[int, Traces]], family: str, method: str) -> Traces | None:
-    return found[family, method][1] if (family, method) in found else None
-
-
 def _embeddings(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:
     assert traces.embeddings is not None
     conditions, tasks, draws, size = traces.embeddings.shape
@@ -116,5 +113,5 @@ def _embeddings(family: str, method: str, seed: int, traces: Traces) -> dict[str
 def _paths(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:
     assert traces.paths is not None
     by_condition = dict(zip(traces.conditions, traces.paths, strict=True))
-    detail = f"seed {seed}, one episode of each test task"
+    detail = f"seed {seed}, one episode of each task"
     return trajectory_figure(FAMILIES[family], method, detail, by_condition, traces.tasks)

@@ -116,6 +116,11 @@ def needed_datasets(selection: Selection) -> list[tuple[Family, str]]:
     return [(get_family(family), quality) for family in selection.families for quality in dict.fromkeys(qualities)]
 
 
+def unknown_statuses(selection: Selection) -> dict[tuple[str, str], str]:
+    """What :func:`prepare_data` returns, for a plan that looks at no data."""
+    return {(family.name, quality): "unknown" for family, quality in needed_datasets(selection)}
+
+
 def prepare_data(selection: Selection, threads: int, announce: Callable[[str], None]) -> dict[tuple[str, str], str]:
     """Build the datasets that are missing, check all of them, and return their status by (family, quality).
 

@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from omrl_bench.api import Setup
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.protocols.suite import Suite, load_suite, suite_names
+from omrl_bench.protocols.suite import Suite, load_suite, seed_text, suite_names
 from omrl_bench.registry import load_class, methods
 from omrl_bench.runner.circumstances import PACKAGES, circumstances
 from omrl_bench.runner.plan import Selection, expected_hashes, select
@@ -158,13 +157,6 @@ def steps(record: Record, out: Path, suite: str | None = None, adapter: str | No
     found.append(Step(shlex.join(command), "; ".join(notes)))
     # a record's words must not become a line of their own in somebody's shell
     return [replace(step, note=" ".join(step.note.split())) for step in found]
-
-
-def seed_text(seeds: tuple[int, ...]) -> str:
-    """Seeds as ``--seeds`` takes them: 0-4, or 0,3,7."""
-    if len(seeds) > 1 and all(b - a == 1 for a, b in pairwise(seeds)):
-        return f"{seeds[0]}-{seeds[-1]}"
-    return ",".join(map(str, seeds))
 
 
 def hash_checks(record: Record, selection: Selection) -> list[HashCheck]:

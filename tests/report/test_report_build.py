@@ -180,6 +180,12 @@ def test_records_that_do_not_fit_together(store, tmp_path):
     store.put("ant-dir", "focal", 1, tasks=3)
     with pytest.raises(InputError, match="cannot report suite 'shift', preset 'quick': ant-dir / focal / high: seed 1"):
         build(store.path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    store.put("ant-dir", "focal", 0, preset="standard")  # another set
+    with pytest.raises(InputError, match=r"preset 'quick': ant-dir / focal .*; the rest is written"):
+        build(store.path, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"shift-standard"}
+    assert "focal" in (tmp_path / "out" / "shift-standard" / "score.md").read_text()
 
 
 def test_learning_curves_are_drawn_where_records_have_them(store, tmp_path, unsaved):

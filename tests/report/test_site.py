@@ -329,3 +329,17 @@ def test_its_files_are_part_of_the_package():
 
     folder = resources.files(site_module.__package__).joinpath("templates")
     assert {file.name for file in folder.iterdir()} == {"index.html.jinja2", "style.css", "script.js"}
+
+
+def test_a_table_whose_records_do_not_fit_together_costs_itself_only(store, tmp_path):
+    store.fill(families=("ant-dir",), seeds=2)
+    store.put("ant-dir", "focal", 1, tasks=3)
+    store.put("ant-dir", "focal", 0, preset="standard")
+    made = leaderboard(store.path)
+    by_preset = {board.preset: board for board in made.boards}
+    (table,) = by_preset["quick"].tables
+    assert table.notes[-1].startswith("not shown: ant-dir / focal / high: seed 1")
+    shown = {made.runs[entry.run].preset for entry in made.entries}
+    assert shown == {"standard"}
+    assert {run.status for run in made.runs if run.preset == "quick"} == {"missing"}
+    build_site(store.path, tmp_path / "site")
