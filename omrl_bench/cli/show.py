@@ -68,7 +68,7 @@ def record(
     from omrl_bench.runner.records import read_record
 
     file = path if cell is None else path / cell
-    if file.suffix != ".json" and not file.is_dir():
+    if file.suffix != ".json" and not file.exists():
         file = file.with_name(f"{file.name}.json")
     if file.is_dir():
         raise InputError(f"{file} is a folder; name a record in it, e.g. {_an_example(file)}")

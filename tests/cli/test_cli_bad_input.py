@@ -92,7 +92,7 @@ def test_malformed_toml(refused, tiny, verb):
 
 def test_unknown_key(refused, tiny):
     path = tiny(("title", "subtitle = 'x'\ntitle"))
-    assert refused("run", "--suite", path) == f"{path}: unknown key 'subtitle'"
+    assert refused("run", "--suite", path) == f"{path}: unknown key 'subtitle'; did you mean 'title'?"
     path = tiny(("evaluations = 2", "evaluations = 2\nevalautions = 2"))
     assert refused("run", "--suite", path) == f"{path}: unknown key 'presets.quick.evalautions'"
     path = tiny(("draws = 2", "draw = 2"))
