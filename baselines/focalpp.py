@@ -40,12 +40,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from omrl_bench.api import Transitions
+
 from .conditioned import META_BATCH
-from .networks import Rngs, SeedLayerNorm, SeedLinear, masked_mean
+from .networks import Rngs, SeedLayerNorm, SeedLinear, masked_mean, take_seed
 from .training import Batches, Scale
 from .two_stage import TwoStage
 
@@ -97,10 +100,14 @@ class BatchWiseAttention(nn.Module):
         self.squeeze = SeedLinear(rngs, config.width, narrow)
         self.excite = SeedLinear(rngs, narrow, config.width)
 
+    def weights(self, x: Tensor) -> Tensor:
+        """The weights of the transitions, (R, C, n, 1)."""
+        channels = torch.sigmoid(self.excite(torch.tanh(self.squeeze(x))))
+        return channels.mean(dim=-1, keepdim=True)
+
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """Weight the transitions."""
-        channels = torch.sigmoid(self.excite(torch.tanh(self.squeeze(x))))
-        return x * channels.mean(dim=-1, keepdim=True)
+        return x * self.weights(x)
 
 
 class SequenceWiseAttention(nn.Module):
@@ -165,6 +172,10 @@ class Residual(nn.Module):
             x = x + part(normal, valid)
         return x
 
+    def weights(self, x: Tensor) -> list[Tensor]:
+        """Weights (R, C, n) of the transitions in each part that is batch-wise attention."""
+        return [part.weights(self.norm(x))[..., 0] for part in self.parts if isinstance(part, BatchWiseAttention)]
+
 
 class AttentiveEncoder(nn.Module):
     """Linear layer with tanh, residual blocks, linear layer with tanh, mean over the context.
@@ -191,6 +202,16 @@ class AttentiveEncoder(nn.Module):
         for residual in self.residuals:
             x = residual(x, valid)
         return masked_mean(torch.tanh(self.leave(x)), valid)
+
+    def weights(self, context: Tensor, valid: Tensor | None = None) -> Tensor | None:
+        """Batch-wise attention, mean over the blocks: (R, C, n, features) -> (R, C, n); None if blocks have none."""
+        x = torch.tanh(self.enter(context))
+        found = []
+        for residual in self.residuals:
+            assert isinstance(residual, Residual)
+            found += residual.weights(x)
+            x = residual(x, valid)
+        return torch.stack(found).mean(dim=0) if found else None
 
 
 class Contrastive(TwoStage):
@@ -233,6 +254,14 @@ class Contrastive(TwoStage):
         """Eq. 17."""
         rate = 1 - self.config.momentum
         torch._foreach_lerp_(tuple(self.key_encoder.parameters()), tuple(self.encoder.parameters()), rate)
+
+    @torch.no_grad()
+    def attention_weights(self, seed: int, context: Transitions) -> np.ndarray | None:
+        """Batch-wise attention weights of the transitions of given contexts (figure 7), (lanes, n)."""
+        encoder = take_seed(self.encoder, self.seeds.index(seed))
+        assert isinstance(encoder, AttentiveEncoder)
+        weights = encoder.weights(self.scale.features(context)[None], torch.as_tensor(context.valid)[None])
+        return None if weights is None else np.asarray(weights[0].cpu())
 
 
 class BatchWise(Contrastive):

@@ -268,6 +268,13 @@ class Algorithm(ABC):
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote; the policies then act as before."""
 
+    def attention_weights(self, seed: int, context: Transitions) -> np.ndarray | None:
+        """Weights of the transitions of given contexts in the task representation of a seed, (lanes, n), or None.
+
+        Like :meth:`MetaPolicy.representation` it is measured, nothing else.
+        """
+        return None
+
     def configuration(self) -> Mapping[str, Any]:
         """Return the resolved hyper-parameters as JSON-ready values; they are part of the record and its hash."""
         return dict(self.setup.settings)

@@ -9,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from omrl_bench.envs.families import FAMILIES
+from omrl_bench.report.attention_figures import attention_figure
 from omrl_bench.report.captions import MISSING
 from omrl_bench.report.embedding_figures import embedding_figure
 from omrl_bench.report.frames import Results
@@ -25,11 +26,13 @@ MEASURES = {
     "alignment": "alignment",
     "silhouette": "silhouette",
     "probe": "probe R^2",
+    "attention": "attention",
 }
 NOTE = (
     "Means over seeds. RMS and separation rate: distances of contexts of different tasks (FOCAL++); uniformity and "
     "alignment: on the unit sphere, lower is better (HS-OMRL, equations 9 and 10); silhouette: contexts clustered by "
-    "task; probe: R^2 of a ridge regression to the task descriptor, fitted on training tasks, on the evaluated ones."
+    "task; probe: R^2 of a ridge regression to the task descriptor, fitted on training tasks, on the evaluated ones; "
+    "attention: rank correlation of a transition's attention weight with its reward (FOCAL++, figure 7)."
 )
 
 
@@ -71,13 +74,17 @@ def measure_table(frame: pd.DataFrame, layout: Layout, quality: str) -> str:
 
 
 def trace_pictures(results: Results, layout: Layout) -> dict[tuple[str, str], bytes]:
-    """Draw embeddings and paths of the first family that has them, for the methods of the line figures.
+    """Draw embeddings, paths and attention of the first family that has them, for the methods of the line figures.
 
     One family only, and not every method: placing embeddings takes a second each.
     """
     files: dict[tuple[str, str], bytes] = {}
     found = _traces(results)
-    draw: dict[str, Callable[[str, str, int, Traces], dict[str, bytes]]] = {"embeddings": _embeddings, "paths": _paths}
+    draw: dict[str, Callable[[str, str, int, Traces], dict[str, bytes]]] = {
+        "embeddings": _embeddings,
+        "paths": _paths,
+        "attention": _attention,
+    }
     for kind, picture in draw.items():
         having = {key: value for key, value in found.items() if getattr(value[1], kind) is not None}
         family = next((name for name in layout.families if any(name == of for of, _ in having)), None)
@@ -115,3 +122,9 @@ def _paths(family: str, method: str, seed: int, traces: Traces) -> dict[str, byt
     by_condition = dict(zip(traces.conditions, traces.paths, strict=True))
     detail = f"seed {seed}, one episode of each task"
     return trajectory_figure(FAMILIES[family], method, detail, by_condition, traces.tasks)
+
+
+def _attention(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:
+    assert traces.attention is not None
+    by_condition = dict(zip(traces.conditions, traces.attention, strict=True))
+    return attention_figure(method, f"{family}, seed {seed}, one context of each task", by_condition)

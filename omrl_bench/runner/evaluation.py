@@ -17,7 +17,9 @@ from omrl_bench.protocols.rollout import Rollout
 from omrl_bench.protocols.suite import Preset, Protocol
 from omrl_bench.runner.records import Cube
 from omrl_bench.runner.traces import Traces
-from omrl_bench.stats.representation import measures
+from omrl_bench.stats.representation import attention_by_reward, measures
+
+Attention = Callable[[Transitions], np.ndarray | None]  # a context -> weights of its transitions, (lanes, n)
 
 VALIDATION_DRAWS = 2
 TRACED_DRAWS = 5  # contexts of each task whose embeddings are kept
@@ -68,7 +70,7 @@ class Evaluation:
         returns = self._returns(policy, seed, self.tasks, self.conditions, self.protocol.draws)
         return self._cube(self.conditions, self.tasks, returns)
 
-    def representation(self, policy: Callable[[], MetaPolicy]) -> dict[str, dict[str, float]]:
+    def representation(self, policy: Callable[[], MetaPolicy], attention: Attention) -> dict[str, dict[str, float]]:
         """Measures of what a policy believes of the tasks it is given contexts of, by context quality; {} for none."""
         if self.protocol.kind != "given-context":
             return {}
@@ -80,23 +82,35 @@ class Evaluation:
             train = None if quality == "cross" else self._embed(policy(), self.trained_tasks, quality, draws)
             of_train = None if train is None else (train, np.repeat(self.trained_tasks, draws))
             values = measures(z, np.repeat(self.tasks, draws), of_train, self.table.descriptors)
+            context = self.context(self.tasks, quality, draws)
+            weights = attention(context)
+            if weights is not None:
+                values["attention"] = attention_by_reward(weights, context.rewards, context.valid)
             found[quality] = {name: round(value, 4) for name, value in values.items() if np.isfinite(value)}
         return found
 
-    def traces(self, policy: Callable[[], MetaPolicy], seed: int) -> Traces | None:
-        """Embeddings of some contexts, and the paths of one draw of each task in a point family; None for neither."""
-        embeddings, paths = None, None
+    def traces(self, policy: Callable[[], MetaPolicy], attention: Attention, seed: int) -> Traces | None:
+        """Embeddings and attention of some contexts, paths of one draw of each task in a point family; None for none.
+
+        Args:
+            policy: Makes the trained policy.
+            attention: What the method says of a context's transitions.
+            seed: The trained seed.
+        """
+        embeddings, paths, weights = None, None, None
         if self.protocol.kind == "given-context":
             each = [self._embed(policy(), self.tasks, quality, TRACED_DRAWS) for quality in self.conditions]
             shape = (len(self.tasks), TRACED_DRAWS, -1)
             embeddings = np.stack([z.reshape(shape) for z in each if z is not None]) if each[0] is not None else None
+            weights = self._attention(attention)
         if self.family.name.startswith("point-"):
             seen: list[list[Transitions]] = []
             self._returns(policy, seed, self.tasks, self.conditions, 1, seen)
             paths = np.stack([np.concatenate([s.next_observations[:, :, :2] for s in steps], axis=1) for steps in seen])
-        if embeddings is None and paths is None:
+        if embeddings is None and paths is None and weights is None:
             return None
-        return Traces(conditions=self.conditions, tasks=self.tasks, embeddings=embeddings, paths=paths)
+        traces = {"embeddings": embeddings, "paths": paths, "attention": weights}
+        return Traces(conditions=self.conditions, tasks=self.tasks, **traces)
 
     def _cube(self, conditions: tuple[str, ...], tasks: np.ndarray, returns: np.ndarray) -> Cube:
         """Returns with the tasks' reference returns."""
@@ -125,6 +139,18 @@ class Evaluation:
             if seen is not None and steps is not None:
                 seen.append(steps)
         return np.stack(returns)
+
+    def _attention(self, attention: Attention) -> np.ndarray | None:
+        """Rewards and weights of one context of each task, (conditions, tasks, n, 2), NaN past a context's end."""
+        found = []
+        for quality in self.conditions:
+            context = self.context(self.tasks, quality, 1)
+            weights = attention(context)
+            if weights is None:
+                return None
+            pairs = np.stack([context.rewards, weights], axis=-1)
+            found.append(np.where(context.valid[..., None], pairs, np.nan))
+        return np.stack(found)
 
     def _embed(self, policy: MetaPolicy, tasks: np.ndarray, quality: str, draws: int) -> np.ndarray | None:
         """Representation of every context draw of some tasks, (tasks * draws, size); None if the method has none."""

@@ -1,4 +1,4 @@
-"""What pictures need beside the returns: embeddings of contexts and paths, of the preset's first seed.
+"""What pictures need beside the returns: embeddings of contexts, paths and attention, of the preset's first seed.
 
 They lie beside the record, in ``seed-<k>.traces.npz``; nothing but pictures reads them.
 """
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from omrl_bench.files import write_atomically
 from omrl_bench.runner.records import Cell
 
-_OPTIONAL = ("embeddings", "paths")
+_OPTIONAL = ("embeddings", "paths", "attention")
 
 
 class Traces(BaseModel):
@@ -26,6 +26,8 @@ class Traces(BaseModel):
         tasks: (tasks,) ids of the second axis.
         embeddings: (conditions, tasks, draws, size) representation of given contexts, or None.
         paths: (conditions, tasks, steps, 2) positions in a point family, one episode of each task, or None.
+        attention: (conditions, tasks, transitions, 2) reward and attention weight in one context of each task, NaN
+            where a context is shorter, or None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -33,6 +35,7 @@ class Traces(BaseModel):
     tasks: np.ndarray
     embeddings: np.ndarray | None = None
     paths: np.ndarray | None = None
+    attention: np.ndarray | None = None
 
 
 def traces_path(results: Path, cell: Cell) -> Path:

@@ -8,6 +8,7 @@ centred: an encoder that gives every context nearly the same embedding is to loo
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import silhouette_score
 from sklearn.model_selection import GroupKFold
@@ -109,6 +110,25 @@ def linear_probe(
     residual = ((expected - predicted) ** 2).sum()
     total = ((expected - expected.mean(axis=0)) ** 2).sum()
     return float(1 - residual / total) if total > 0 else float("nan")
+
+
+def attention_by_reward(weights: np.ndarray, rewards: np.ndarray, valid: np.ndarray) -> float:
+    """Rank correlation of attention weight and reward within a context, mean over contexts (FOCAL++, figure 7).
+
+    Args:
+        weights: (contexts, n) attention weight of each transition.
+        rewards: (contexts, n).
+        valid: (contexts, n) bool; False where a shorter context is padded.
+
+    Returns:
+        Spearman's correlation, -1 to 1. A context of one reward or one weight says nothing and is left out; NaN if all
+        are.
+    """
+    ranks = [rankdata(np.where(valid, x, np.nan), axis=1, nan_policy="omit") for x in (weights, rewards)]
+    a, b = (np.where(valid, x - np.nanmean(x, axis=1, keepdims=True), 0.0) for x in ranks)
+    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    telling = spread > 0
+    return float(((a * b).sum(axis=1)[telling] / spread[telling]).mean()) if telling.any() else float("nan")
 
 
 def _bounded(embeddings: np.ndarray) -> np.ndarray:

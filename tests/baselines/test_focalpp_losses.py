@@ -185,6 +185,26 @@ def test_batch_wise_attention_is_one_weight_per_transition():
                 torch.testing.assert_close(result[r, c, n], weight * x[r, c, n])
 
 
+@pytest.mark.parametrize("cls", VARIANTS)
+def test_attention_weights_are_the_mean_of_those_that_the_blocks_used(make, data_for, contexts, cls, monkeypatch):
+    (context, _), (method, _) = contexts, built(make, data_for, cls)
+    used, multiply = [], BatchWiseAttention.forward
+    monkeypatch.setattr(
+        BatchWiseAttention, "forward", lambda part, x, valid: used.append((part, x)) or multiply(part, x, valid)
+    )
+    with torch.no_grad():
+        method.inference(1)(context)
+    monkeypatch.undo()
+    weights = method.attention_weights(1, context)
+    if cls in (Contrastive, SequenceWise):
+        assert weights is None
+        return
+    assert len(used) == method.config.blocks
+    scaled = [(part(x, None) / x)[0].mean(dim=-1).detach() for part, x in used]
+    np.testing.assert_allclose(weights, np.mean(scaled, axis=0), rtol=1e-4)
+    assert weights.shape == context.valid.shape
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_sequence_wise_attention_is_multi_head_softmax_over_the_context(masked):
     attention, x = SequenceWiseAttention(rngs(), SMALL).double(), random(R, 2, N, WIDTH)

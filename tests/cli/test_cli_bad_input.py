@@ -94,9 +94,10 @@ def test_unknown_key(refused, tiny):
     path = tiny(("title", "subtitle = 'x'\ntitle"))
     assert refused("run", "--suite", path) == f"{path}: unknown key 'subtitle'; did you mean 'title'?"
     path = tiny(("evaluations = 2", "evaluations = 2\nevalautions = 2"))
-    assert refused("run", "--suite", path) == f"{path}: unknown key 'presets.quick.evalautions'"
+    line = refused("run", "--suite", path)
+    assert line.startswith(f"{path}: unknown key 'presets.quick.evalautions'; did you mean 'evaluations' or ")
     path = tiny(("draws = 2", "draw = 2"))
-    assert refused("run", "--suite", path) == f"{path}: unknown key 'protocol.draw'"
+    assert refused("run", "--suite", path) == f"{path}: unknown key 'protocol.draw'; did you mean 'draws'?"
 
 
 def test_wrong_type(refused, tiny):

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from omrl_bench.envs.families import get_family
 from omrl_bench.registry import BASELINES, methods
 from omrl_bench.report import (
+    attention_figures,
     canvas,
     embedding_figures,
     figures,
@@ -344,6 +345,19 @@ class TestScenes:
             embedding_figures.embedding_figure("x", "", np.zeros((3, 2)), np.zeros(3), ["a"] * 3)
         with pytest.raises(ValueError, match="5 embeddings, 4 tasks"):
             embedding_figures.embedding_figure("x", "", np.zeros((5, 2)), np.zeros(4), ["a"] * 5)
+
+    def test_attention(self):
+        pairs = {name: np.random.default_rng(5).random((3, 6, 2)) for name in ("high", "low")}
+        pairs["low"][1, 4:] = np.nan
+        pairs["low"][..., 0][np.isfinite(pairs["low"][..., 0])] = 0.0
+        figure = drawn(lambda: attention_figures.attention_figure("focalpp-batch", "point-sparse, seed 0", pairs))
+        high, low = figure.axes
+        np.testing.assert_array_equal(high.collections[0].get_offsets(), pairs["high"].reshape(-1, 2))
+        assert len(low.collections[0].get_offsets()) == 16
+        assert texts(high)[1].startswith("rank correlation")
+        assert texts(low)[:2] == ["low", "one reward only"]
+        with pytest.raises(ValueError, match="no attention weights"):
+            attention_figures.attention_figure("x", "", {})
 
     def test_trajectories(self):
         family = get_family("point-goal")

@@ -85,11 +85,13 @@ def test_measures_are_averaged_over_seeds(store):
 
 def test_report_writes_the_measures_and_pictures_of_one_family(store, tmp_path, monkeypatch):
     drawn = []
-    for name in ("embedding_figure", "trajectory_figure"):
+    for name in ("embedding_figure", "trajectory_figure", "attention_figure"):
         picture = f"omrl_bench.report.representation.{name}"
         monkeypatch.setattr(picture, lambda *args, name=name: drawn.append((name, args)) or {"svg": name.encode()})
     rng = np.random.default_rng(0)
     embeddings, paths = rng.normal(size=(2, 4, 3, 5)), rng.normal(size=(2, 4, 6, 2))
+    attention = rng.random((2, 4, 6, 2))
+    attention[1, 3, 4:] = np.nan
     for family in ("cheetah-vel", "point-goal", "point-wind"):
         for method in ("focal", "task-blind"):
             measured = {"high": {"rms": 1.25}, "low": {"rms": 0.75}} if method == "focal" else {}
@@ -99,10 +101,17 @@ def test_report_writes_the_measures_and_pictures_of_one_family(store, tmp_path, 
                 tasks=np.arange(40, 44),
                 embeddings=embeddings if method == "focal" else None,
                 paths=paths if family != "cheetah-vel" else None,
+                attention=attention if method == "focal" else None,
             )
             write_traces(store.path, record.cell, traces)
     files = {path.name for path in build.build(store.path, tmp_path / "out")}
-    assert {"representation.md", "representation.csv", "embeddings-focal.svg", "paths-focal.svg"} <= files
+    assert {
+        "representation.md",
+        "representation.csv",
+        "embeddings-focal.svg",
+        "paths-focal.svg",
+        "attention-focal.svg",
+    } <= files
     assert "paths-task-blind.svg" in files
     assert "embeddings-task-blind.svg" not in files
     text = (tmp_path / "out" / "shift-quick" / "representation.md").read_text()
@@ -119,6 +128,9 @@ def test_report_writes_the_measures_and_pictures_of_one_family(store, tmp_path, 
     assert set(walked) == {"focal", "task-blind"}
     assert walked["focal"][0].name == "point-goal"
     np.testing.assert_allclose(walked["focal"][3]["low"], paths[1], atol=2e-3)
+    (weighed,) = [args for name, args in drawn if name == "attention_figure"]
+    assert weighed[0] == "focal"
+    np.testing.assert_allclose(weighed[2]["low"], attention[1], atol=2e-3)
 
 
 def test_traces_that_are_missing_or_damaged_are_a_picture_less(store):

@@ -34,6 +34,19 @@ def test_measures_of_every_kind_of_method(tiny, cli, inline, tmp_path):
     assert found["focal"]["high"] != found["focal"]["low"]
 
 
+def test_attention_is_measured_and_kept_for_a_picture(tiny, cli, inline, tmp_path):
+    from omrl_bench.runner.traces import read_traces
+
+    suite = tiny(('["random", "focal"]', '["focalpp-batch"]'))
+    assert cli("run", "--suite", suite, "--seeds", "0", "--out", tmp_path).code == 0
+    (record,) = iterate_records(tmp_path)
+    assert {name for values in record.representation.values() for name in values} == MEASURES | {"attention"}
+    attention = read_traces(tmp_path, record.cell).attention
+    assert attention.shape[0] == 2  # high and low
+    assert attention.shape[3] == 2
+    assert np.all((attention[..., 1] > 0) & (attention[..., 1] < 1))
+
+
 def test_measures_equal_those_of_the_kept_encoder(tiny, cli, inline, tmp_path):
     """Load the weights by hand and embed the same contexts one by one."""
     from omrl_bench.api import Setup

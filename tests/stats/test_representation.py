@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import spearmanr
 
 from omrl_bench.stats.representation import (
     alignment,
+    attention_by_reward,
     effective_separation_rate,
     linear_probe,
     measures,
@@ -100,6 +102,19 @@ def test_no_measure_depends_on_the_encoders_scale(embeddings, factor):
     for name in set(one) - {"separation"}:  # a pair may lie exactly at its threshold
         value = one[name]
         assert other[name] == pytest.approx(value, abs=1e-6, nan_ok=True)
+
+
+def test_attention_by_reward_is_spearmans_correlation_within_each_context():
+    rng = np.random.default_rng(3)
+    weights, rewards = rng.normal(size=(4, 9)), rng.integers(0, 3, size=(4, 9)).astype(float)
+    valid = np.ones((4, 9), dtype=bool)
+    valid[1, 6:] = False
+    rewards[1, 6:] = 1000.0  # padding tells nothing
+    rewards[3] = 0.0  # neither does a context of one reward
+    expected = [spearmanr(w[v], r[v]).statistic for w, r, v in zip(weights[:3], rewards[:3], valid[:3], strict=True)]
+    assert attention_by_reward(weights, rewards, valid) == pytest.approx(np.mean(expected))
+    assert attention_by_reward(rewards, rewards, valid) == pytest.approx(1)
+    assert math.isnan(attention_by_reward(weights[3:], rewards[3:], valid[3:]))
 
 
 def test_what_is_not_defined_is_nan():
