@@ -15,6 +15,8 @@ Method `ccm-rv-explore` (ccm_explore.py) adds the exploration agent.
 Deviations
 * On logged data: the exploring and executing agents of the paper collect their own.
 * The encoder is FOCAL's mean of transition embeddings. The paper's is PEARL's, a product of Gaussians with a KL term.
+  With prediction there is no tanh (nor is there in the paper): most of what is predicted is the same in all tasks,
+  and on cheetah-vel the tanh was saturated, z constant, before the predictors asked for the task.
 * M is the meta-batch, 16 tasks, not all tasks. Query and key are two episodes of a task (the benchmark's unit), from
   which the loss draws i.i.d. transitions; the paper draws both from all transitions of the task.
 * W starts as the identity. In the public code the gradient of L_contrastive is cleared before it is applied, so that it
@@ -34,6 +36,7 @@ its training time.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -103,16 +106,24 @@ class ContrastiveDPConfig(DPConfig):
 
 
 class Contrast(nn.Module):
-    """Keys that slowly follow a query encoder, and the bilinear similarity W of queries and keys."""
+    """Keys that slowly follow a query encoder, and the bilinear similarity W of queries and keys.
 
-    def __init__(self, rngs: Rngs, query: nn.Module, latent: int) -> None:
+    Args:
+        rngs: One generator per seed.
+        query: What the query encoder makes of a transition.
+        latent: Length of z.
+        bound: What follows it.
+    """
+
+    def __init__(self, rngs: Rngs, query: nn.Module, latent: int, bound: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        self.bound = bound
         self.key = copy.deepcopy(query).requires_grad_(False)
         self.similarity = nn.Parameter(torch.eye(latent).repeat(len(rngs), 1, 1))
 
     def keys(self, context: Tensor, valid: Tensor | None = None) -> Tensor:
         """(R, C, n, features) -> (R, C, latent), without gradient."""
-        return masked_mean(torch.tanh(self.key(context)), valid).detach()
+        return masked_mean(self.bound(self.key(context)), valid).detach()
 
     def losses(self, z: Tensor, keys: Tensor, own: Tensor) -> Tensor:
         """Eq. 3 of every query: z (R, C, latent), keys (R, M, latent), own (C,) which key is its -> (R, C)."""
@@ -135,11 +146,11 @@ class ContrastiveEncoder(MeanEncoder):
 
     def __init__(self, rngs: Rngs, features: int, config: ContrastiveRVConfig) -> None:
         super().__init__(rngs, features, config.width, config.latent)
-        self.contrast = Contrast(rngs, self.transition, config.latent)
+        self.contrast = Contrast(rngs, self.transition, config.latent, torch.tanh)
 
 
 class PredictiveEncoder(MeanEncoder):
-    """The mean encoder with predictors of dynamics and reward, forward and backward."""
+    """The mean encoder, without its tanh, with predictors of dynamics and reward, forward and backward."""
 
     def __init__(self, rngs: Rngs, features: int, observation_size: int, config: DPConfig) -> None:
         super().__init__(rngs, features, config.width, config.latent)
@@ -148,6 +159,11 @@ class PredictiveEncoder(MeanEncoder):
         sizes = inputs, config.head_width, config.head_width, observation_size + 1
         self.forward_model = mlp(rngs, *sizes)
         self.backward_model = mlp(rngs, *sizes)
+
+    def embed(self, context: Tensor) -> Tensor:
+        """Each transition's embedding: (R, C, n, features) -> (R, C, n, latent)."""
+        embeddings: Tensor = self.transition(context)
+        return embeddings
 
     def prediction_loss(self, z: Tensor, transitions: Tensor) -> Tensor:
         """Forward and backward errors: z (R, T, latent), transitions (R, T, B, features) of the tasks -> (R,)."""
@@ -170,7 +186,7 @@ class ContrastivePredictiveEncoder(PredictiveEncoder):
 
     def __init__(self, rngs: Rngs, features: int, observation_size: int, config: ContrastiveDPConfig) -> None:
         super().__init__(rngs, features, observation_size, config)
-        self.contrast = Contrast(rngs, self.transition, config.latent)
+        self.contrast = Contrast(rngs, self.transition, config.latent, nn.Identity())
 
 
 class ValueRecovery(Joint):

@@ -44,8 +44,8 @@ def figures_of(
         ``score``, ``profiles``, ``ranks``, ``improvement``, ``learning`` and ``episodes`` in all formats, and
         ``profiles.csv``, ``ranks.csv``, ``improvement.csv`` (profiles and improvements of the methods that are drawn;
         see :func:`omrl_bench.report.styles.shown`); ``representation`` (csv, md) and, by method, ``embeddings-*``,
-        ``paths-*`` and ``attention-*`` where records have such things. With one method there are no ranks and improvements,
-        without learning curves no ``learning``, with given contexts no ``episodes``.
+        ``paths-*`` and ``attention-*`` where records have such things. With one method there are no ranks and
+        improvements, without learning curves no ``learning``, with given contexts no ``episodes``.
     """
     sizes = usual_sizes(summary)
     files = _named("score", score_figure(scores, sizes))

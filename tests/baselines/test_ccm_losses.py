@@ -34,7 +34,7 @@ def random(*shape, seed=0):
 def contrast():
     """In double precision, with a W that is neither the identity nor symmetric."""
     rngs = seed_generators((0, 1, 2), "test")
-    module = Contrast(rngs, mlp(rngs, FEATURES, 6, L), L).double()
+    module = Contrast(rngs, mlp(rngs, FEATURES, 6, L), L, torch.tanh).double()
     with torch.no_grad():
         module.similarity.add_(random(R, L, L, seed=9))
     return module
@@ -87,7 +87,7 @@ def test_an_empty_belief_says_nothing(contrast):
 
 def test_similarity_starts_as_the_dot_product():
     rngs = seed_generators((0, 1), "test")
-    contrast = Contrast(rngs, mlp(rngs, FEATURES, L), L)
+    contrast = Contrast(rngs, mlp(rngs, FEATURES, L), L, torch.tanh)
     z, keys = random(2, M, L).float(), random(2, M, L, seed=1).float()
     expected = torch.nn.functional.cross_entropy((z @ keys.mT).flatten(0, 1), torch.arange(M).repeat(2))
     torch.testing.assert_close(contrast.loss(z, keys).mean(), expected)
@@ -140,6 +140,17 @@ def predictive():
     encoder = PredictiveEncoder(seed_generators((0, 1, 2), "test"), FEATURES, 2, DPConfig(latent=L, width=8)).double()
     assert encoder.prediction_loss(random(R, M, L), random(R, M, N, FEATURES)).shape == (R,)
     return encoder
+
+
+def test_an_embedding_that_is_to_predict_has_no_bounds(predictive):
+    """A tanh there was saturated before the task mattered, and `dp` no better than `task-blind` on cheetah-vel."""
+    context = 100 * random(R, M, N, FEATURES)
+    for seed in range(R):
+        transition = network(predictive.transition, seed)
+        for task in range(M):
+            expected = torch.stack([transition(row) for row in context[seed, task]]).mean(dim=0)
+            torch.testing.assert_close(predictive(context)[seed, task], expected)
+    assert predictive(context).abs().max() > 1
 
 
 def network(module, seed):
