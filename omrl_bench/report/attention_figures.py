@@ -12,7 +12,7 @@ from omrl_bench.report.styles import condition_style
 from omrl_bench.stats.representation import attention_by_reward
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
-_LEFT, _GAP, _LABELS, _PER_ROW = 0.5, 0.2, 0.38, 4
+_LEFT, _GAP, _LABELS, _PER_ROW = 0.5, 0.2, 0.48, 4
 _MOST = 1000  # transitions drawn in a panel
 
 

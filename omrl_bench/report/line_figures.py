@@ -132,7 +132,7 @@ def episode_figure(
     for family in layout.families:
         lines = _lines(rows[rows["family"] == family], ("x", "score_mean", "score_mean_low", "score_mean_high"))
         broken = {method: _broken(line, layout.qualities) for method, line in lines.items()}
-        legend = {} if areas is None else _area_texts(areas[areas["family"] == family], shown(layout.methods))
+        legend = {} if areas is None else _area_texts(areas[areas["family"] == family], layout)
         panels.append(Panel(family, panel_detail(family, layout, sizes), broken, legend))
     ticks = {place: _episode_text(quality) for quality, place in places.items()}
     x = Axis("episode in a new task", (-0.5, len(places) - 0.5), ticks)
@@ -282,14 +282,13 @@ def _episode_text(quality: str) -> str:
     return quality.removeprefix("episode-").replace("-", "\n")
 
 
-def _area_texts(areas: pd.DataFrame, methods: Sequence[str]) -> dict[str, str]:
+def _area_texts(areas: pd.DataFrame, layout: Layout) -> dict[str, str]:
     rows = areas.set_index("method")
+    methods = [method for method in shown(layout.methods) if method in rows.index]
+    labels = [canvas.short(label) for label in labels_of(methods, layout)]
     return {
-        method: "{}  {:.1f} [{:.1f}, {:.1f}]".format(
-            canvas.short(method), *rows.loc[method, ["area", "area_low", "area_high"]]
-        )
-        for method in methods
-        if method in rows.index
+        method: "{}  {:.1f} [{:.1f}, {:.1f}]".format(label, *rows.loc[method, ["area", "area_low", "area_high"]])
+        for method, label in zip(methods, labels, strict=True)
     }
 
 

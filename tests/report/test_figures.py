@@ -193,7 +193,8 @@ class TestLines:
                 np.testing.assert_array_equal(np.array(segments)[:, 0, 1], rows["score_mean_low"])
                 np.testing.assert_array_equal(np.array(segments)[:, 1, 1], rows["score_mean_high"])
                 area = areas[(areas["family"] == family) & (areas["method"] == method)].iloc[0]
-                assert label == f"{method}  {area['area']:.1f} [{area['area_low']:.1f}, {area['area_high']:.1f}]"
+                name = f"{method} †" if method in layout.marked else method
+                assert label == f"{name}  {area['area']:.1f} [{area['area_low']:.1f}, {area['area_high']:.1f}]"
 
     def test_execution_is_not_joined_to_exploration(self):
         kinds = ("explore-1", "explore-2", "execute")
