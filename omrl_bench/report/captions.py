@@ -67,11 +67,11 @@ def sample_note(rows: pd.DataFrame, layout: Layout) -> str:
         if family in usual:
             families.setdefault(usual[family], []).append(family)
     parts = [sizes_text(sizes) + (f" ({', '.join(of)})" if len(families) > 1 else "") for sizes, of in families.items()]
+    found = {names: set(_sizes(group)) for names, group in rows.groupby(["family", "method"], observed=True)}
     others = []
     for family in usual:
         for method in layout.methods:
-            of_method = rows[(rows["family"] == family) & (rows["method"] == method)]
-            unusual = sorted(set(_sizes(of_method)) - {usual[family]})
+            unusual = sorted(found.get((family, method), set()) - {usual[family]})
             others += [f"{family} / {method} {sizes_text(sizes, words=False)}" for sizes in unusual]
     return f"n = {'; '.join(parts)}." + (f" Other numbers: {'; '.join(others)}." if others else "")
 

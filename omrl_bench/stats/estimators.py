@@ -6,10 +6,10 @@ averaged before. Definitions follow rliable, so that numbers compare with papers
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.stats import trim_mean
 
 #: (..., seeds, tasks) -> (...).
 Estimator = Callable[[np.ndarray], np.ndarray]
@@ -17,7 +17,7 @@ Estimator = Callable[[np.ndarray], np.ndarray]
 CountsEstimator = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 _TRIM = 0.25  # cut from either end by the interquartile mean
-_CHUNK_ELEMENTS = 2**17  # resampled scores held in memory at once: they should stay in the processor's cache
+_CHUNK_ELEMENTS = 2**19  # resampled scores held in memory at once: they should stay in the processor's cache
 
 
 def mean(scores: np.ndarray) -> np.ndarray:
@@ -29,7 +29,11 @@ def mean(scores: np.ndarray) -> np.ndarray:
 def iqm(scores: np.ndarray) -> np.ndarray:
     """Interquartile mean, the mean of the middle half of all seed-task pairs: (..., seeds, tasks) -> (...)."""
     pooled = scores.reshape(*scores.shape[:-2], -1)
-    return np.asarray(trim_mean(pooled, _TRIM, axis=-1))
+    size = pooled.shape[-1]
+    cut = int(_TRIM * size)
+    # SciPy's trim_mean is the same; its checks take thirty times as long
+    middle = np.partition(pooled, (cut, size - cut - 1), axis=-1)[..., cut : size - cut]
+    return np.asarray(middle.mean(axis=-1))
 
 
 def median(scores: np.ndarray) -> np.ndarray:
@@ -60,7 +64,7 @@ def mean_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> 
         seeds: (resamples, seeds) counts.
         tasks: (resamples, tasks) counts.
     """
-    return np.asarray(((seeds @ scores) * tasks).sum(axis=1) / scores.size)
+    return np.asarray(np.vecdot(seeds @ scores, tasks) / scores.size)
 
 
 def iqm_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> np.ndarray:
@@ -76,13 +80,15 @@ def iqm_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> n
     steps = np.diff(values)
     kept = scores.size - 2 * cut
     result = np.empty(len(seeds))
+    # resamples in columns, so that counts are added up in long rows; their sum is the number of scores
+    small = "int16" if scores.size <= np.iinfo(np.int16).max else "int32"
+    by_seed, by_task = (np.ascontiguousarray(counts.T.astype(small)) for counts in (seeds, tasks))
     rows = max(1, _CHUNK_ELEMENTS // scores.size)
-    # resamples in columns, so that the counts are added up in long rows
-    by_seed, by_task = (np.ascontiguousarray(counts.T, dtype=np.int32) for counts in (seeds, tasks))
     for start in range(0, len(seeds), rows):
         part = slice(start, start + rows)
         upto = by_seed[seed[:-1], part] * by_task[task[:-1], part]
-        np.cumsum(upto, axis=0, out=upto)
+        for before, row in itertools.pairwise(upto):  # np.cumsum over columns is many times slower
+            row += before
         np.clip(upto, cut, cut + kept, out=upto)
         result[part] = values[-1] - steps @ (upto - cut) / kept
     return result

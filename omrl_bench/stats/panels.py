@@ -7,12 +7,14 @@ columns ``return`` and ``score``. Further columns are ignored, and so is the ord
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+_VALUES = ("seed", "task", "draw", "return", "score")
 ALL = "all"  # stands for the mean over all families of a table
 
 
@@ -69,17 +71,19 @@ def panels(frame: pd.DataFrame) -> dict[Key, tuple[Panel, ...]]:
     Raises:
         ValueError: naming what is missing, doubled, uneven or not finite.
     """
-    columns = [*Key._fields, "seed", "task", "draw", "return", "score"]
+    columns = [*Key._fields, *_VALUES]
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(f"the frame lacks the columns {', '.join(missing)}")
     single: dict[Key, Panel] = {}
     families: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for names, rows in frame.groupby(list(Key._fields), sort=True, observed=True):
+    values = {column: frame[column].to_numpy() for column in _VALUES}
+    groups = frame.groupby(list(Key._fields), sort=True, observed=True).indices
+    for names, rows in groups.items():
         key = Key(*map(str, names))
         if key.family == ALL:
             raise ValueError(f"a family must not be called {ALL!r}")
-        single[key] = _panel(key, rows)
+        single[key] = _panel(key, {column: array[rows] for column, array in values.items()})
         families[key.table].add(key.family)
     result: dict[Key, tuple[Panel, ...]] = {key: (panel,) for key, panel in single.items()}
     for key in single:
@@ -98,26 +102,27 @@ def counts(group: tuple[Panel, ...]) -> dict[str, int]:
     }
 
 
-def _panel(key: Key, rows: pd.DataFrame) -> Panel:
+def _panel(key: Key, rows: Mapping[str, np.ndarray]) -> Panel:
+    """Cut the rows of a key, one array per column, into matrices."""
     where = f"{key.family} / {key.method} / {key.quality}"
-    if rows[["seed", "task", "draw"]].isna().to_numpy().any():
+    names = [rows[column] for column in ("seed", "task", "draw")]
+    if any(pd.isna(column).any() for column in names):
         raise ValueError(f"{where}: a row lacks its seed, task or draw")
-    seeds, seed_index = np.unique(rows["seed"].to_numpy(), return_inverse=True)
-    tasks, task_index = np.unique(rows["task"].to_numpy(), return_inverse=True)
-    draw_index = np.unique(rows["draw"].to_numpy(), return_inverse=True)[1]
-    count = np.zeros((len(seeds), len(tasks)), dtype=int)
-    np.add.at(count, (seed_index, task_index), 1)
+    (seeds, seed_index), (tasks, task_index), (draws, draw_index) = (np.unique(c, return_inverse=True) for c in names)
+    count = np.bincount(seed_index * len(tasks) + task_index, minlength=len(seeds) * len(tasks))
+    count = count.reshape(len(seeds), len(tasks))
     for seed, present in zip(seeds, count > 0, strict=True):
         if not present.all():
             raise ValueError(f"{where}: seed {seed} lacks tasks {', '.join(map(str, tasks[~present]))}")
-    if rows.duplicated(["seed", "task", "draw"]).any():
+    place = (seed_index * len(tasks) + task_index) * len(draws) + draw_index
+    if np.bincount(place).max() > 1:
         raise ValueError(f"{where}: a draw of a seed and task is there twice")
     if count.min() != count.max():
         raise ValueError(f"{where}: seeds or tasks differ in their number of draws ({count.min()} to {count.max()})")
 
-    order = np.lexsort((draw_index, task_index, seed_index))
+    order = np.argsort(place)
     shape = (len(seeds), len(tasks), int(count.max()))
-    cubes = [rows[name].to_numpy(dtype=float)[order].reshape(shape) for name in ("score", "return")]
+    cubes = [rows[name].astype(float)[order].reshape(shape) for name in ("score", "return")]
     for seed, *values in zip(seeds, *cubes, strict=True):
         if not np.isfinite(values).all():
             raise ValueError(f"{where}: seed {seed} has a score or return that is not finite")

@@ -100,4 +100,6 @@ def _without_each(matrix: np.ndarray, axis: int, estimator: Estimator) -> np.nda
     size = matrix.shape[axis]
     if size == 1:
         return np.empty(0)
-    return estimator(np.stack([np.delete(matrix, index, axis) for index in range(size)]))
+    kept = np.arange(1, size) - np.tri(size, size - 1, -1, dtype=int)  # row i is 0 to size - 1, without i
+    without = matrix[kept] if axis == 0 else np.moveaxis(matrix[:, kept], 1, 0)
+    return estimator(np.ascontiguousarray(without))

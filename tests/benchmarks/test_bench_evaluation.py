@@ -16,7 +16,7 @@ DRAWS = 10
 
 @pytest.mark.usefixtures("one_thread")
 def test_evaluation_against_bare_simulation(compare):
-    """20 tasks x 10 episodes of cheetah-vel: FOCAL's policy of preset `standard`, against stepping its actions again."""
+    """20 tasks x 10 episodes of cheetah-vel: FOCAL's standard policy against stepping its actions again."""
     family = get_family("cheetah-vel")
     tasks = family.tasks().ids("test")
     episodes = collect(family, "mixed", threads=2, episodes=2).episodes
