@@ -31,7 +31,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
     pooled = scores.reshape(*scores.shape[:-2], -1)
     size = pooled.shape[-1]
     cut = int(_TRIM * size)
-    # SciPy's trim_mean is the same; its checks take thirty times as long
+    # SciPy's trim_mean is the same; its checks take many times as long, and this is called for every row of a table
     middle = np.partition(pooled, (cut, size - cut - 1), axis=-1)[..., cut : size - cut]
     return np.asarray(middle.mean(axis=-1))
 
@@ -80,7 +80,7 @@ def iqm_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> n
     steps = np.diff(values)
     kept = scores.size - 2 * cut
     result = np.empty(len(seeds))
-    # resamples in columns, so that counts are added up in long rows; their sum is the number of scores
+    # resamples in columns, so that the counts are added up in long rows; they never exceed the number of scores
     small = "int16" if scores.size <= np.iinfo(np.int16).max else "int32"
     by_seed, by_task = (np.ascontiguousarray(counts.T.astype(small)) for counts in (seeds, tasks))
     rows = max(1, _CHUNK_ELEMENTS // scores.size)

@@ -78,12 +78,12 @@ def panels(frame: pd.DataFrame) -> dict[Key, tuple[Panel, ...]]:
     single: dict[Key, Panel] = {}
     families: dict[tuple[str, ...], set[str]] = defaultdict(set)
     values = {column: frame[column].to_numpy() for column in _VALUES}
-    groups = frame.groupby(list(Key._fields), sort=True, observed=True).indices
-    for names, rows in groups.items():
+    positions = frame.groupby(list(Key._fields), sort=True, observed=True).indices
+    for names, of_key in positions.items():
         key = Key(*map(str, names))
         if key.family == ALL:
             raise ValueError(f"a family must not be called {ALL!r}")
-        single[key] = _panel(key, {column: array[rows] for column, array in values.items()})
+        single[key] = _panel(key, {column: array[of_key] for column, array in values.items()})
         families[key.table].add(key.family)
     result: dict[Key, tuple[Panel, ...]] = {key: (panel,) for key, panel in single.items()}
     for key in single:
@@ -105,10 +105,10 @@ def counts(group: tuple[Panel, ...]) -> dict[str, int]:
 def _panel(key: Key, rows: Mapping[str, np.ndarray]) -> Panel:
     """Cut the rows of a key, one array per column, into matrices."""
     where = f"{key.family} / {key.method} / {key.quality}"
-    names = [rows[column] for column in ("seed", "task", "draw")]
-    if any(pd.isna(column).any() for column in names):
+    labels = [rows[column] for column in ("seed", "task", "draw")]
+    if any(pd.isna(column).any() for column in labels):
         raise ValueError(f"{where}: a row lacks its seed, task or draw")
-    (seeds, seed_index), (tasks, task_index), (draws, draw_index) = (np.unique(c, return_inverse=True) for c in names)
+    (seeds, seed_index), (tasks, task_index), (draws, draw_index) = (np.unique(c, return_inverse=True) for c in labels)
     count = np.bincount(seed_index * len(tasks) + task_index, minlength=len(seeds) * len(tasks))
     count = count.reshape(len(seeds), len(tasks))
     for seed, present in zip(seeds, count > 0, strict=True):
