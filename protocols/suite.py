@@ -90,6 +90,18 @@ class Preset(_Frozen):
     train_tasks: Count = 0  # of the training tasks, a fixed subset; 0 for all of them
     methods: tuple[str, ...] = ()  # instead of the suite's
     families: tuple[str, ...] = ()  # instead of the suite's
+    family_updates: dict[str, Positive] = {}  # instead of `updates`, for families that learn slower
+
+    def of(self, family: str) -> Preset:
+        """The preset of one family, with its number of updates and the time that they take."""
+        updates = self.family_updates.get(family, self.updates)
+        seconds = self.job_seconds * updates / self.updates
+        return self.model_copy(update={"updates": updates, "job_seconds": seconds, "family_updates": {}})
+
+    def updates_text(self) -> str:
+        """Policy updates for people: ``10,000``, or ``10,000 (cheetah-vel: 30,000)``."""
+        others = ", ".join(f"{family}: {updates:,}" for family, updates in self.family_updates.items())
+        return f"{self.updates:,}" + (f" ({others})" if others else "")
 
 
 class Suite(_Frozen):
@@ -131,6 +143,14 @@ class Suite(_Frozen):
                 raise ValueError(f"preset {name!r} gives context qualities, but {self.protocol.kind} gives no contexts")
         return self
 
+    @model_validator(mode="after")
+    def _family_updates_fit(self) -> Suite:
+        for name, preset in self.presets.items():
+            for family in preset.family_updates:
+                if family not in (*self.families, *preset.families):
+                    raise ValueError(f"preset {name!r} gives updates for {family!r}, which is no family of the suite")
+        return self
+
     def preset(self, name: str | None) -> tuple[str, Preset]:
         """Return a preset and its name; the default one if no name is given.
 
@@ -150,12 +170,12 @@ class Suite(_Frozen):
         """Families of a preset: its own, or the suite's."""
         return self.preset(preset)[1].families or self.families
 
-    def fingerprint(self, preset: str) -> str:
+    def fingerprint(self, preset: str, family: str) -> str:
         """Hash of what changes a cell's numbers: version, protocol and budget (not the grid, nor the seeds)."""
         # what came after the first records counts only where it means something
-        grid = {"seeds", "time_limit", "job_seconds", "methods", "families"}
+        grid = {"seeds", "time_limit", "job_seconds", "methods", "families", "family_updates"}
         later = set() if self.presets[preset].train_tasks else {"train_tasks"}
-        budget = self.presets[preset].model_dump_json(exclude=grid | later)
+        budget = self.presets[preset].of(family).model_dump_json(exclude=grid | later)
         protocol = self.protocol.model_dump_json(exclude=None if self.protocol.episodes else {"episodes"})
         text = f"{self.name} {self.version} {protocol} {budget}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]

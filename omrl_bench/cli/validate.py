@@ -80,6 +80,7 @@ def presets_table(suite: Suite) -> Table:
     for name, preset in suite.presets.items():
         families, methods = suite.families_of(name), suite.methods_of(name)
         jobs = len(families) * len(suite.datasets) * len(methods) * len(suite.backbones)
+        job_seconds = sum(preset.of(family).job_seconds for family in families) / len(families)
         columns.append(
             {
                 "preset": name + (" (default)" if name == suite.default_preset else ""),
@@ -89,10 +90,10 @@ def presets_table(suite: Suite) -> Table:
                 "seeds": seed_text(preset.seeds),
                 "conditions": ", ".join(suite.protocol.conditions(preset.qualities)),
                 "encoder updates": f"{preset.encoder_updates:,}",
-                "policy updates": f"{preset.updates:,}",
+                "policy updates": preset.updates_text(),
                 "cells": f"{jobs * len(preset.seeds):,}",
                 "jobs": f"{jobs:,}",
-                "estimated time": _duration(-(-jobs // slots) * preset.job_seconds),
+                "estimated time": _duration(-(-jobs // slots) * job_seconds),
             }
         )
     head, *rows = ([name, *(column[name] for column in columns)] for name in columns[0])

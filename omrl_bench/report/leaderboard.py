@@ -242,7 +242,7 @@ def _run(
 ) -> Run:
     """One row, from the records whose numbers count and the seeds that the table has of the family."""
     start = f"{family} / {method}: "
-    doubts = _doubts(suite, results.preset, records)
+    doubts = _doubts(suite, results.preset, family, records)
     seeds = {record.cell.seed for record in records}
     costs = (
         ("parameters", [record.parameters for record in records]),
@@ -294,7 +294,7 @@ def _mean_run(members: Sequence[Run]) -> Run:
     )
 
 
-def _doubts(suite: Suite | None, preset: str, records: Sequence[Record]) -> list[str]:
+def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record]) -> list[str]:
     """Why these records of one method and family are not verified; see :data:`VERIFIED_NOTE`."""
     if not records:
         return ["there are no results"]
@@ -305,7 +305,7 @@ def _doubts(suite: Suite | None, preset: str, records: Sequence[Record]) -> list
         lacking = sorted(set(suite.presets[preset].seeds) - {record.cell.seed for record in records})
         if lacking:
             doubts.append(f"without seeds {', '.join(map(str, lacking))} of the suite")
-        if {record.hashes.suite for record in records} != {suite.fingerprint(preset)}:
+        if {record.hashes.suite for record in records} != {suite.fingerprint(preset, family)}:
             doubts.append("run by another version of the suite than this package has")
     status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
     if status:

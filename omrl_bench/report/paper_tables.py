@@ -182,9 +182,8 @@ def _budget(comparison: Comparison) -> str:
     suites: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(filter(None, named)):
         preset = load_suite(name).preset(comparison.preset)[1]
-        suites[f"{preset.encoder_updates:,} updates of the representation, {preset.updates:,} of the policy"].append(
-            name
-        )
+        budget = f"{preset.encoder_updates:,} updates of the representation, {preset.updates_text()} of the policy"
+        suites[budget].append(name)
     texts = (f"{budget} ({', '.join(names)})" for budget, names in suites.items())
     return f"preset {comparison.preset}, with {'; '.join(texts)}"
 

@@ -184,7 +184,7 @@ def make_jobs(
                 target=members[0].target,
                 settings=dict(selection.settings),
                 protocol=selection.suite.protocol,
-                preset=selection.preset,
+                preset=selection.preset.of(cell.family),
                 hashes=expected_hashes(selection, cell.family, cell.dataset, members[0].target, cell.backbone)[0],
                 dataset_status=_status(statuses, cell.family, cell.dataset),
                 results=results.resolve(),
@@ -212,7 +212,7 @@ def expected_hashes(
     contexts = [f"{quality}.{selection.suite.protocol.unit}" for quality in selection.preset.qualities]
     return tuple(
         Hashes(
-            suite=selection.suite.fingerprint(selection.preset_name),
+            suite=selection.suite.fingerprint(selection.preset_name, family_name),
             family=family.fingerprint(),
             dataset=_hash_of_parts(dataset, hash_data),
             contexts=hash_text(*(hash_context(name) for name in contexts)),

@@ -39,7 +39,7 @@ def make_plan(
     threads = max(1, (os.cpu_count() or 1) // slots)
     jobs = make_jobs(selection, cells, rerun, statuses, results, threads)
     waves = -(-len(jobs) // slots)
-    return Plan(cells, jobs, slots, waves * selection.preset.job_seconds)
+    return Plan(cells, jobs, slots, waves * max((job.preset.job_seconds for job in jobs), default=0.0))
 
 
 @contextmanager

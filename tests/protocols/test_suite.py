@@ -168,12 +168,12 @@ def test_the_number_of_episodes_changes_the_fingerprint():
     prints = set()
     for episodes in (2, 3):
         text = TEXT.replace('kind = "given-context"', f'kind = "zero-shot"\nepisodes = {episodes}')
-        prints.add(parse_suite(re.sub("qualities = .*", "", text), "mine.toml").fingerprint("quick"))
+        prints.add(parse_suite(re.sub("qualities = .*", "", text), "mine.toml").fingerprint("quick", "point-goal"))
     assert len(prints) == 2
 
 
 def test_the_fingerprint_of_shift_is_that_of_its_records():
-    assert load_suite("shift").fingerprint("standard") == "c8a55e269296d66d"
+    assert load_suite("shift").fingerprint("standard", "point-goal") == "c8a55e269296d66d"
 
 
 @pytest.mark.parametrize(
@@ -218,10 +218,26 @@ def test_a_preset_may_have_families_and_training_tasks_of_its_own():
     fewer = parse(("updates = 10", "families = ['point-sparse']\nupdates = 10"))
     assert fewer.families_of("quick") == ("point-sparse",)
     assert fewer.families_of("standard") == fewer.families
-    assert fewer.fingerprint("quick") == parse().fingerprint("quick")  # of the grid
+    assert fewer.fingerprint("quick", "point-goal") == parse().fingerprint("quick", "point-goal")  # of the grid
     tasks = parse(("updates = 10", "train_tasks = 4\nupdates = 10"))
-    assert tasks.fingerprint("quick") != parse().fingerprint("quick")
-    assert tasks.fingerprint("standard") == parse().fingerprint("standard")
+    assert tasks.fingerprint("quick", "point-goal") != parse().fingerprint("quick", "point-goal")
+    assert tasks.fingerprint("standard", "point-goal") == parse().fingerprint("standard", "point-goal")
+
+
+def test_a_family_may_have_updates_of_its_own():
+    longer = parse(("updates = 10", "family_updates = { point-goal = 30 }\nupdates = 10"))
+    preset = longer.presets["quick"]
+    mine, other = preset.of("point-goal"), preset.of("point-sparse")
+    assert (mine.updates, mine.job_seconds) == (30, 3 * preset.job_seconds)
+    assert other == preset.model_copy(update={"family_updates": {}})
+    assert preset.updates_text() == "10 (point-goal: 30)"
+    assert other.updates_text() == "10"
+    # as if the preset said so for all families; and the other families' records stay as they are
+    every = parse(("updates = 10", "updates = 30"))
+    assert longer.fingerprint("quick", "point-goal") == every.fingerprint("quick", "point-goal")
+    assert longer.fingerprint("quick", "point-sparse") == parse().fingerprint("quick", "point-sparse")
+    said = message(("updates = 10", "family_updates = { ant-dir = 30 }\nupdates = 10"))
+    assert said == "preset 'quick' gives updates for 'ant-dir', which is no family of the suite"
 
 
 def test_context_qualities_and_units_are_those_that_are_drawn():
@@ -234,7 +250,8 @@ def test_context_qualities_and_units_are_those_that_are_drawn():
     for unit in UNITS:
         suite = parse(("[protocol]", f'[protocol]\nunit = "{unit}"'))
         assert suite.protocol.unit == unit
-        assert (suite.fingerprint("quick") == parse().fingerprint("quick")) == (unit == "episode")
+        same = suite.fingerprint("quick", "point-goal") == parse().fingerprint("quick", "point-goal")
+        assert same == (unit == "episode")
     assert message(("[protocol]", '[protocol]\nunit = "step"')).startswith("key 'protocol.unit'")
 
 
@@ -276,7 +293,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[1][:20])
 def test_fingerprint_follows_what_changes_numbers(change):
-    assert parse(change).fingerprint("quick") != parse().fingerprint("quick")
+    assert parse(change).fingerprint("quick", "point-goal") != parse().fingerprint("quick", "point-goal")
 
 
 @pytest.mark.parametrize(
@@ -295,11 +312,11 @@ def test_fingerprint_follows_what_changes_numbers(change):
     ids=lambda change: change[1][:20],
 )
 def test_fingerprint_leaves_out_the_rest(change):
-    assert parse(change).fingerprint("quick") == parse().fingerprint("quick")
+    assert parse(change).fingerprint("quick", "point-goal") == parse().fingerprint("quick", "point-goal")
 
 
 def test_fingerprints_of_presets_differ():
-    assert parse().fingerprint("quick") != parse().fingerprint("standard")
+    assert parse().fingerprint("quick", "point-goal") != parse().fingerprint("standard", "point-goal")
 
 
 def test_suites_that_come_with_the_package():
@@ -357,4 +374,5 @@ def test_a_preset_may_have_methods_of_its_own():
     suite = parse(("[presets.standard]", "[presets.standard]\nmethods = ['oracle', 'focal']"))
     assert suite.methods_of(None) == suite.methods_of("quick") == suite.methods
     assert suite.methods_of("standard") == ("oracle", "focal")
-    assert suite.fingerprint("standard") == parse().fingerprint("standard")  # the grid changes no cell's numbers
+    # the grid changes no cell's numbers
+    assert suite.fingerprint("standard", "point-goal") == parse().fingerprint("standard", "point-goal")

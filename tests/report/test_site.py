@@ -142,7 +142,7 @@ def verifiable():
     """Fields of records that are verified, if all seeds are there."""
     suite = load_suite("shift")
     return suite.presets["quick"].seeds, {
-        "hashes": {"suite": suite.fingerprint("quick")},
+        "hashes": {"suite": suite.fingerprint("quick", "point-goal")},
         "costs": {"git": CLEAN, "versions": {"omrl-bench": "0.1.0"}},
     }
 

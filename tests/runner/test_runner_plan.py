@@ -87,6 +87,7 @@ def test_dry_run_on_a_fresh_machine_builds_nothing(cli, tiny, tmp_path, monkeypa
     [
         ("updates = 4\nencoder_updates = 4", "updates = 5\nencoder_updates = 4"),
         ("encoder_updates = 4", "encoder_updates = 5"),
+        ("updates = 4\nencoder", "family_updates = { point-goal = 5 }\nupdates = 4\nencoder"),
         ("draws = 2", "draws = 3"),
         ('qualities = ["high", "low"]', 'qualities = ["low", "high"]'),
         ("version = 0", "version = 1"),
