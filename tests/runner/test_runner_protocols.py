@@ -57,3 +57,13 @@ def test_few_tasks_and_other_data_for_the_representation(cli, inline, tiny, tmp_
         assert one.hashes.dataset != other.hashes.dataset
         assert one.hashes.method == other.hashes.method
         assert (one.metrics == other.metrics) == (method in ("pearl", "oracle"))
+
+
+def test_a_family_trains_for_its_own_number_of_updates(cli, inline, tiny, tmp_path):
+    own = ("updates = 4\nencoder", "family_updates = { point-goal = 6 }\nupdates = 4\nencoder")
+    planned = cli("run", "--suite", tiny(own), "--out", tmp_path / "runs", "--dry-run")
+    assert "4 (point-goal: 6) updates" in planned.words
+    assert cli("run", "--suite", tiny(own), "--method", "focal", "--out", tmp_path / "runs").code == 0
+    for record in iterate_records(tmp_path / "runs"):
+        assert [point.step for point in record.curve] == [3, 6]
+    assert "2 complete" in cli("status", "--suite", tiny(own), "--out", tmp_path / "runs").out
