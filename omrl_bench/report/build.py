@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
@@ -22,6 +27,7 @@ from omrl_bench.report.text import latex, markdown
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.summary import summarise
 
+_WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
 DROP_FROM, DROP_TO = "high", "low"
 _ORDER = (("family", "families"), ("quality", "qualities"), ("method", "methods"))  # of rows in the CSV file
 
@@ -65,11 +71,11 @@ def build(
         of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
         raise InputError(f"{results} has no complete records{of}; run a suite first")
     every, problems = [], []
-    for each in sets:
-        try:
-            every.append(_render(each, families, methods))
-        except ValueError as error:  # costs this set only
-            problems.append(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {error}")
+    for each, rendered in zip(sets, _render_all(sets, families, methods), strict=True):
+        if isinstance(rendered, ValueError):  # costs this set only
+            problems.append(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {rendered}")
+        else:
+            every.append(rendered)
     paths = _write_all(every, out, methods)
     if problems:
         raise InputError("; ".join(problems) + ("; the rest is written" if paths else ""))
@@ -84,6 +90,26 @@ class _Rendered:
     files: Files
     summary: pd.DataFrame
     layout: Layout
+
+
+def _render_all(
+    sets: Sequence[Results], families: Sequence[str], methods: Sequence[str]
+) -> list[_Rendered | ValueError]:
+    """Render every set, or say why it cannot be; large ones in processes of their own."""
+    work = partial(_tried, families=families, methods=methods)
+    processes = min(len(sets), os.cpu_count() or 1)
+    if processes == 1 or sum(len(each.records) for each in sets) < _WORTH_PROCESSES:
+        return list(map(work, sets))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, threadpool_limits, (1,)) as pool:
+        return list(pool.map(work, sets))
+
+
+def _tried(results: Results, families: Sequence[str], methods: Sequence[str]) -> _Rendered | ValueError:
+    try:
+        return _render(results, families, methods)
+    except ValueError as error:
+        return error
 
 
 def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> list[Path]:

@@ -219,3 +219,21 @@ def test_numbers_of_profiles_ranks_and_improvements(store, tmp_path, unsaved):
     assert len(of_focal) == 8
     for threshold, fraction in zip(of_focal["threshold"], of_focal["fraction"], strict=True):
         assert fraction == pytest.approx((by_run > threshold).mean())
+
+
+def test_large_sets_are_rendered_in_processes_with_the_same_bytes(store, tmp_path, monkeypatch):
+    for dataset in ("mixed", "expert"):
+        store.fill(families=("ant-dir",), seeds=1, dataset=dataset)
+    store.put("ant-dir", "focal", 0, suite="uneven")
+    store.put("ant-dir", "focal", 1, suite="uneven", tasks=3)
+
+    def contents(out):
+        with pytest.raises(InputError, match="cannot report suite 'uneven'"):
+            build(store.path, out)
+        return {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*.*"))}
+
+    alone = contents(tmp_path / "alone")
+    monkeypatch.setattr("omrl_bench.report.build._WORTH_PROCESSES", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert contents(tmp_path / "together") == alone
+    assert len(alone) == 2 * len(NAMES | COMPARED) + 3
