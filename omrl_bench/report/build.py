@@ -51,6 +51,8 @@ def build(
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
     shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 
+    Many records are rendered in several processes; a script that calls this needs ``if __name__ == "__main__":``.
+
     Args:
         results: Folder of records.
         out: Folder to write to.

@@ -39,7 +39,8 @@ def make_plan(
     threads = max(1, (os.cpu_count() or 1) // slots)
     jobs = make_jobs(selection, cells, rerun, statuses, results, threads)
     waves = -(-len(jobs) // slots)
-    return Plan(cells, jobs, slots, waves * max((job.preset.job_seconds for job in jobs), default=0.0))
+    job_seconds = sum(job.preset.job_seconds for job in jobs) / max(1, len(jobs))
+    return Plan(cells, jobs, slots, waves * job_seconds)
 
 
 @contextmanager

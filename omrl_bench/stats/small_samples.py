@@ -100,7 +100,7 @@ def _without_each(matrix: np.ndarray, axis: int, estimator: Estimator) -> np.nda
     size = matrix.shape[axis]
     if size == 1:
         return np.empty(0)
-    if estimator is mean:
+    if estimator is mean:  # as below, without copies: this is called for every number of a report
         means = matrix.mean(axis=1 - axis)
         return np.asarray((means.sum() - means) / (size - 1))
     kept = np.arange(1, size) - np.tri(size, size - 1, -1, dtype=int)  # row i is 0 to size - 1, without i
