@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,14 +27,15 @@ def report(
 
       omrl-bench report --results results --site --out site
     """
-    from omrl_bench.report.frames import unreadable
-
-    for line in unreadable(results):  # before what follows fails, if nothing is readable
-        typer.echo(line, err=True)
+    folder = out or results / "report"
+    warn = partial(typer.echo, err=True)
     if site:
-        from omrl_bench.report.site import build_site as write
-    else:
-        from omrl_bench.report.build import build as write
+        from omrl_bench.report.site import build_site
 
-    for path in write(results, out or results / "report", suite, preset):
+        paths = build_site(results, folder, suite, preset, warn)
+    else:
+        from omrl_bench.report.build import build
+
+        paths = build(results, folder, suite, preset, warn=warn)
+    for path in paths:
         typer.echo(path)

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +39,7 @@ def build(
     preset: str | None = None,
     families: Sequence[str] = (),
     methods: Sequence[str] = (),
+    warn: Callable[[str], object] = lambda line: None,
 ) -> list[Path]:
     """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
@@ -60,6 +61,7 @@ def build(
         preset: Only this preset.
         families: Order of families; the rest follows alphabetically.
         methods: Order of methods; the rest follows, controls first, then alphabetically.
+        warn: Called with a line for each file that cannot be used, before anything is written.
 
     Returns:
         The files written.
@@ -68,7 +70,7 @@ def build(
         InputError: if there are no complete records, or those of a suite and preset do not fit together; the others'
             files are written nevertheless.
     """
-    sets = [each for each in collect(results, suite, preset) if len(each.frame)]
+    sets = [each for each in collect(results, suite, preset, warn) if len(each.frame)]
     if not sets:
         of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
         raise InputError(f"{results} has no complete records{of}; run a suite first")

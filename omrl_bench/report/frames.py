@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,26 +84,25 @@ def load(results: Path, suite: str | None = None, preset: str | None = None) -> 
     return frame, [*(note for each in sets for note in each.notes), *elsewhere]
 
 
-def collect(results: Path, suite: str | None = None, preset: str | None = None) -> list[Results]:
+def collect(
+    results: Path,
+    suite: str | None = None,
+    preset: str | None = None,
+    warn: Callable[[str], object] = lambda line: None,
+) -> list[Results]:
     """Read all records, kept apart by (suite, preset, dataset, backbone), sorted by them.
-
-    Files that cannot be used are left out, with a note if their place says which set they belong to;
-    :func:`unreadable` has them all.
 
     Args:
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
+        warn: Called with a line for each file or folder that cannot be used as a record. It is left out, with a note
+            if its place says which set it belongs to. A record without its cube is but in the notes.
     """
-    return _sets(results, *_read(results, suite, preset))
-
-
-def unreadable(results: Path) -> list[str]:
-    """Say in one line each which files or folders of a results folder cannot be used as records, and why.
-
-    A record without its cube is no part of this: it is in the notes of its :class:`Results`.
-    """
-    return [_line(results, error) for error in _read(results, None, None)[1]]
+    tables, errors = _read(results, suite, preset)
+    for error in errors:
+        warn(_line(results, error))
+    return _sets(results, tables, errors)
 
 
 def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str] = CONTROLS) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -126,18 +126,24 @@ class Leaderboard(_Frozen):
     entries: tuple[Entry, ...]
 
 
-def leaderboard(results: Path, suite: str | None = None, preset: str | None = None) -> Leaderboard:
+def leaderboard(
+    results: Path,
+    suite: str | None = None,
+    preset: str | None = None,
+    warn: Callable[[str], object] = lambda line: None,
+) -> Leaderboard:
     """Make the leaderboard of a results folder. The same records make the same leaderboard.
 
     Args:
         results: Folder of records.
         suite: Only this suite.
         preset: Only this preset.
+        warn: Called with a line for each file that cannot be used.
 
     Raises:
         InputError: if there are no complete records.
     """
-    sets = collect(results, suite, preset)
+    sets = collect(results, suite, preset, warn)
     if not any(len(each.frame) for each in sets):
         of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
         raise InputError(f"{results} has no complete records{of}; run a suite first")

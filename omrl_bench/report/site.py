@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,13 @@ class Row(NamedTuple):
     scores: list[str]
 
 
-def build_site(results: Path, out: Path, suite: str | None = None, preset: str | None = None) -> list[Path]:
+def build_site(
+    results: Path,
+    out: Path,
+    suite: str | None = None,
+    preset: str | None = None,
+    warn: Callable[[str], object] = lambda line: None,
+) -> list[Path]:
     """Write ``<out>/index.html`` and ``<out>/leaderboard.json``. The same records make the same bytes.
 
     Args:
@@ -36,6 +42,7 @@ def build_site(results: Path, out: Path, suite: str | None = None, preset: str |
         out: Folder to write to.
         suite: Only this suite.
         preset: Only this preset.
+        warn: Called with a line for each file that cannot be used, before anything is written.
 
     Returns:
         The files written.
@@ -43,7 +50,7 @@ def build_site(results: Path, out: Path, suite: str | None = None, preset: str |
     Raises:
         InputError: if there are no complete records, or they do not fit together.
     """
-    content = leaderboard(results, suite, preset)
+    content = leaderboard(results, suite, preset, warn)
     files = {"index.html": page(content), "leaderboard.json": content.model_dump_json(indent=1) + "\n"}
     for name, text in files.items():
         write_atomically(out / name, text.encode())

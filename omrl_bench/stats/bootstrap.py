@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,10 @@ def shared_counts(label: str, names: Sequence[object], resamples: int = RESAMPLE
 def estimate_of_counts(
     matrix: np.ndarray, seeds: np.ndarray, tasks: np.ndarray, estimator: Estimator = mean
 ) -> np.ndarray:
-    """Estimate every resample: matrix (S, T), counts (resamples, S) and (resamples, T) -> (resamples,)."""
+    """Estimate every resample: matrix (S, T), counts (resamples, S) and (resamples, T) -> (resamples,).
+
+    For the mean, matrices (..., S, T) -> (..., resamples).
+    """
     if estimator in OF_COUNTS:
         return OF_COUNTS[estimator](matrix, seeds, tasks)
     chunks = -(-len(seeds) * matrix.size // _CHUNK_ELEMENTS)
@@ -126,12 +130,21 @@ def estimate_of_counts(
 
 def interval(
     samples: np.ndarray, confidence: float = CONFIDENCE, correction: Correction | None = None
-) -> tuple[float, float]:
-    """Percentile interval of a bootstrap distribution (resamples,), expanded about its median: (low, high)."""
+) -> tuple[Any, Any]:
+    """Percentile interval of a bootstrap distribution, expanded about its median.
+
+    Args:
+        samples: (..., resamples).
+        confidence: Coverage.
+        correction: Of each distribution.
+
+    Returns:
+        The low and the high ends, (...): floats of a single distribution, arrays of several.
+    """
     tail = (1 - confidence) / 2
-    low, middle, high = np.quantile(samples, (tail, 0.5, 1 - tail))
-    stretch = float(correction.stretch(np.array(tail))) if correction else 1.0
-    return float(middle + stretch * (low - middle)), float(middle + stretch * (high - middle))
+    low, middle, high = np.quantile(samples, (tail, 0.5, 1 - tail), axis=-1)
+    stretch = correction.stretch(np.array(tail)) if correction else 1.0
+    return middle + stretch * (low - middle), middle + stretch * (high - middle)
 
 
 def p_value(samples: np.ndarray, correction: Correction | None = None) -> float:

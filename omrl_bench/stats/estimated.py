@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +20,16 @@ from omrl_bench.stats.small_samples import Part, correction_of, parts_of, shrunk
 
 @dataclass(frozen=True)
 class Estimated:
-    """An estimate, its bootstrap distribution (resamples,), and the parts of its variance."""
+    """An estimate, its bootstrap distribution (resamples,), and the parts of its variance.
 
-    estimate: float
+    Several estimates with the same resamples are one too: an array (...) with distributions (..., resamples).
+    """
+
+    estimate: Any
     samples: np.ndarray
     parts: tuple[Part, ...]
 
-    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
         """Expanded percentile interval: (low, high)."""
         return interval(self.samples, confidence, correction_of(self.parts))
 
@@ -33,7 +37,7 @@ class Estimated:
         """Two-sided p value of "it is zero", which agrees with the interval."""
         return p_value(self.samples, correction_of(self.parts))
 
-    def columns(self, name: str, confidence: float = CONFIDENCE) -> dict[str, float]:
+    def columns(self, name: str, confidence: float = CONFIDENCE) -> dict[str, Any]:
         """Columns ``name``, ``name_low``, ``name_high``."""
         low, high = self.interval(confidence)
         return {name: self.estimate, f"{name}_low": low, f"{name}_high": high}
@@ -52,9 +56,9 @@ class Resamples:
         return self._axis(f"{family}/seeds", panel.seeds), self._axis(f"{family}/tasks", panel.tasks)
 
     def estimate(self, key: Key, panel: Panel, matrix: np.ndarray, estimator: Estimator = mean) -> Estimated:
-        """Estimate a (seeds, tasks) matrix of a panel."""
+        """Estimate a (seeds, tasks) matrix of a panel; the mean also of several, (..., seeds, tasks)."""
         samples = estimate_of_counts(matrix, *self.counts(key, panel), estimator)
-        return Estimated(float(estimator(matrix)), samples, tuple(parts_of([matrix], estimator)))
+        return Estimated(estimator(matrix)[()], samples, tuple(parts_of([matrix], estimator)))
 
     def _axis(self, label: str, names: tuple[object, ...]) -> np.ndarray:
         if (label, names) not in self._drawn:
@@ -65,7 +69,7 @@ class Resamples:
 def over_families(estimates: Sequence[Estimated]) -> Estimated:
     """Mean of the estimates of families, which are resampled independently."""
     return Estimated(
-        float(np.mean([each.estimate for each in estimates])),
+        np.mean([each.estimate for each in estimates], axis=0),
         np.mean([each.samples for each in estimates], axis=0),
         tuple(shrunk([part for each in estimates for part in each.parts], len(estimates))),
     )

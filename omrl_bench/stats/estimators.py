@@ -60,11 +60,14 @@ def mean_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> 
     """:func:`mean` of resamples that are given by how often each seed and task is in them.
 
     Args:
-        scores: (seeds, tasks).
+        scores: (..., seeds, tasks).
         seeds: (resamples, seeds) counts.
         tasks: (resamples, tasks) counts.
+
+    Returns:
+        (..., resamples).
     """
-    return np.asarray(np.vecdot(seeds @ scores, tasks) / scores.size)
+    return np.asarray(np.vecdot(seeds @ scores, tasks) / (scores.shape[-2] * scores.shape[-1]))
 
 
 def iqm_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> np.ndarray:

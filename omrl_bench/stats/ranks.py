@@ -80,13 +80,14 @@ def performance_profiles(
         ValueError: if results are incomplete.
     """
     shared = Resamples(resamples)
+    levels = np.array(thresholds, dtype=float)
     rows = []
     for key, group in panels(frame).items():
-        for threshold in map(float, thresholds):
-            above = [shared.estimate(key, panel, (panel.scores > threshold).astype(float)) for panel in group]
-            numbers = over_families(above).columns("fraction", confidence)
-            numbers = {name: min(1.0, max(0.0, value)) for name, value in numbers.items()}
-            rows.append(key._asdict() | {"threshold": threshold} | numbers | counts(group))
+        above = [shared.estimate(key, panel, (panel.scores > levels[:, None, None]).astype(float)) for panel in group]
+        columns = over_families(above).columns("fraction", confidence)
+        about, numbers = key._asdict(), counts(group)
+        for threshold, *values in zip(levels, *(column.clip(0, 1) for column in columns.values()), strict=True):
+            rows.append(about | {"threshold": threshold} | dict(zip(columns, values, strict=True)) | numbers)
     return pd.DataFrame(rows, columns=list(PROFILE_COLUMNS))
 
 

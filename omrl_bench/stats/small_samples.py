@@ -21,9 +21,9 @@ from omrl_bench.stats.estimators import Estimator, mean
 
 
 class Part(NamedTuple):
-    """What the sampling of some seeds or tasks adds to the variance of an estimate."""
+    """What the sampling of some seeds or tasks adds to the variance of an estimate, or of each of several."""
 
-    variance: float
+    variance: float | np.ndarray
     size: int
 
 
@@ -32,12 +32,12 @@ class Correction:
     """How far deviations from the median of a bootstrap distribution are stretched.
 
     Attributes:
-        widening: Standard error over the bootstrap's standard deviation.
-        degrees: Degrees of freedom of the standard error.
+        widening: Standard error over the bootstrap's standard deviation; of several estimates, an array.
+        degrees: Degrees of freedom of the standard error, likewise.
     """
 
-    widening: float
-    degrees: float
+    widening: float | np.ndarray
+    degrees: float | np.ndarray
 
     def stretch(self, levels: np.ndarray) -> np.ndarray:
         """Factor of the quantile of each level, in (0, 1): widening x t quantile / normal quantile."""
@@ -48,20 +48,23 @@ class Correction:
 
 def correction_of(parts: Iterable[Part]) -> Correction | None:
     """Return the correction for a variance that has these parts; None where nothing varies."""
-    found = [part for part in parts if part.variance > 0 and part.size > 1]
-    if not found:
+    found = [part for part in parts if part.size > 1]
+    variance = np.array([part.variance for part in found], dtype=float)
+    if not variance.any():
         return None
-    variance, size = (np.array(values, dtype=float) for values in zip(*found, strict=True))
-    variance = variance / variance.sum()
-    widening = 1 / np.sqrt((variance * (size - 1) / size).sum())
-    return Correction(float(widening), float(1 / (variance**2 / (size - 1)).sum()))
+    size = np.array([part.size for part in found]).reshape(-1, *(1,) * (variance.ndim - 1))
+    total = variance.sum(axis=0)
+    # an estimate that does not vary, among others that do, has nothing to stretch: any shares will do
+    share = np.divide(variance, total, out=np.full_like(variance, 1 / len(found)), where=total > 0)
+    widening = 1 / np.sqrt((share * (size - 1) / size).sum(axis=0))
+    return Correction(widening, 1 / (share**2 / (size - 1)).sum(axis=0))
 
 
 def parts_of(matrices: Sequence[np.ndarray], estimator: Estimator = mean) -> list[Part]:
     """Parts of the variance of an estimate, averaged over families.
 
     Args:
-        matrices: One (seeds, tasks) array per family.
+        matrices: One (seeds, tasks) array per family; for the mean, several of them (..., seeds, tasks) at once.
         estimator: Estimate of one family.
     """
     parts = [_part(_without_each(matrix, axis, estimator)) for matrix in matrices for axis in (0, 1)]
@@ -90,19 +93,19 @@ def shrunk(parts: Iterable[Part], families: int) -> list[Part]:
 
 
 def _part(without_each: np.ndarray) -> Part:
-    """Jackknife variance from the estimates without each of n seeds or tasks, (n,)."""
-    size = len(without_each)
-    return Part(float((size - 1) * without_each.var()) if size else 0.0, size)
+    """Jackknife variance from the estimates without each of n seeds or tasks, (..., n)."""
+    size = without_each.shape[-1]
+    return Part((size - 1) * without_each.var(axis=-1) if size else np.zeros(without_each.shape[:-1]), size)
 
 
 def _without_each(matrix: np.ndarray, axis: int, estimator: Estimator) -> np.ndarray:
-    """Estimates without each of the n seeds (tasks), (n,); none where there is only one."""
-    size = matrix.shape[axis]
+    """Estimates without each of the n seeds (tasks), (..., n); none where there is only one."""
+    size = matrix.shape[axis - 2]
     if size == 1:
-        return np.empty(0)
+        return np.empty((*matrix.shape[:-2], 0))
     if estimator is mean:  # as below, without copies: this is called for every number of a report
-        means = matrix.mean(axis=1 - axis)
-        return np.asarray((means.sum() - means) / (size - 1))
+        means = matrix.mean(axis=-1 - axis)
+        return np.asarray((means.sum(axis=-1, keepdims=True) - means) / (size - 1))
     kept = np.arange(1, size) - np.tri(size, size - 1, -1, dtype=int)  # row i is 0 to size - 1, without i
     without = matrix[kept] if axis == 0 else np.moveaxis(matrix[:, kept], 1, 0)
     return estimator(np.ascontiguousarray(without))

@@ -12,11 +12,18 @@ import pytest
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.build import build
-from omrl_bench.report.frames import collect, load, unreadable
+from omrl_bench.report.frames import collect, load
 from omrl_bench.runner.plan import expected_hashes, select
 from omrl_bench.runner.records import write_record
 
 from .conftest import make_cube, make_record
+
+
+def unreadable(folder):
+    """What is said of files that cannot be used."""
+    lines = []
+    collect(folder, warn=lines.append)
+    return lines
 
 
 def truncate(path):
