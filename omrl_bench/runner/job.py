@@ -26,6 +26,7 @@ class Job(_Frozen):
     protocol: Protocol
     preset: Preset
     hashes: Hashes
+    equivalent_to: Hashes | None
     dataset_status: str
     results: Path
     threads: int
@@ -82,6 +83,7 @@ def failed_record(job: Job, index: int, error: str) -> Record:
         status="failed",
         error=error,
         hashes=job.hashes,
+        equivalent_to=job.equivalent_to,
         dataset_status=job.dataset_status,
         privileges=(),
         configuration={},

@@ -178,6 +178,7 @@ def make_jobs(
     for _, group in groupby(todo, key=lambda p: p.cell.model_copy(update={"seed": 0})):
         members = list(group)
         cell = members[0].cell
+        local, canonical = expected_hashes(selection, cell.family, cell.dataset, members[0].target, cell.backbone)
         jobs.append(
             Job(
                 cells=tuple(member.cell for member in members),
@@ -185,7 +186,8 @@ def make_jobs(
                 settings=dict(selection.settings),
                 protocol=selection.suite.protocol,
                 preset=selection.preset.of(cell.family),
-                hashes=expected_hashes(selection, cell.family, cell.dataset, members[0].target, cell.backbone)[0],
+                hashes=local,
+                equivalent_to=canonical if canonical != local else None,
                 dataset_status=_status(statuses, cell.family, cell.dataset),
                 results=results.resolve(),
                 threads=threads,
@@ -204,13 +206,17 @@ def _status(statuses: Mapping[tuple[str, str], str], family: str, dataset: str) 
 
 def expected_hashes(
     selection: Selection, family_name: str, dataset: str, target: str, backbone: str
-) -> tuple[Hashes, ...]:
-    """Hashes that a record of this cell may carry: of the local data first, then of the canonical data."""
+) -> tuple[Hashes, Hashes]:
+    """Hashes that a record of this cell would carry now, on the local data and on the canonical data.
+
+    A record is up to date if it carries one of them, or names one as what its data were equivalent to: local data may
+    be gone, or be of another processor.
+    """
     family = get_family(family_name)
     setup = Setup(selection.preset_name, backbone, selection.settings)
     configuration = _configuration(target, family, setup)
     contexts = [f"{quality}.{selection.suite.protocol.unit}" for quality in selection.preset.qualities]
-    return tuple(
+    local, canonical = (
         Hashes(
             suite=selection.suite.fingerprint(selection.preset_name, family_name),
             family=family.fingerprint(),
@@ -220,6 +226,7 @@ def expected_hashes(
         )
         for hash_data, hash_context in _data_hashes(family)
     )
+    return local, canonical
 
 
 def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
@@ -262,7 +269,7 @@ def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callabl
     yield lambda quality: manifest.datasets[quality].content, canonical_context
 
 
-def _state(cell: Cell, results: Path, expected: tuple[Hashes, ...]) -> tuple[State, str]:
+def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes]) -> tuple[State, str]:
     path = cell.record_path(results)
     try:
         if not path.exists():
@@ -272,9 +279,10 @@ def _state(cell: Cell, results: Path, expected: tuple[Hashes, ...]) -> tuple[Sta
             return "failed", f"its record is that of {record.cell.record_path(Path()).as_posix()}"
         if record.status == "failed":
             return "failed", record.error or ""
-        if record.hashes not in expected:
-            now = expected[0].model_dump()
-            changed = [name for name, value in record.hashes.model_dump().items() if value != now[name]]
+        if record.hashes not in expected and record.equivalent_to not in expected:
+            local, canonical = expected
+            then, now = (record.equivalent_to, canonical) if record.equivalent_to else (record.hashes, local)
+            changed = [name for name, value in then.model_dump().items() if value != getattr(now, name)]
             return "stale", f"changed since: {', '.join(changed)}"
         read_cube(cell.cube_path(results), record.cube)
     except RecordError as error:

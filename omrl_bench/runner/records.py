@@ -114,6 +114,7 @@ class Record(_Frozen):
     status: Literal["complete", "failed"]
     error: str | None = None
     hashes: Hashes
+    equivalent_to: Hashes | None = None  # what they would be on the canonical data, where some were equivalent only
     dataset_status: str  # canonical, equivalent, unknown
     privileges: tuple[str, ...]
     configuration: dict[str, Any]

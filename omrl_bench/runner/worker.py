@@ -201,6 +201,7 @@ class _Run:
             cell=job.cells[index],
             status="complete",
             hashes=job.hashes,
+            equivalent_to=job.equivalent_to,
             dataset_status=job.dataset_status,
             privileges=tuple(sorted(self.privileges)),
             configuration=self.configuration,

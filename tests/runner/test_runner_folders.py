@@ -12,6 +12,7 @@ from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import file_hash
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
+from omrl_bench.runner.records import read_cube, read_record, write_record
 from omrl_bench.runner.run import locked
 
 
@@ -165,13 +166,14 @@ def test_dataset_with_an_episode_less_differs_from_its_manifest(run, minari):
     check_refused(run(), "differs from its manifest", "has 44 episodes, the canonical dataset 45")
 
 
+def nudge(arrays):
+    arrays["rewards"] *= 1 + 1e-6
+
+
 def test_dataset_that_rounds_differently_is_equivalent(cli, tiny, minari, results, monkeypatch):
     """As from another processor: other bytes, the same returns. It trains, and canonical records stay complete."""
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.plan import inspect_cells, make_jobs, prepare_data, select
-
-    def nudge(arrays):
-        arrays["rewards"] *= 1 + 1e-6
 
     rewrite(minari, nudge)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(minari.parents[2]))
@@ -184,6 +186,33 @@ def test_dataset_that_rounds_differently_is_equivalent(cli, tiny, minari, result
     assert job.dataset_status == "equivalent"
     receipt = json.loads((minari / "receipt.json").read_text())
     assert job.hashes.dataset == receipt["content"]
+
+
+def test_records_on_equivalent_data_are_up_to_date_where_the_data_are_canonical(
+    cli, run, tiny, datasets, minari, results, tmp_path, monkeypatch
+):
+    rewrite(minari, nudge)
+    assert run().code == 0
+    (path, other) = sorted((tmp_path / "runs").rglob("seed-*.json"))
+    record, canonical = read_record(path), read_record(results / path.relative_to(tmp_path / "runs"))
+    assert record.equivalent_to == canonical.hashes and record.hashes.dataset != canonical.hashes.dataset
+    assert canonical.equivalent_to is None
+
+    arguments = ("status", "--suite", tiny(), "--method", "random", "--out", tmp_path / "runs")
+    for root in (datasets, tmp_path / "none"):
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+        assert "2 complete, 0 missing, 0 failed, 0 stale" in cli(*arguments).out
+
+    changed = record.equivalent_to.model_copy(update={"method": "of another version"})
+    write_record(
+        tmp_path / "runs", record.model_copy(update={"equivalent_to": changed}), read_cube(path.with_suffix(".npz"))
+    )
+    assert "changed since: method" in cli(*arguments).words
+    record = read_record(other)
+    write_record(
+        tmp_path / "runs", record.model_copy(update={"equivalent_to": None}), read_cube(other.with_suffix(".npz"))
+    )
+    assert "changed since: dataset" in cli(*arguments).words  # nothing says what its data were equivalent to
 
 
 def test_missing_dataset_is_built_first_and_said(cli, tiny, tmp_path, monkeypatch):
