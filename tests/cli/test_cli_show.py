@@ -21,6 +21,7 @@ def record():
         cell=CELL,
         status="complete",
         hashes=Hashes(suite="aaaa", family="bbbb", dataset="cccc", contexts="dddd", method="eeee"),
+        equivalent_to=Hashes(suite="aaaa", family="bbbb", dataset="ffff", contexts="gggg", method="eeee"),
         dataset_status="equivalent",
         privileges=("behaviour", "descriptors"),
         configuration={"width": 64, "backbone": {"expectile": 0.7}},
@@ -119,6 +120,7 @@ def test_a_record(cli, path):
         "commit: 04a168c0d859, with changes that were not committed",
         "data: equivalent",
         "hashes: suite aaaa, family bbbb, dataset cccc, contexts dddd, method eeee",
+        "equivalent to: suite aaaa, family bbbb, dataset ffff, contexts gggg, method eeee",
         "cube: returns of 2 conditions x 3 tasks x 5 draws; its hash agrees",
         "representation: high.probe 0.75",  # a field that has no line of its own
         "learning curve (score on validation tasks): ▁█▅ 10.0 at step 100, 45.0 at step 300; from 10.0 to 80.0",
