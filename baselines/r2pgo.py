@@ -16,6 +16,8 @@ x_3 = F_2(F_1(s)), a = F_{H(z)}(x_3) (section 4.2).
 
 Deviations
 * The paper reports no values of alpha, tau, N_total, latent size, widths, rates: all are ours.
+* L_contra has a small weight: the paper adds it to errors that are summed over steps and predicted steps, which are
+  averaged here (see :mod:`.varibad`).
 * x is the posterior mean after at least one step, on the unit sphere: with the positive missing from the denominator,
   a product of free vectors has no lower bound.
 * Attributes are standardised over the training tasks and ||.||^2 is divided by their number.
@@ -66,11 +68,11 @@ class R2PGOConfig(VariBADConfig):
     alpha: float = 1.0  # how fast the number of negatives falls with the distance of tasks, eq. 4
     temperature: float = 0.5  # tau in eq. 5
     negatives: int = 16  # N_total
-    contrast_weight: float = 0.1  # of L_contra [1]
+    contrast_weight: float = 0.001  # of L_contra [1, beside errors that are summed over steps]
 
     PRESETS: ClassVar[dict[str, dict[str, float]]] = {
         **VariBADConfig.PRESETS,
-        "paper": VariBADConfig.PRESETS["paper"] | {"state_weight": 1.0, "contrast_weight": 1.0},
+        "paper": VariBADConfig.PRESETS["paper"] | {"state_weight": 1.0},
     }
 
 
