@@ -129,10 +129,15 @@ def _print(results: Results, first: str, second: str, chosen: tuple[str, ...]) -
     for note in missing_cells(frame, (first, second), families):
         say(f"note: {note}")
     for note in results.notes:
-        ours = any(f"/ {method}:" in note or f"/{method}/" in note for method in (first, second))
-        if ours and not note.endswith(": no results"):
+        if _concerns(note, (first, second), families) and not note.endswith(": no results"):
             say(f"note: {note}")
     return True
+
+
+def _concerns(note: str, methods: tuple[str, str], families: tuple[str, ...]) -> bool:
+    """Whether a note is about one of these methods, or about a whole family: its versions, and what its data are."""
+    of_family = any(note.startswith(f"{family}: ") for family in families)
+    return of_family or any(f"/ {method}:" in note or f"/{method}/" in note for method in methods)
 
 
 def _view(table: pd.DataFrame, qualities: tuple[str, ...]) -> Any:
@@ -141,13 +146,12 @@ def _view(table: pd.DataFrame, qualities: tuple[str, ...]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    view = Table(box=SIMPLE_HEAD, pad_edge=False)
+    view = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     for name in ("family", "condition"):
-        view.add_column(name, no_wrap=True)
-    for name in ("A", "B", "difference", "P(A > B)"):
-        view.add_column(name, justify="right")
-    view.add_column("A is", no_wrap=True)
-    view.add_column("n", justify="right", no_wrap=True)
+        view.add_column(name, overflow="fold")
+    # on a narrow screen names are broken, but half of a number would be worse than none
+    for name, width in (("A", 5), ("B", 5), ("difference", 14), ("P(A > B)", 12), ("A is", 9), ("n", 6)):
+        view.add_column(name, justify="left" if name == "A is" else "right", no_wrap=True, min_width=width)
     order = {quality: number for number, quality in enumerate(qualities)}
     rows = sorted(table.to_dict("records"), key=lambda r: (r["family"] == "all", r["family"], order[r["quality"]]))
     for row, before in zip(rows, [None, *rows], strict=False):

@@ -8,7 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from omrl_bench.errors import InputError
-from omrl_bench.protocols.suite import Suite, load_suite
+from omrl_bench.protocols.suite import Preset, load_suite
 from omrl_bench.report.captions import INTERVAL_NOTE, MISSING
 from omrl_bench.report.frames import Results
 from omrl_bench.report.layout import Layout
@@ -33,11 +33,12 @@ def task_number_pictures(
     Returns:
         The files' contents by format, by the position of the set with the most training tasks.
     """
-    groups: dict[tuple[str, str, str], dict[int, int]] = {}
+    groups: dict[tuple[str, str, str, str], dict[int, int]] = {}
     for index, each in enumerate(sets):
-        count = _train_tasks(each)
-        if count:
-            groups.setdefault((each.suite, each.dataset, each.backbone), {})[count] = index
+        preset = _preset(each)
+        if preset and preset.train_tasks:
+            budget = f"{preset.updates} {preset.family_updates} {preset.encoder_updates}"
+            groups.setdefault((each.suite, each.dataset, each.backbone, budget), {})[preset.train_tasks] = index
     pictures = {}
     for by_count in groups.values():
         if len(by_count) < 2:
@@ -68,7 +69,11 @@ def gap_tables(sets: Sequence[Results], layouts: Sequence[Layout]) -> dict[int, 
         if train is not None:
             of_train, of_test = _common(sets[train].frame.assign(suite=suite), sets[index].frame)
             if len(of_train):
-                tables[index] = _gap_markdown(generalisation_gap(of_train, of_test), layouts[index])
+                gaps = generalisation_gap(of_train, of_test)
+                lacking = sorted(set(sets[index].frame["family"]) - set(of_test["family"]))
+                if lacking:  # the mean over the others is not what the score table calls the mean
+                    gaps = gaps[gaps["family"] != ALL]
+                tables[index] = _gap_markdown(gaps, layouts[index], lacking)
     return tables
 
 
@@ -80,7 +85,7 @@ def _common(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
     return tuple(frame[pd.MultiIndex.from_frame(frame[names].astype(str)).isin(both)] for frame in (train, test))
 
 
-def _gap_markdown(frame: pd.DataFrame, layout: Layout) -> str:
+def _gap_markdown(frame: pd.DataFrame, layout: Layout, lacking: Sequence[str]) -> str:
     rows = []
     indexed = frame.set_index(["family", "quality", "method"]).sort_index()
     for family in layout.families:
@@ -93,15 +98,15 @@ def _gap_markdown(frame: pd.DataFrame, layout: Layout) -> str:
                     rows.append([*map(escape_markdown, (family, quality, method)), *numbers, gap])
     headers = ["family", "condition", "method", "training tasks", "test tasks", "gap"]
     body = tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 3)
-    notes = ("Gap: score on training tasks minus score on test tasks.", INTERVAL_NOTE)
+    notes = ["Gap: score on training tasks minus score on test tasks.", INTERVAL_NOTE]
+    notes += [f"No scores on training tasks: {', '.join(lacking)}. So there is no mean over families."] * bool(lacking)
     title = "**Generalisation gap**"
     return f"{title}\n\n{body or MISSING}\n\n" + "".join(f"- {escape_markdown(note)}\n" for note in notes)
 
 
-def _train_tasks(results: Results) -> int:
-    """Number of training tasks of a shipped suite's preset; 0 for all of them, or if it is not known."""
+def _preset(results: Results) -> Preset | None:
+    """The preset of a shipped suite."""
     try:
-        suite: Suite = load_suite(results.suite)
-        return suite.preset(results.preset)[1].train_tasks
+        return load_suite(results.suite).preset(results.preset)[1]
     except InputError:
-        return 0
+        return None

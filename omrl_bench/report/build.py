@@ -25,6 +25,7 @@ from omrl_bench.report.pictures import Files, figures_across, figures_of
 from omrl_bench.report.tables import Table, drop_table, return_table, score_table
 from omrl_bench.report.text import latex, markdown
 from omrl_bench.stats.differences import drop_under_shift
+from omrl_bench.stats.panels import panels
 from omrl_bench.stats.summary import summarise
 
 _WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
@@ -151,16 +152,17 @@ def _write(files: Files, out: Path, suite: str, preset: str, suffix: str) -> lis
 
 def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -> _Rendered:
     """Contents of all files of one set, by stem and ending."""
-    summary = summarise(results.frame)
+    groups = panels(results.frame)
+    summary = summarise(groups)
     layout = layout_of(results, summary, families, methods)
     scores = score_table(results, summary, layout)
     tables: dict[str, Table] = {"score": scores, "return": return_table(results, summary, layout)}
     if {DROP_FROM, DROP_TO} <= set(layout.qualities):
-        drops = drop_under_shift(results.frame, DROP_FROM, DROP_TO)
+        drops = drop_under_shift(groups, DROP_FROM, DROP_TO)
         if len(drops):
             tables["drop"] = drop_table(results, drops, layout)
     first, *_, last = (*layout.qualities, *layout.qualities)
-    compared = (DROP_FROM, DROP_TO) if "drop" in tables else (first, last)
+    compared = tuple(dict.fromkeys((DROP_FROM, DROP_TO) if "drop" in tables else (first, last)))
     files: Files = {("methods", "md"): method_table(results, scores, compared).encode()}
     for stem, table in tables.items():
         label = f"{results.suite}-{results.preset}-{results.dataset}-{results.backbone}-{stem}"
@@ -170,7 +172,7 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     long = summary.sort_values([name for name, _ in _ORDER], key=lambda column: column.map(order[column.name]))
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
     files["score", "csv"] = long.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
-    files |= figures_of(results, summary, layout, scores, tuple(dict.fromkeys(compared)))
+    files |= figures_of(results, groups, summary, layout, scores, compared)
     return _Rendered(results, files, summary, layout)
 
 

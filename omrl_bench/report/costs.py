@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from tabulate import tabulate
 
@@ -19,13 +21,13 @@ COSTS = {
 }
 
 
-def method_table(results: Results, scores: Table, qualities: tuple[str, str]) -> str:
-    """Write scores with contexts of two qualities beside the costs of training, as Markdown.
+def method_table(results: Results, scores: Table, qualities: Sequence[str]) -> str:
+    """Write scores with contexts of one or two qualities beside the costs of training, as Markdown.
 
     Args:
         results: The records; costs are medians over them.
         scores: See :func:`omrl_bench.report.tables.score_table`.
-        qualities: The two qualities to show.
+        qualities: The qualities to show.
     """
     layout = scores.layout
     families = [family for family in layout.families if family != ALL]

@@ -73,7 +73,7 @@ def load(results: Path, suite: str | None = None, preset: str | None = None) -> 
         The frame, with columns :data:`COLUMNS`, and the notes: what is missing, failed, left out or unreadable.
     """
     tables, errors = _read(results, suite, preset)
-    sets = _sets(results, tables, errors)
+    sets = _sets(results, tables, errors, lambda line: None)
     frames = [each.frame for each in sets if len(each.frame)]
     if len(frames) > 1:
         frame = pd.concat(frames, ignore_index=True)
@@ -96,13 +96,13 @@ def collect(
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
-        warn: Called with a line for each file or folder that cannot be used as a record. It is left out, with a note
-            if its place says which set it belongs to. A record without its cube is but in the notes.
+        warn: Called with a line for each file or folder that cannot be used as a record or as the cube of one. It is
+            left out, with a note if its place says which set it belongs to.
     """
     tables, errors = _read(results, suite, preset)
     for error in errors:
         warn(_line(results, error))
-    return _sets(results, tables, errors)
+    return _sets(results, tables, errors, warn)
 
 
 def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str] = CONTROLS) -> list[str]:
@@ -139,14 +139,18 @@ def _line(results: Path, error: RecordError) -> str:
     return _printable(f"{error.path.relative_to(results).as_posix()} left out: it {error.reason}")
 
 
-def _sets(results: Path, tables: dict[_Key, list[Record]], errors: list[RecordError]) -> list[Results]:
+def _sets(
+    results: Path, tables: dict[_Key, list[Record]], errors: list[RecordError], warn: Callable[[str], object]
+) -> list[Results]:
     lines: dict[_Key | None, list[str]] = defaultdict(list)
     for error in errors:
         lines[_key(results, error)].append(_line(results, error))
-    return [_results(results, key, records, lines[key]) for key, records in sorted(tables.items())]
+    return [_results(results, key, records, lines[key], warn) for key, records in sorted(tables.items())]
 
 
-def _results(results: Path, key: _Key, records: list[Record], unread: list[str]) -> Results:
+def _results(
+    results: Path, key: _Key, records: list[Record], unread: list[str], warn: Callable[[str], object]
+) -> Results:
     complete = [record for record in records if record.status == "complete"]
     chosen, versions = one_version(complete)
     kept_cells = {record.cell for record in chosen}
@@ -158,9 +162,10 @@ def _results(results: Path, key: _Key, records: list[Record], unread: list[str])
             notes.append(f"{where} failed: {_first_line(record.error)}")
         elif record.cell in kept_cells:
             try:
-                kept.append((record, _cube(results, record)))
+                kept.append((record, read_cube(record.cell.cube_path(results), record.cube)))
             except RecordError as error:
                 notes.append(f"{where} left out: its cube {error.reason}")
+                warn(_line(results, error))
     kept_records = [record for record, _ in kept]
     every = (*notes, *unread, *versions, *_missing(records, kept_records), *provenance(kept_records))
     return Results(
@@ -173,15 +178,6 @@ def _results(results: Path, key: _Key, records: list[Record], unread: list[str])
         records=tuple(kept_records),
         folder=results,
     )
-
-
-def _cube(results: Path, record: Record) -> Cube:
-    path = record.cell.cube_path(results)
-    cube = read_cube(path, record.cube)
-    with np.errstate(all="ignore"):  # an expert who is no better than random divides by zero
-        if not all(np.isfinite(values).all() for values in (cube.returns, cube.random, cube.expert, cube.scores())):
-            raise RecordError(path, "has returns or scores that are not finite")
-    return cube
 
 
 def _curve(record: Record) -> list[tuple[str, str, int, int, float]]:

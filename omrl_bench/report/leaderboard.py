@@ -36,8 +36,9 @@ RANK_NOTE = (
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it, on data that are the canonical ones or equivalent, by code that was committed. It says that the row can "
-    "be traced and compared; it does not say that someone else ran it again."
+    "has it, on data that are the canonical ones or equivalent, by code that was committed; a mean over families is "
+    "over all of the suite's. It says that the row can be traced and compared; it does not say that someone else ran "
+    "it again."
 )
 #: Names in a summary and in an entry, and decimals kept.
 _VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
@@ -237,10 +238,15 @@ def _runs(results: Results, records: Sequence[Record]) -> list[Run]:
         for method in methods
         for family in families
     ]
-    if len(families) == 1:
+    averaged = {
+        family for family, _ in groups
+    }  # as in the summary: families that no method has results of do not count
+    if len(averaged) < 2:
         return runs
-    of_method = {method: [run for run in runs if run.method == method] for method in methods}
-    return [*(_mean_run(members) for members in of_method.values()), *runs]
+    expected = families if suite is None or results.preset not in suite.presets else suite.families_of(results.preset)
+    absent = sorted({*families, *expected} - averaged)
+    of_method = {method: [run for run in runs if run.method == method and run.family in averaged] for method in methods}
+    return [*(_mean_run(members, absent) for members in of_method.values()), *runs]
 
 
 def _run(
@@ -275,8 +281,8 @@ def _run(
     )
 
 
-def _mean_run(members: Sequence[Run]) -> Run:
-    """The row of family ``all`` from the rows of the families."""
+def _mean_run(members: Sequence[Run], absent: Sequence[str]) -> Run:
+    """The row of family ``all`` from the rows of the families, and families of the suite without any results."""
     lacking = [run.family for run in members if run.status == "missing"]
     reasons = [f"no mean over the families: nothing from {', '.join(lacking)}"] if lacking else []
     statuses = {run.status for run in members}
@@ -290,8 +296,11 @@ def _mean_run(members: Sequence[Run]) -> Run:
             "family": ALL,
             "status": worst,
             "reasons": (*reasons, *(f"{run.family}: {reason}" for run in members for reason in run.reasons)),
-            "verified": all(run.verified for run in members),
-            "doubts": tuple(f"{run.family}: {doubt}" for run in members for doubt in run.doubts),
+            "verified": all(run.verified for run in members) and not absent,
+            "doubts": (
+                *(f"{run.family}: {doubt}" for run in members for doubt in run.doubts),
+                *(f"{family}: not in the mean, nobody has results" for family in absent),
+            ),
             "created": max((run.created for run in members if run.created), default=None),
             "versions": _joined(run.versions for run in members),
             "commits": tuple(sorted({commit for run in members for commit in run.commits})),
@@ -313,6 +322,8 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
             doubts.append(f"without seeds {', '.join(map(str, lacking))} of the suite")
         if {record.hashes.suite for record in records} != {suite.fingerprint(preset, family)}:
             doubts.append("run by another version of the suite than this package has")
+    if len({record.hashes.method for record in records}) > 1:
+        doubts.append("the seeds were run with different versions of the method")
     status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
     if status:
         doubts.append(f"trained on data of status {', '.join(status)}")

@@ -18,7 +18,7 @@ from omrl_bench.report.styles import shown
 from omrl_bench.report.tables import Table
 from omrl_bench.stats.comparison import improvement_matrix
 from omrl_bench.stats.episodes import area_under_episodes
-from omrl_bench.stats.panels import ALL
+from omrl_bench.stats.panels import ALL, Panels
 from omrl_bench.stats.ranks import performance_profiles, rank_intervals
 
 Files = dict[tuple[str, str], bytes]  # by stem and ending
@@ -29,12 +29,13 @@ _RESAMPLES = 1_000  # for intervals that are drawn as bands or decide on bold pr
 
 
 def figures_of(
-    results: Results, summary: pd.DataFrame, layout: Layout, scores: Table, compared: Sequence[str]
+    results: Results, groups: Panels, summary: pd.DataFrame, layout: Layout, scores: Table, compared: Sequence[str]
 ) -> Files:
     """Draw all figures of one set of records, each where its records exist.
 
     Args:
         results: The records.
+        groups: Their panels.
         summary: See :func:`omrl_bench.stats.summary.summarise`.
         layout: Order of everything.
         scores: The score table.
@@ -49,15 +50,15 @@ def figures_of(
     """
     sizes = usual_sizes(summary)
     files = _named("score", score_figure(scores, sizes))
-    profiles = performance_profiles(_rows(results, compared, shown(layout.methods)), THRESHOLDS, _RESAMPLES)
+    profiles = performance_profiles(_only(groups, compared, shown(layout.methods)), THRESHOLDS, _RESAMPLES)
     files |= _named("profiles", profile_figure(profiles, layout, compared, sizes))
     files["profiles", "csv"] = _csv(profiles[profiles["threshold"] % _WRITTEN_EVERY == 0])
     scopes = _scopes(summary, layout, compared)
     if scopes:
         conditions = list(dict.fromkeys(quality for _, quality in scopes))
-        ranks = rank_intervals(_rows(results, conditions, layout.methods))
+        ranks = rank_intervals(_only(groups, conditions, layout.methods))
         contestants = replace(layout, methods=_contestants(summary, layout, scopes))
-        drawn = _rows(results, conditions, shown(contestants.methods, MOST_METHODS))
+        drawn = _only(groups, conditions, shown(contestants.methods, MOST_METHODS))
         improvements = improvement_matrix(drawn, _RESAMPLES)
         files |= _named("ranks", rank_figure(ranks, layout, scopes))
         files |= _named("improvement", improvement_figure(improvements, contestants, scopes))
@@ -70,8 +71,9 @@ def figures_of(
     if len(results.curves):
         files |= _named("learning", learning_figure(results.curves, layout))
     if len(layout.qualities) > 1 and all(quality.startswith(EPISODES) for quality in layout.qualities):
-        areas = area_under_episodes(results.frame)
-        files |= _named("episodes", episode_figure(summary, layout, sizes, areas if len(areas) else None))
+        acting = any(quality.startswith("episode-") for quality in layout.qualities)  # elsewhere they only explore
+        areas = area_under_episodes(results.frame) if acting else None
+        files |= _named("episodes", episode_figure(summary, layout, sizes, areas))
     return files
 
 
@@ -113,9 +115,9 @@ def _contestants(summary: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[s
     return tuple(method for method in layout.methods if any((*scope, method) in known for scope in scopes))
 
 
-def _rows(results: Results, qualities: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
-    frame = results.frame
-    return frame[frame["quality"].isin(qualities) & frame["method"].isin(methods)]
+def _only(groups: Panels, qualities: Sequence[str], methods: Sequence[str]) -> Panels:
+    """Some panels; a mean over families stays that over all families, whichever methods are shown."""
+    return {key: group for key, group in groups.items() if key.quality in qualities and key.method in methods}
 
 
 def _named(stem: str, contents: Mapping[str, bytes]) -> Files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from omrl_bench.protocols.suite import load_suite, suite_names
 from omrl_bench.runner.records import Cell, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
@@ -48,14 +49,22 @@ def provenance(records: Sequence[Record]) -> list[str]:
             hashes[record.cell.method].add(record.hashes.method)
         for method in sorted(name for name, values in hashes.items() if len(values) > 1):
             notes.append(f"{family} / {method}: the seeds were run with different versions of the method")
-    suites = {family: of_family[0].hashes.suite for family, of_family in families.items()}
-    if len(set(suites.values())) > 1:
-        groups = [", ".join(f for f in suites if suites[f] == version) for version in dict.fromkeys(suites.values())]
-        notes.append(f"the families were run with different versions of the suite: {' / '.join(groups)}")
+    older = [family for family, of_family in families.items() if not _of_todays_suite(of_family[0])]
+    if len(older) < len(families):
+        notes += [f"{family}: run by another version of the suite than the other families" for family in older]
     unhashed = sum(record.content is None for record in records)
     if unhashed:
         notes.append(f"{unhashed} of {len(records)} records have no content hash: a change by hand would not be seen")
     return notes
+
+
+def _of_todays_suite(record: Record) -> bool:
+    """Whether a record is of the suite as this package has it, or the package does not have it."""
+    cell = record.cell
+    if cell.suite not in suite_names():
+        return True
+    suite = load_suite(cell.suite)
+    return cell.preset not in suite.presets or record.hashes.suite == suite.fingerprint(cell.preset, cell.family)
 
 
 def _data_notes(records: list[Record]) -> list[str]:

@@ -188,7 +188,7 @@ def make_jobs(
                 preset=selection.preset.of(cell.family),
                 hashes=local,
                 equivalent_to=canonical if canonical != local else None,
-                dataset_status=_status(statuses, cell.family, cell.dataset),
+                dataset_status=_status(statuses, cell, selection.preset.qualities),
                 results=results.resolve(),
                 threads=threads,
                 device=selection.device,
@@ -198,9 +198,10 @@ def make_jobs(
     return jobs
 
 
-def _status(statuses: Mapping[tuple[str, str], str], family: str, dataset: str) -> str:
-    """Status of a cell's training data: of several datasets, one that is not canonical."""
-    of_parts = [statuses[family, part] for part in dataset_parts(dataset)]
+def _status(statuses: Mapping[tuple[str, str], str], cell: Cell, qualities: Iterable[str]) -> str:
+    """Status of the data that a cell trains on and takes contexts from: of several, one that is not canonical."""
+    parts = [*dataset_parts(cell.dataset), *map(source_dataset, qualities)]
+    of_parts = [statuses[cell.family, part] for part in parts]
     return next((status for status in of_parts if status != "canonical"), "canonical")
 
 

@@ -220,7 +220,8 @@ def read_cube(path: Path, expected: str | None = None) -> Cube:
         expected: The record's hash of it, if it has one.
 
     Raises:
-        RecordError: if the file is missing, damaged, or not the one that the record was written with.
+        RecordError: if the file is missing, damaged, or not the one that the record was written with, or its returns or
+            scores are not finite.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -234,6 +235,9 @@ def read_cube(path: Path, expected: str | None = None) -> Cube:
         raise RecordError(path, f"is missing or damaged: {error}"[:200]) from error
     if expected not in (None, cube.content_hash()):
         raise RecordError(path, "is not the cube that its record was written with: its hash disagrees")
+    with np.errstate(all="ignore"):  # an expert who is no better than random divides by zero
+        if not all(np.isfinite(values).all() for values in (cube.returns, cube.random, cube.expert, cube.scores())):
+            raise RecordError(path, "has returns or scores that are not finite")
     return cube
 
 

@@ -18,7 +18,7 @@ from omrl_bench.stats.differences import (
     with_verdicts,
 )
 from omrl_bench.stats.estimated import Estimated, Resamples, over_families
-from omrl_bench.stats.panels import Key, Panel, panels
+from omrl_bench.stats.panels import Key, Panel, Panels, panels
 from omrl_bench.stats.small_samples import Part
 
 MATRIX_RESAMPLES = 2_000
@@ -52,7 +52,7 @@ def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> np.ndar
 
 
 def compare(
-    frame: pd.DataFrame, first: str, second: str, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+    frame: pd.DataFrame | Panels, first: str, second: str, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
     """Compare two methods in every family and condition that both have.
 
@@ -105,7 +105,7 @@ def compare(
 
 
 def improvement_matrix(
-    frame: pd.DataFrame, resamples: int = MATRIX_RESAMPLES, confidence: float = CONFIDENCE
+    frame: pd.DataFrame | Panels, resamples: int = MATRIX_RESAMPLES, confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
     """Probability of improvement of every method over every other, in every family and condition.
 

@@ -16,7 +16,7 @@ from omrl_bench.stats.bootstrap import (
 )
 from omrl_bench.stats.estimated import Estimated
 from omrl_bench.stats.estimators import mean
-from omrl_bench.stats.panels import Key, Panel, counts, panels
+from omrl_bench.stats.panels import Key, Panel, Panels, counts, panels
 from omrl_bench.stats.small_samples import difference_parts
 
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
@@ -34,7 +34,7 @@ GAIN_COLUMNS = (
 
 
 def drop_under_shift(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Panels,
     from_quality: str = "high",
     to_quality: str = "low",
     resamples: int = RESAMPLES,
@@ -79,7 +79,7 @@ def drop_under_shift(
 
 
 def adaptation_gain(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Panels,
     baseline: str = "task-blind",
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,

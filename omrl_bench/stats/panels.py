@@ -61,8 +61,12 @@ class Panel:
     draws: int
 
 
-def panels(frame: pd.DataFrame) -> dict[Key, tuple[Panel, ...]]:
-    """Cut a tidy frame into matrices, sorted by key.
+#: What :func:`panels` makes; some keys may have been left out.
+Panels = Mapping[Key, tuple[Panel, ...]]
+
+
+def panels(frame: pd.DataFrame | Panels) -> dict[Key, tuple[Panel, ...]]:
+    """Cut a tidy frame into matrices, sorted by key; what is cut already is returned as it is.
 
     A key with a family has one panel. Where a table has more than one family, a key with family :data:`ALL` is
     added for every method and quality that has a panel in each of them: one panel per family. A method that lacks
@@ -71,10 +75,15 @@ def panels(frame: pd.DataFrame) -> dict[Key, tuple[Panel, ...]]:
     Raises:
         ValueError: naming what is missing, doubled, uneven or not finite.
     """
+    if not isinstance(frame, pd.DataFrame):
+        return dict(frame)
     columns = [*Key._fields, *_VALUES]
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(f"the frame lacks the columns {', '.join(missing)}")
+    nameless = [column for column in Key._fields if frame[column].isna().any()]
+    if nameless:
+        raise ValueError(f"a row of the frame lacks its {', '.join(nameless)}")
     single: dict[Key, Panel] = {}
     families: dict[tuple[str, ...], set[str]] = defaultdict(set)
     values = {column: frame[column].to_numpy() for column in _VALUES}

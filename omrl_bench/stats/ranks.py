@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.estimated import Resamples, over_families
 from omrl_bench.stats.estimators import mean_of_counts, worst_mean
-from omrl_bench.stats.panels import Key, Panel, counts, panels
+from omrl_bench.stats.panels import Key, Panel, Panels, counts, panels
 
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
 _RANKS = ("rank", "rank_low", "rank_high")
@@ -22,7 +22,9 @@ PROFILE_COLUMNS = (*Key._fields, "threshold", "fraction", "fraction_low", "fract
 WORST_COLUMNS = (*Key._fields, "k", "worst", "worst_low", "worst_high", "worst_tasks", *_COUNTS)
 
 
-def rank_intervals(frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> pd.DataFrame:
+def rank_intervals(
+    frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> pd.DataFrame:
     """Rank of each method by mean score among the methods of its table, family and condition.
 
     In a resample all methods see the same tasks, and the same seeds where their seed sets are the same; ranks are
@@ -62,7 +64,10 @@ def rank_intervals(frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: 
 
 
 def performance_profiles(
-    frame: pd.DataFrame, thresholds: Sequence[float], resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+    frame: pd.DataFrame | Panels,
+    thresholds: Sequence[float],
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> pd.DataFrame:
     """Share of (seed, task) pairs whose score is above each threshold (Agarwal et al. 2021, section 4.2).
 
@@ -92,7 +97,7 @@ def performance_profiles(
 
 
 def worst_tasks(
-    frame: pd.DataFrame, k: int = 3, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+    frame: pd.DataFrame | Panels, k: int = 3, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
     """Mean score on the ``k`` tasks whose mean over seeds is the worst.
 

@@ -54,10 +54,12 @@ def correction_of(parts: Iterable[Part]) -> Correction | None:
         return None
     size = np.array([part.size for part in found]).reshape(-1, *(1,) * (variance.ndim - 1))
     total = variance.sum(axis=0)
-    # an estimate that does not vary, among others that do, has nothing to stretch: any shares will do
-    share = np.divide(variance, total, out=np.full_like(variance, 1 / len(found)), where=total > 0)
-    widening = 1 / np.sqrt((share * (size - 1) / size).sum(axis=0))
-    return Correction(widening, 1 / (share**2 / (size - 1)).sum(axis=0))
+    varies = total > 0
+    share = variance / np.where(varies, total, 1.0)
+    widening = 1 / np.sqrt(np.where(varies, (share * (size - 1) / size).sum(axis=0), 1.0))
+    # where nothing varies, among others that do, nothing is stretched either
+    degrees = np.where(varies, 1 / np.where(varies, (share**2 / (size - 1)).sum(axis=0), 1.0), np.inf)
+    return Correction(widening, degrees[()])
 
 
 def parts_of(matrices: Sequence[np.ndarray], estimator: Estimator = mean) -> list[Part]:

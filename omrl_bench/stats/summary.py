@@ -9,7 +9,7 @@ import pandas as pd
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.estimated import Estimated, Resamples, over_families
 from omrl_bench.stats.estimators import iqm, mean
-from omrl_bench.stats.panels import ALL, Key, Panel, counts, panels
+from omrl_bench.stats.panels import ALL, Key, Panel, Panels, counts, panels
 
 #: What is estimated: name of the column, values it is computed from, estimator.
 ESTIMATES = (("score_mean", "scores", mean), ("score_iqm", "scores", iqm), ("return_mean", "returns", mean))
@@ -20,7 +20,7 @@ SUMMARY_COLUMNS = (
 )
 
 
-def summarise(frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> pd.DataFrame:
+def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """Estimate every method in every family with every context quality.
 
     Args:

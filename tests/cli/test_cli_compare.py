@@ -7,7 +7,18 @@ from omrl_bench.runner.records import Cell, Cube, Hashes, Record, write_record
 from omrl_bench.stats.comparison import compare
 
 
-def put(path, method, level, seed, family="point-goal", qualities=("high", "low"), error=None, tasks=6, **names):
+def put(
+    path,
+    method,
+    level,
+    seed,
+    family="point-goal",
+    qualities=("high", "low"),
+    error=None,
+    tasks=6,
+    data="canonical",
+    **names,
+):
     """Write a record and a cube of scores around a level; tasks' effects are common."""
     names = {"suite": "shift", "preset": "quick", "dataset": "mixed", "backbone": "iql"} | names
     record = Record(
@@ -15,7 +26,7 @@ def put(path, method, level, seed, family="point-goal", qualities=("high", "low"
         status="failed" if error else "complete",
         error=error,
         hashes=Hashes(suite="s", family="f", dataset="d", contexts="c", method=method),
-        dataset_status="canonical",
+        dataset_status=data,
         privileges=(),
         configuration={},
         trained_together=(seed,),
@@ -65,6 +76,25 @@ def test_numbers_are_those_of_the_statistics(cli, results):
     assert f"{row['difference']:+.1f}" in after[number] and f"{row['improvement']:.2f}" in after[number]
     assert f"[{row['difference_low']:+.1f}, {row['difference_high']:+.1f}]" in after[number + 1]
     assert "4 x 6" in after[number]
+
+
+def test_no_number_is_cut_off_on_a_screen_of_80_columns(cli, results, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for seed in range(4):
+        put(results, "focal", 90, seed, "cheetah-vel-sparse")
+        put(results, "pearl", -120, seed, "cheetah-vel-sparse")
+    out = cli("compare", "focal", "pearl", "--results", results).out
+    table = out[: out.index("Of ")]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in table and max(map(len, table.splitlines())) <= 80
+    assert table.count("]") == 2 * table.count("4 x ")
+
+
+def test_data_that_do_not_compare_are_noted(cli, results):
+    for seed in range(4):
+        put(results, "focal", 80, seed, data="unknown")
+    words = cli("compare", "focal", "pearl", "--results", results).words
+    assert "note: point-goal: 4 of 8 records were trained on data of unknown status, of methods focal" in words
+    assert "unknown status" not in cli("compare", "focal", "pearl", "--results", results, "--family", "cheetah-vel").out
 
 
 def test_the_other_way_round(cli, results):

@@ -266,6 +266,17 @@ def test_report_names_the_bad_file_and_writes_the_rest(option, store, invoke, tm
     assert len(outcome.out.splitlines()) == len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) > 1
 
 
+@pytest.mark.parametrize("option", [(), ("--site",)])
+def test_report_names_a_bad_cube_once(option, store, invoke, tmp_path):
+    store.fill()
+    path = store.put("point-goal", "focal", 0).cell.cube_path(store.path)
+    path.write_bytes(path.read_bytes()[:100])
+    outcome = invoke("report", "--results", store.path, "--out", tmp_path / "out", *option)
+    assert outcome.code == 0
+    (line,) = outcome.err.splitlines()
+    assert "focal/iql/seed-0.npz left out: it is missing or damaged" in line
+
+
 def test_report_on_bad_files_only_says_so(store, invoke, tmp_path):
     path = store.put("point-goal", "focal", 0).cell.record_path(store.path)
     path.write_text("{")

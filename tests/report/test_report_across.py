@@ -43,6 +43,14 @@ def test_presets_with_fewer_training_tasks_make_one_figure(store, drawn, tmp_pat
     assert layout.families == ("point-square",)
 
 
+def test_other_budgets_are_no_other_numbers_of_tasks(store, drawn, tmp_path):
+    for seed in (0, 1):
+        store.put("point-square", "gentle", seed, preset="quick", **LIMITED)
+        store.put("point-square", "gentle", seed, preset="standard-8", **LIMITED)
+    build.build(store.path, tmp_path / "out")
+    assert drawn == []
+
+
 def test_suites_and_presets_that_are_not_shipped_have_no_such_figure(store, drawn, tmp_path):
     for preset in ("standard", "mine"):
         store.put("point-square", "gentle", 0, preset=preset, **LIMITED)
@@ -65,10 +73,26 @@ def test_generalisation_gap_of_what_both_suites_have(store, drawn, tmp_path):
     text = (tmp_path / "out" / "limited-standard" / "gap.md").read_text()
     rows = re.findall(r"^\| ([\w-]+) +\| (\w+) +\| (\w+) +\| +([\d.]+) \| +([\d.]+) \| +([\d.]+) \[", text, re.M)
     assert [row[:3] for row in rows] == [("point-square", "high", "gentle"), ("point-square", "low", "gentle")]
+    assert "- No scores on training tasks: cheetah-vel. So there is no mean over families." in text
     assert [float(row[5]) for row in rows] == pytest.approx([25.0, 10.0], abs=0.06)
     for row in rows:
         assert float(row[3]) - float(row[4]) == pytest.approx(float(row[5]), abs=0.11)
     assert not (tmp_path / "out" / "limited-train-standard" / "gap.md").exists()
+
+
+def test_the_mean_gap_is_over_the_families_of_the_score_table(store, drawn, tmp_path):
+    for family in ("point-square", "cheetah-vel", "ant-dir"):
+        store.put(family, "gentle", 0, (50, 20), preset="standard", **LIMITED)
+        record = make_record(family, "gentle", 0, preset="standard", **(LIMITED | {"suite": "limited-train"}))
+        if family != "ant-dir":
+            write_record(store.path, record, make_cube((75, 30), 0).model_copy(update={"tasks": np.arange(4)}))
+    build.build(store.path, tmp_path / "out")
+    text = (tmp_path / "out" / "limited-standard" / "gap.md").read_text()
+    assert "| all " not in text and "| point-square " in text
+    write_record(store.path, record, make_cube((75, 30), 0).model_copy(update={"tasks": np.arange(4)}))
+    build.build(store.path, tmp_path / "out")
+    text = (tmp_path / "out" / "limited-standard" / "gap.md").read_text()
+    assert "| all " in text and "No scores" not in text
 
 
 def test_measures_are_averaged_over_seeds(store):

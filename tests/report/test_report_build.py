@@ -91,6 +91,13 @@ def test_methods_beside_their_costs(store, tmp_path, unsaved):
     assert all(cell in scores for cell in rows["focal"][:4])
 
 
+def test_methods_with_a_single_condition_have_it_once(store, tmp_path, unsaved):
+    store.put("point-goal", "focal", 0, (80,))
+    build(store.path, tmp_path)
+    text = (tmp_path / "shift-quick" / "methods.md").read_text()
+    assert text.count("point-goal high") == 1
+
+
 def test_two_builds_make_the_same_bytes(store, tmp_path):
     store.fill(families=("point-goal",), seeds=2)
     with mpl.rc_context({"font.size": 30, "savefig.dpi": 20, "svg.hashsalt": "other"}):
@@ -201,6 +208,28 @@ def test_episodes_are_drawn_where_methods_collect_their_contexts(store, tmp_path
     names = {path.name for path in folder.iterdir()}
     assert names == (NAMES | COMPARED | pictures("episodes")) - {"drop.md", "drop.tex"}
     assert set(pd.read_csv(folder / "ranks.csv")["quality"]) == {"episode-1", "episode-2"}
+
+
+def test_a_suite_that_explores_has_no_area_under_its_episodes(store, tmp_path, monkeypatch, unsaved):
+    monkeypatch.setattr(sys.modules[type(store).__module__], "QUALITIES", ("explore-1", "execute"))
+    store.fill(families=("point-goal",), seeds=2, suite="ood")
+    names = {path.name for path in build(store.path, tmp_path)}
+    assert names == (NAMES | COMPARED | pictures("episodes")) - {"drop.md", "drop.tex"}
+
+
+def test_the_mean_over_families_is_that_over_all_in_every_table(store, tmp_path, unsaved):
+    """Although the methods that the profiles show lack the third family."""
+    hidden = ("behaviour", "focalpp-batch", "focalpp-series", "hs-scl", "pearl", "random")
+    for method in (*hidden, "borel", "focal", "gentle", "hs-hard", "oracle", "task-blind"):
+        for family in ("cheetah-vel", "point-goal", *(("ant-dir",) if method in hidden else ())):
+            store.put(family, method, 0)
+    folder = build(store.path, tmp_path)[0].parent
+    tables = {name: pd.read_csv(folder / f"{name}.csv").query("family == 'all'") for name in ("score", "ranks")}
+    for name, table in tables.items():
+        assert set(table["method"]) == set(hidden), name
+    assert set(pd.read_csv(folder / "improvement.csv").query("family == 'all'")["first"]) == set(hidden)
+    profiles = pd.read_csv(folder / "profiles.csv")
+    assert len(profiles) and "all" not in set(profiles["family"])
 
 
 def test_numbers_of_profiles_ranks_and_improvements(store, tmp_path, unsaved):

@@ -134,6 +134,16 @@ def test_rows_with_missing_and_failed_cells_stay(store):
     assert run_of(content, "point-goal", "oracle").status == "complete"
 
 
+def test_a_family_that_nobody_has_results_of_is_not_in_the_mean(store):
+    store.fill()
+    store.put("ant-dir", "focal", 0, error="MemoryError: too much")
+    content = leaderboard(store.path)
+    mean = run_of(content, ALL, "focal")
+    assert mean.status == "complete" and mean.reasons == ()
+    assert "ant-dir: not in the mean, nobody has results" in mean.doubts and not mean.verified
+    assert [entry for entry in content.entries if content.runs[entry.run] == mean]
+
+
 CLEAN = {"commit": "0" * 40, "dirty": False}
 
 
@@ -156,6 +166,22 @@ def test_a_verified_row(store, verifiable):
     assert (run.verified, run.doubts, run.commits) == (True, (), ("0" * 40,))
 
 
+def test_a_mean_is_verified_if_it_is_over_all_families_of_the_suite(store, verifiable):
+    seeds, fields = verifiable
+    suite = load_suite("shift")
+    families = suite.families_of("quick")
+    assert len(families) > 1
+    for family in families[::-1]:
+        fields["hashes"] = {"suite": suite.fingerprint("quick", family)}
+        for seed in seeds:
+            store.put(family, "focal", seed, **fields)
+        means = [run for run in leaderboard(store.path).runs if run.family == ALL]
+        assert [run.verified for run in means] == [family == families[0]] * (family != families[-1])
+    store.put("point-wind", "focal", 0, **fields)
+    (mean,) = (run for run in leaderboard(store.path).runs if run.family == ALL)
+    assert not mean.verified
+
+
 @pytest.mark.parametrize(
     ("seed", "change", "doubt"),
     [
@@ -165,6 +191,7 @@ def test_a_verified_row(store, verifiable):
         (2, {"costs": {"git": CLEAN | {"dirty": None}}}, "the code had changes that were not committed"),
         (2, {"costs": {}}, "the commit of the code is not known"),
         (2, {"error": "KeyError: 'a'"}, "without seeds 2 of the suite"),
+        (2, {"hashes": {"method": "older"}}, "the seeds were run with different versions of the method"),
     ],
 )
 def test_rows_that_are_not_verified(store, verifiable, seed, change, doubt):
@@ -172,7 +199,8 @@ def test_rows_that_are_not_verified(store, verifiable, seed, change, doubt):
     for each in (0, 1):
         store.put("point-goal", "focal", each, **fields)
     if seed is not None:
-        store.put("point-goal", "focal", seed, **fields | change)
+        hashes = fields["hashes"] | change.get("hashes", {})
+        store.put("point-goal", "focal", seed, **fields | change | {"hashes": hashes})
     run = run_of(leaderboard(store.path), "point-goal", "focal")
     assert (run.verified, run.doubts) == (False, (doubt,))
 

@@ -33,6 +33,21 @@ def test_what_does_not_vary_has_no_part_in_it():
     assert [part.variance for part in parts_of([np.ones((1, 1))])] == [0, 0]
 
 
+def test_several_estimates_at_once_have_the_corrections_of_each_alone():
+    """Also where one of them does not vary, though its resamples may."""
+    scores = np.random.default_rng(1).normal(50, 20, (3, 4, 7))
+    scores[1] = np.where(np.indices((4, 7)).sum(axis=0) % 2, 10, 60)[:, :1].repeat(7, axis=1).mean()
+    together = correction_of(parts_of([scores]))
+    tail = np.array(0.025)
+    alone = [correction_of(parts_of([each])) for each in scores]
+    assert alone[1] is None
+    expected = [each.stretch(tail) if each else 1.0 for each in alone]
+    np.testing.assert_allclose(together.stretch(tail), expected, rtol=1e-12)
+    samples = np.random.default_rng(2).normal(size=(3, 500))
+    ends = [interval(each, correction=correction) for each, correction in zip(samples, alone, strict=True)]
+    np.testing.assert_allclose(np.transpose(interval(samples, correction=together)), ends, rtol=1e-9)
+
+
 def test_parts_of_a_mean_are_variances_of_marginal_means():
     scores = np.random.default_rng(0).normal(50, 20, (4, 7))
     seeds, tasks = parts_of([scores])

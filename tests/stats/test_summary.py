@@ -130,10 +130,21 @@ def test_uneven_doubled_and_unfinished_draws_are_named():
         panels(frame.drop(columns="draw"))
     with pytest.raises(ValueError, match="must not be called 'all'"):
         panels(frame.assign(family="all"))
+    nameless = frame.copy()
+    nameless.loc[0, "backbone"] = None
+    with pytest.raises(ValueError, match="lacks its backbone"):
+        panels(nameless)
     unknown = frame.copy()
     unknown["seed"] = unknown["seed"].astype(float).where(unknown.index > 0)
     with pytest.raises(ValueError, match="lacks its seed"):
         panels(unknown)
+
+
+def test_panels_may_be_cut_once_for_all_statistics():
+    frame = tidy()
+    groups = panels(frame)
+    pd.testing.assert_frame_equal(summarise(groups, resamples=50), summarise(frame, resamples=50), rtol=0, atol=0)
+    assert panels(groups) == groups
 
 
 def test_drop_is_paired():
