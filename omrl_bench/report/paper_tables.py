@@ -100,8 +100,8 @@ def summary(comparison: Comparison) -> list[str]:
     rows = [row for row in comparison.orderings if row.claim == "claimed"]
     rows = [row for row in rows if row.higher.algorithm in own and row.lower.algorithm not in own]
     if rows:
-        whose = f"the paper's own {'algorithm' if len(own) == 1 else 'algorithms'} above another by more than that"
-        sentences.append(f"Of {len(rows)} that place {whose}, {_counted(rows)}.")
+        whose = f"the paper's own {'algorithm' if len(own) == 1 else 'algorithms'} above another"
+        sentences.append(f"Of {len(rows)} that place {whose} by more than their combined spread, {_counted(rows)}.")
     return sentences
 
 

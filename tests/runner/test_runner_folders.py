@@ -54,6 +54,7 @@ def test_results_folder_below_a_file(cli, tiny, tmp_path):
     (tmp_path / "file").write_text("precious")
     check_refused(cli("run", "--suite", tiny(), "--out", tmp_path / "file" / "runs"), tmp_path / "file", "not writable")
     check_refused(cli("run", "--suite", tiny(), "--out", tmp_path / "file"), tmp_path / "file", "not writable")
+    check_refused(cli("status", "--suite", tiny(), "--out", tmp_path / "file"), "is not a folder of results")
     assert (tmp_path / "file").read_text() == "precious"
 
 
