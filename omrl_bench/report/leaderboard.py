@@ -238,9 +238,7 @@ def _runs(results: Results, records: Sequence[Record]) -> list[Run]:
         for method in methods
         for family in families
     ]
-    averaged = {
-        family for family, _ in groups
-    }  # as in the summary: families that no method has results of do not count
+    averaged = {family for family, _ in groups}  # a family that no method has results of is in nobody's mean
     if len(averaged) < 2:
         return runs
     expected = families if suite is None or results.preset not in suite.presets else suite.families_of(results.preset)
