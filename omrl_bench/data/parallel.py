@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from functools import partial
 from queue import Empty
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from omrl_bench.data.manifest import build_dataset
 from omrl_bench.envs.families import get_family
+from omrl_bench.processes import process_pool
 
 Wanted = tuple[str, str]  # family, quality
 POLL = 0.2  # seconds
@@ -34,8 +33,7 @@ def build_datasets(
     if len(wanted) == 1:
         yield wanted[0], _build(wanted[0], processes, partial(progress, wanted[0]))
         return
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(processes, context, threadpool_limits, (1,)) as pool:
+    with multiprocessing.get_context("spawn").Manager() as manager, process_pool(processes) as pool:
         queue = manager.Queue()
         running: dict[Future[Exception | None], Wanted] = {pool.submit(_work, item, queue): item for item in wanted}
         try:

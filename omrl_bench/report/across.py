@@ -10,23 +10,23 @@ from tabulate import tabulate
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Preset, load_suite
 from omrl_bench.report.captions import INTERVAL_NOTE, MISSING
-from omrl_bench.report.frames import Results
+from omrl_bench.report.frames import SetKey
 from omrl_bench.report.layout import Layout
 from omrl_bench.report.line_figures import task_number_figure
 from omrl_bench.report.text import escape_markdown
 from omrl_bench.stats.generalisation import generalisation_gap
-from omrl_bench.stats.panels import ALL
+from omrl_bench.stats.panels import ALL, Key, Panel, Panels, with_means
 
 TRAIN_SUFFIX = "-train"  # suite X-train evaluates what X trained on its training tasks
 
 
 def task_number_pictures(
-    sets: Sequence[Results], summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout]
+    sets: Sequence[SetKey], summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout]
 ) -> dict[int, dict[str, bytes]]:
     """Draw scores by the number of training tasks, where presets of a shipped suite differ in it.
 
     Args:
-        sets: All sets of records.
+        sets: Which sets of records there are.
         summaries: Of each set.
         layouts: Of each set.
 
@@ -60,29 +60,31 @@ def task_number_pictures(
     return pictures
 
 
-def gap_tables(sets: Sequence[Results], layouts: Sequence[Layout]) -> dict[int, str]:
+def gap_tables(sets: Sequence[SetKey], groups: Sequence[Panels], layouts: Sequence[Layout]) -> dict[int, str]:
     """Write scores on training and on test tasks and their difference as Markdown, by the position of the test set."""
-    keys = {(s.suite, s.preset, s.dataset, s.backbone): index for index, s in enumerate(sets)}
     tables = {}
-    for (suite, *rest), index in keys.items():
-        train = keys.get((suite + TRAIN_SUFFIX, *rest))  # type: ignore[arg-type]
-        if train is not None:
-            of_train, of_test = _common(sets[train].frame.assign(suite=suite), sets[index].frame)
-            if len(of_train):
+    for index, key in enumerate(sets):
+        train = key._replace(suite=key.suite + TRAIN_SUFFIX)
+        if train in sets:
+            of_train, of_test = _common(groups[sets.index(train)], groups[index])
+            if of_train:
                 gaps = generalisation_gap(of_train, of_test)
-                lacking = sorted(set(sets[index].frame["family"]) - set(of_test["family"]))
+                lacking = sorted({key.family for key in groups[index]} - {key.family for key in of_test} - {ALL})
                 if lacking:  # the mean over the others is not what the score table calls the mean
                     gaps = gaps[gaps["family"] != ALL]
                 tables[index] = _gap_markdown(gaps, layouts[index], lacking)
     return tables
 
 
-def _common(train: pd.DataFrame, test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of the families, conditions and methods that both frames have."""
-    names = ["family", "quality", "method"]
-    keys = [set(frame[names].drop_duplicates().itertuples(index=False, name=None)) for frame in (train, test)]
-    both = pd.MultiIndex.from_tuples(sorted(keys[0] & keys[1]), names=names)
-    return tuple(frame[pd.MultiIndex.from_frame(frame[names].astype(str)).isin(both)] for frame in (train, test))
+def _common(train: Panels, test: Panels) -> tuple[Panels, Panels]:
+    """The panels of the families, conditions and methods that both have, as if of one suite."""
+    of_train: dict[Key, Panel] = {}
+    of_test: dict[Key, Panel] = {}
+    for key, (panel, *_) in test.items():
+        other = train.get(key._replace(suite=key.suite + TRAIN_SUFFIX))
+        if other and key.family != ALL:
+            (of_train[key],), of_test[key] = other, panel
+    return with_means(of_train), with_means(of_test)  # over the families that both have
 
 
 def _gap_markdown(frame: pd.DataFrame, layout: Layout, lacking: Sequence[str]) -> str:
@@ -104,9 +106,9 @@ def _gap_markdown(frame: pd.DataFrame, layout: Layout, lacking: Sequence[str]) -
     return f"{title}\n\n{body or MISSING}\n\n" + "".join(f"- {escape_markdown(note)}\n" for note in notes)
 
 
-def _preset(results: Results) -> Preset | None:
+def _preset(key: SetKey) -> Preset | None:
     """The preset of a shipped suite."""
     try:
-        return load_suite(results.suite).preset(results.preset)[1]
+        return load_suite(key.suite).preset(key.preset)[1]
     except InputError:
         return None

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
+from omrl_bench.processes import process_pool
 from omrl_bench.report.across import gap_tables, task_number_pictures
 from omrl_bench.report.costs import method_table
-from omrl_bench.report.frames import Results, collect
+from omrl_bench.report.frames import Results, SetKey, find_sets, read_set
 from omrl_bench.report.layout import Layout, layout_of
 from omrl_bench.report.pictures import Files, figures_across, figures_of
 from omrl_bench.report.tables import Table, drop_table, return_table, score_table
 from omrl_bench.report.text import latex, markdown
 from omrl_bench.stats.differences import drop_under_shift
-from omrl_bench.stats.panels import panels
+from omrl_bench.stats.panels import Panels, panels
 from omrl_bench.stats.summary import summarise
 
 _WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
@@ -71,16 +69,19 @@ def build(
         InputError: if there are no complete records, or those of a suite and preset do not fit together; the others'
             files are written nevertheless.
     """
-    sets = [each for each in collect(results, suite, preset, warn) if len(each.frame)]
-    if not sets:
+    sets, lines = find_sets(results, suite, preset)
+    every, problems = [], []
+    for key, (rendered, of_set) in zip(sets, _render_all(results, sets, families, methods), strict=True):
+        lines += of_set
+        if isinstance(rendered, ValueError):  # costs this set only
+            problems.append(f"cannot report suite {key.suite!r}, preset {key.preset!r}: {rendered}")
+        elif rendered:
+            every.append(rendered)
+    for line in sorted(lines):  # by path
+        warn(line)
+    if not every and not problems:
         of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
         raise InputError(f"{results} has no complete records{of}; run a suite first")
-    every, problems = [], []
-    for each, rendered in zip(sets, _render_all(sets, families, methods), strict=True):
-        if isinstance(rendered, ValueError):  # costs this set only
-            problems.append(f"cannot report suite {each.suite!r}, preset {each.preset!r}: {rendered}")
-        else:
-            every.append(rendered)
     paths = _write_all(every, out, methods)
     if problems:
         raise InputError("; ".join(problems) + ("; the rest is written" if paths else ""))
@@ -91,47 +92,58 @@ def build(
 class _Rendered:
     """One set of records: its files, and what figures of several sets are made of."""
 
-    results: Results
+    key: SetKey
     files: Files
+    groups: Panels
     summary: pd.DataFrame
     layout: Layout
 
 
+#: A set; or None if it has no complete record, or why it cannot be rendered. And a line for each unusable file.
+_Outcome = tuple[_Rendered | ValueError | None, list[str]]
+
+
 def _render_all(
-    sets: Sequence[Results], families: Sequence[str], methods: Sequence[str]
-) -> list[_Rendered | ValueError]:
-    """Render every set, or say why it cannot be; large ones in processes of their own."""
-    work = partial(_tried, families=families, methods=methods)
+    results: Path, sets: Mapping[SetKey, Sequence[Path]], families: Sequence[str], methods: Sequence[str]
+) -> list[_Outcome]:
+    """Read and render every set, large ones in processes of their own."""
+    work = partial(_read_and_render, results, families=families, methods=methods)
     processes = min(len(sets), os.cpu_count() or 1)
-    if processes == 1 or sum(len(each.records) for each in sets) < _WORTH_PROCESSES:
-        return list(map(work, sets))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, threadpool_limits, (1,)) as pool:
-        return list(pool.map(work, sets))
+    if processes <= 1 or sum(map(len, sets.values())) < _WORTH_PROCESSES:
+        return [work(key, paths) for key, paths in sets.items()]
+    with process_pool(processes) as pool:
+        largest_first = sorted(sets, key=lambda key: len(sets[key]), reverse=True)
+        futures = {key: pool.submit(work, key, sets[key]) for key in largest_first}
+        return [futures[key].result() for key in sets]
 
 
-def _tried(results: Results, families: Sequence[str], methods: Sequence[str]) -> _Rendered | ValueError:
+def _read_and_render(
+    results: Path, key: SetKey, paths: Sequence[Path], families: Sequence[str], methods: Sequence[str]
+) -> _Outcome:
+    found, lines = read_set(results, key, paths)
+    if found is None or found.frame.empty:
+        return None, lines
     try:
-        return _render(results, families, methods)
+        return _render(found, families, methods), lines
     except ValueError as error:
-        return error
+        return error, lines
 
 
 def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> list[Path]:
     """Add what is seen across sets of records, and write everything."""
-    sets = [each.results for each in every]
+    sets = [each.key for each in every]
     layouts = [each.layout for each in every]
     for index, pictures in task_number_pictures(sets, [each.summary for each in every], layouts).items():
         every[index].files.update({("training-tasks", ending): content for ending, content in pictures.items()})
-    for index, text in gap_tables(sets, layouts).items():
+    for index, text in gap_tables(sets, [each.groups for each in every], layouts).items():
         every[index].files["gap", "md"] = text.encode()
-    in_folder = Counter((each.suite, each.preset) for each in sets)
+    in_folder = Counter((key.suite, key.preset) for key in sets)
     across: dict[tuple[str, str, str], list[_Rendered]] = defaultdict(list)
     paths = []
     for each in every:
-        suite, preset, backbone = each.results.suite, each.results.preset, each.results.backbone
+        suite, preset, dataset, backbone = each.key
         several = in_folder[suite, preset] > 1
-        paths += _write(each.files, out, suite, preset, f"-{each.results.dataset}-{backbone}" if several else "")
+        paths += _write(each.files, out, suite, preset, f"-{dataset}-{backbone}" if several else "")
         if several:
             across[suite, preset, backbone].append(each)
     for (suite, preset, backbone), group in across.items():
@@ -173,7 +185,9 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
     files["score", "csv"] = long.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
     files |= figures_of(results, groups, summary, layout, scores, compared)
-    return _Rendered(results, files, summary, layout)
+    return _Rendered(
+        SetKey(results.suite, results.preset, results.dataset, results.backbone), files, groups, summary, layout
+    )
 
 
 def _file_name(name: str) -> str:

@@ -24,6 +24,7 @@ INTERVAL_NOTE = (
 EPISODES = ("episode-", "explore-", "execute")  # how conditions of protocols without given contexts begin
 
 Sizes = tuple[int, int, int]  # seeds, tasks, draws
+_SIZES = ("n_seeds", "n_tasks", "n_draws")
 
 
 def condition_word(qualities: tuple[str, ...]) -> str:
@@ -67,15 +68,17 @@ def sample_note(rows: pd.DataFrame, layout: Layout) -> str:
         if family in usual:
             families.setdefault(usual[family], []).append(family)
     parts = [sizes_text(sizes) + (f" ({', '.join(of)})" if len(families) > 1 else "") for sizes, of in families.items()]
-    found = {names: set(_sizes(group)) for names, group in rows.groupby(["family", "method"], observed=True)}
-    others = []
-    for family in usual:
-        for method in layout.methods:
-            unusual = sorted(found.get((family, method), set()) - {usual[family]})
-            others += [f"{family} / {method} {sizes_text(sizes, words=False)}" for sizes in unusual]
+    found = rows[["family", "method", *_SIZES]].drop_duplicates().itertuples(index=False, name=None)
+    order = {method: index for index, method in enumerate(layout.methods)}
+    unusual = [(family, order[method], method, sizes) for family, method, *sizes in found if family in usual]
+    others = [
+        f"{family} / {method} {sizes_text(tuple(sizes), words=False)}"
+        for family, _, method, sizes in sorted(unusual)
+        if tuple(sizes) != usual[family]
+    ]
     return f"n = {'; '.join(parts)}." + (f" Other numbers: {'; '.join(others)}." if others else "")
 
 
 def _sizes(rows: pd.DataFrame) -> list[Sizes]:
-    columns = rows[["n_seeds", "n_tasks", "n_draws"]]
+    columns = rows[list(_SIZES)]
     return [(int(seeds), int(tasks), int(draws)) for seeds, tasks, draws in columns.itertuples(index=False)]

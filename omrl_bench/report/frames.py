@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from omrl_bench.report.provenance import one_version, provenance
-from omrl_bench.runner.records import Cube, Record, RecordError, iterate_records, read_cube
+from omrl_bench.runner.records import Cube, Record, RecordError, read_cube, read_record_of, record_files
 
 CONTROLS = ("random", "behaviour", "task-blind", "oracle")
 #: Columns of the tidy frame.
@@ -27,7 +28,15 @@ COST_COLUMNS = ("family", "method", "seeds_together", "parameters", "representat
 CURVE_COLUMNS = ("family", "method", "seed", "step", "score")
 
 _NAMES = tuple(name for name in COLUMNS if name not in ("seed", "task", "draw", "return", "score"))
-_Key = tuple[str, str, str, str]  # suite, preset, dataset, backbone
+
+
+class SetKey(NamedTuple):
+    """What all records of one set of tables and figures share."""
+
+    suite: str
+    preset: str
+    dataset: str
+    backbone: str
 
 
 @dataclass(frozen=True)
@@ -72,16 +81,21 @@ def load(results: Path, suite: str | None = None, preset: str | None = None) -> 
     Returns:
         The frame, with columns :data:`COLUMNS`, and the notes: what is missing, failed, left out or unreadable.
     """
-    tables, errors = _read(results, suite, preset)
-    sets = _sets(results, tables, errors, lambda line: None)
+    files, elsewhere = find_sets(results, suite, preset)
+    sets = []
+    for key, paths in files.items():
+        found, lines = read_set(results, key, paths)
+        if found:
+            sets.append(found)
+        else:
+            elsewhere += lines
     frames = [each.frame for each in sets if len(each.frame)]
     if len(frames) > 1:
         frame = pd.concat(frames, ignore_index=True)
         frame = frame.astype(dict.fromkeys(_NAMES, "category"))  # which differ from set to set, so that they were lost
     else:
         frame = frames[0] if frames else pd.DataFrame(columns=list(COLUMNS))
-    elsewhere = [_line(results, error) for error in errors if _key(results, error) not in tables]
-    return frame, [*(note for each in sets for note in each.notes), *elsewhere]
+    return frame, [*(note for each in sets for note in each.notes), *sorted(elsewhere)]
 
 
 def collect(
@@ -99,10 +113,63 @@ def collect(
         warn: Called with a line for each file or folder that cannot be used as a record or as the cube of one. It is
             left out, with a note if its place says which set it belongs to.
     """
-    tables, errors = _read(results, suite, preset)
-    for error in errors:
-        warn(_line(results, error))
-    return _sets(results, tables, errors, warn)
+    files, lines = find_sets(results, suite, preset)
+    sets = []
+    for key, paths in files.items():
+        found, of_set = read_set(results, key, paths)
+        lines += of_set
+        if found:
+            sets.append(found)
+    for line in sorted(lines):  # by path
+        warn(line)
+    return sets
+
+
+def find_sets(results: Path, suite: str | None, preset: str | None) -> tuple[dict[SetKey, list[Path]], list[str]]:
+    """Find the files of each set by their place, see :meth:`omrl_bench.runner.records.Cell.folder`.
+
+    Args:
+        results: Folder of records.
+        suite: Only records of this suite.
+        preset: Only records of this preset.
+
+    Returns:
+        The paths by set, sorted; and a line for each file or folder that lies where no record belongs.
+    """
+    sets: dict[SetKey, list[Path]] = defaultdict(list)
+    errors: list[RecordError] = []
+    for path in record_files(results, errors.append):
+        parts = path.relative_to(results).parts
+        if len(parts) == 7:
+            sets[SetKey(parts[0], parts[1], parts[3], parts[5])].append(path)
+        else:
+            try:
+                read_record_of(results, path)  # to say what it is
+            except RecordError as error:
+                errors.append(error)
+    wanted = {key: sets[key] for key in sorted(sets) if suite in (None, key.suite) and preset in (None, key.preset)}
+    return wanted, [_line(results, error) for error in errors]
+
+
+def read_set(results: Path, key: SetKey, paths: Iterable[Path]) -> tuple[Results | None, list[str]]:
+    """Read one set of records.
+
+    Args:
+        results: Folder of records.
+        key: Which set it is.
+        paths: Its files, from :func:`find_sets`.
+
+    Returns:
+        The set, or None if none of the files is a record; and a line for each file that cannot be used.
+    """
+    records: list[Record] = []
+    lines: list[str] = []
+    for path in paths:
+        try:
+            records.append(read_record_of(results, path))
+        except RecordError as error:
+            lines.append(_line(results, error))
+    return (_results(results, key, records, lines) if records else None), lines
 
 
 def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str] = CONTROLS) -> list[str]:
@@ -112,48 +179,17 @@ def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str
     return sorted(set(names), key=lambda name: ranks.get(name) or later.get(name) or (2, 0, name))
 
 
-def _read(results: Path, suite: str | None, preset: str | None) -> tuple[dict[_Key, list[Record]], list[RecordError]]:
-    """The records of each set, and what could not be read."""
-    tables: dict[_Key, list[Record]] = {}
-    errors: list[RecordError] = []
-
-    def wanted(key: _Key) -> bool:
-        return suite in (None, key[0]) and preset in (None, key[1])
-
-    for record in iterate_records(results, errors.append):
-        key = record.cell.suite, record.cell.preset, record.cell.dataset, record.cell.backbone
-        if wanted(key):
-            tables.setdefault(key, []).append(record)
-    places = [(_key(results, error), error) for error in errors]
-    return tables, [error for key, error in places if key is None or wanted(key)]
-
-
-def _key(results: Path, error: RecordError) -> _Key | None:
-    """The set that a file belongs to by its place, see :meth:`omrl_bench.runner.records.Cell.folder`."""
-    parts = error.path.relative_to(results).parts
-    return (parts[0], parts[1], parts[3], parts[5]) if len(parts) == 7 else None
-
-
 def _line(results: Path, error: RecordError) -> str:
     """What is wrong with a file; its path is relative, so that the same records make the same notes everywhere."""
     return _printable(f"{error.path.relative_to(results).as_posix()} left out: it {error.reason}")
 
 
-def _sets(
-    results: Path, tables: dict[_Key, list[Record]], errors: list[RecordError], warn: Callable[[str], object]
-) -> list[Results]:
-    lines: dict[_Key | None, list[str]] = defaultdict(list)
-    for error in errors:
-        lines[_key(results, error)].append(_line(results, error))
-    return [_results(results, key, records, lines[key], warn) for key, records in sorted(tables.items())]
-
-
-def _results(
-    results: Path, key: _Key, records: list[Record], unread: list[str], warn: Callable[[str], object]
-) -> Results:
+def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]) -> Results:
+    """Make a set of its records; ``lines`` says which files are left out, cubes are added to it."""
     complete = [record for record in records if record.status == "complete"]
     chosen, versions = one_version(complete)
     kept_cells = {record.cell for record in chosen}
+    unread = tuple(lines)
     notes: list[str] = []
     kept: list[tuple[Record, Cube]] = []
     for record in records:
@@ -165,7 +201,7 @@ def _results(
                 kept.append((record, read_cube(record.cell.cube_path(results), record.cube)))
             except RecordError as error:
                 notes.append(f"{where} left out: its cube {error.reason}")
-                warn(_line(results, error))
+                lines.append(_line(results, error))
     kept_records = [record for record, _ in kept]
     every = (*notes, *unread, *versions, *_missing(records, kept_records), *provenance(kept_records))
     return Results(

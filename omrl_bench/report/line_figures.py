@@ -23,7 +23,8 @@ from omrl_bench.report.layout import Layout
 from omrl_bench.report.styles import method_style, shown, shown_note
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
-_LEFT, _GAP, _LABELS = 0.5, 0.34, 0.38  # room left of the panels, between them, and for the horizontal axis
+_LEFT, _GAP = 0.5, 0.3  # room left of the panels, and between them
+_LABELS, _UNLABELLED = 0.38, 0.08  # for the horizontal axis
 _PER_ROW = 3
 _DODGE = 0.5  # share of the distance between two points of a line that the methods' bars are spread over
 _N = f"n: seeds {TIMES} tasks {TIMES} draws."
@@ -203,15 +204,18 @@ def draw_lines(
         top=canvas.TITLE + 0.05 + legend_rows * 0.14 + 0.04 * (legend_rows > 0),
         bottom=below + 0.1 + len(lines) * canvas.LINE,
         gap=_GAP,
-        row_gap=below + canvas.TITLE + 0.1,
+        row_gap=_UNLABELLED + own * canvas.LINE + canvas.TITLE + 0.1,
     )
     for index, (axes, panel) in enumerate(zip(every, panels, strict=True)):
         _panel(axes, panel, drawn, x, y, bands)
-        axes.set_ylabel(y.label if index % columns == 0 else "", labelpad=2)
+        first, last = index % columns == 0, index + columns >= len(panels)  # in its row, in its column
+        axes.tick_params(labelleft=first, labelbottom=last)  # of a figure, all panels have the same axes
+        axes.set_ylabel(y.label if first else "", labelpad=2)
+        axes.set_xlabel(x.label if last else "", labelpad=1.5)
         canvas.title(axes, panel.title, panel.detail)
         if panel.legend:
             handles = [Line2D([], [], **method_style(m).artist(), label=panel.legend[m]) for m in panel.legend]
-            _own_legend(axes, handles, -(labels_height - 0.02) / _HEIGHT)
+            _own_legend(axes, handles, -((labels_height if last else _UNLABELLED) - 0.02) / _HEIGHT)
     if legend_rows:
         named = zip(drawn, labels, strict=True)
         handles = [Line2D([], [], **method_style(method).artist(), label=label) for method, label in named]
@@ -239,7 +243,6 @@ def _panel(axes: Axes, panel: Panel, methods: Sequence[str], x: Axis, y: Axis, b
         axes.plot(steps, estimate, **style.artist(), markevery=(index % every, every), label=f"_{method}", zorder=3)
     if x.ticks:
         axes.set_xticks(list(x.ticks), list(x.ticks.values()))
-    axes.set_xlabel(x.label, labelpad=1.5)
     axes.grid(color=canvas.LIGHT, linewidth=0.4)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from omrl_bench.processes import ONE_THREAD
 from omrl_bench.runner.job import Job, failed_record, progress_path, read_progress, write_job
 from omrl_bench.runner.records import Cell, read_record, write_record
 
@@ -77,7 +78,7 @@ def _start(job: Job) -> _Running:
     file.parent.mkdir(parents=True, exist_ok=True)
     progress_path(file).unlink(missing_ok=True)
     write_job(file, job)
-    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = os.environ | ONE_THREAD
     with file.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "omrl_bench", "worker", str(file)],

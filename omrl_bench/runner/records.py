@@ -257,23 +257,38 @@ def iterate_records(results: Path, on_error: Callable[[RecordError], None] | Non
             raise error
         on_error(error)
 
-    for path in _record_files(results, refuse):
+    for path in record_files(results, refuse):
         try:
-            record = read_record(path)
-            if record.cell.record_path(results) != path:
-                raise RecordError(path, f"is the record of {record.cell.record_path(Path()).as_posix()}: a copy")
+            record = read_record_of(results, path)
         except RecordError as error:
             refuse(error)
         else:
             yield record
 
 
-def _record_files(results: Path, refuse: Callable[[RecordError], None]) -> list[Path]:
-    """Files that are called like a record, sorted; hidden folders are none of ours to read."""
+def read_record_of(results: Path, path: Path) -> Record:
+    """Read a record of a results folder, as :func:`read_record` does.
+
+    Raises:
+        RecordError: also if it lies elsewhere than its cell says.
+    """
+    record = read_record(path)
+    if record.cell.record_path(results) != path:
+        raise RecordError(path, f"is the record of {record.cell.record_path(Path()).as_posix()}: a copy")
+    return record
+
+
+def record_files(results: Path, on_error: Callable[[RecordError], None]) -> list[Path]:
+    """Files that are called like a record, sorted; hidden folders are none of ours to read.
+
+    Args:
+        results: Folder of records; there need not be any.
+        on_error: Called with every folder that cannot be read.
+    """
 
     def unreadable(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            refuse(RecordError(Path(error.filename), f"cannot be read: {error.strerror}"))
+            on_error(RecordError(Path(error.filename), f"cannot be read: {error.strerror}"))
 
     found = []
     for folder, subfolders, names in os.walk(results, onerror=unreadable):

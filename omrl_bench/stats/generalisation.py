@@ -8,7 +8,7 @@ import pandas as pd
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, estimate_of_counts, shared_counts
 from omrl_bench.stats.differences import fewest, mean_score
 from omrl_bench.stats.estimated import Estimated, over_families
-from omrl_bench.stats.panels import Key, Panel, panels
+from omrl_bench.stats.panels import Key, Panel, Panels, panels
 from omrl_bench.stats.small_samples import difference_parts
 
 GAP_COLUMNS = (
@@ -19,7 +19,10 @@ GAP_COLUMNS = (
 
 
 def generalisation_gap(
-    train: pd.DataFrame, test: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+    train: pd.DataFrame | Panels,
+    test: pd.DataFrame | Panels,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> pd.DataFrame:
     """Mean score on training tasks minus mean score on test tasks.
 

@@ -85,7 +85,6 @@ def panels(frame: pd.DataFrame | Panels) -> dict[Key, tuple[Panel, ...]]:
     if nameless:
         raise ValueError(f"a row of the frame lacks its {', '.join(nameless)}")
     single: dict[Key, Panel] = {}
-    families: dict[tuple[str, ...], set[str]] = defaultdict(set)
     values = {column: frame[column].to_numpy() for column in _VALUES}
     positions = frame.groupby(list(Key._fields), sort=True, observed=True).indices
     for names, of_key in positions.items():
@@ -93,6 +92,13 @@ def panels(frame: pd.DataFrame | Panels) -> dict[Key, tuple[Panel, ...]]:
         if key.family == ALL:
             raise ValueError(f"a family must not be called {ALL!r}")
         single[key] = _panel(key, {column: array[of_key] for column, array in values.items()})
+    return with_means(single)
+
+
+def with_means(single: Mapping[Key, Panel]) -> dict[Key, tuple[Panel, ...]]:
+    """Add means over families to the panels of single ones, as :func:`panels` says."""
+    families: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for key in single:
         families[key.table].add(key.family)
     result: dict[Key, tuple[Panel, ...]] = {key: (panel,) for key, panel in single.items()}
     for key in single:
