@@ -68,7 +68,10 @@ def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
     for index, (axes, family) in enumerate(zip(panels, layout.families, strict=True)):
         axes.set_xlim(limits)
         _score_panel(axes, table, family)
-        axes.set_yticks(range(len(labels)), labels if index % columns == 0 else [])
+        if index % columns == 0:
+            axes.set_yticks(range(len(labels)), labels)
+        else:
+            axes.set_yticks([])
         canvas.title(axes, family, panel_detail(family, layout, sizes))
     handles = []
     for index, quality in enumerate(layout.qualities):

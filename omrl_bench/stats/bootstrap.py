@@ -182,7 +182,8 @@ def _check(matrices: Sequence[np.ndarray]) -> None:
 def _draw(rng: np.random.Generator, size: int, resamples: int) -> np.ndarray:
     """Draw as many things as there are, with replacement: (resamples, size) counts of each."""
     drawn = rng.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(float)
+    counts = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
+    return np.asfortranarray(counts, dtype=float)  # estimators go along the resamples
 
 
 def _indices(counts: np.ndarray) -> np.ndarray:

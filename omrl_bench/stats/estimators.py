@@ -67,7 +67,9 @@ def mean_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> 
     Returns:
         (..., resamples).
     """
-    return np.asarray(np.vecdot(seeds @ scores, tasks) / (scores.shape[-2] * scores.shape[-1]))
+    # resamples last: they are many, the rest is few
+    sums = np.einsum("...sr,sr->...r", scores @ tasks.T, seeds.T)
+    return np.asarray(sums / (scores.shape[-2] * scores.shape[-1]))
 
 
 def iqm_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> np.ndarray:
