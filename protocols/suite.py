@@ -88,8 +88,8 @@ class Preset(_Frozen):
     time_limit: Positive  # seconds after which a job (the seeds of one method on one family) is ended
     job_seconds: float = Field(gt=0)  # seconds that a trained method takes per job, measured; for the estimate only
     train_tasks: Count = 0  # of the training tasks, a fixed subset; 0 for all of them
-    methods: tuple[str, ...] = ()  # instead of the suite's
-    families: tuple[str, ...] = ()  # instead of the suite's
+    methods: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # instead of the suite's
+    families: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # instead of the suite's
     family_updates: dict[str, Positive] = {}  # instead of `updates`, for families that learn slower
 
     def of(self, family: str) -> Preset:

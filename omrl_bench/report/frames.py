@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from omrl_bench.report.provenance import one_version, provenance
-from omrl_bench.runner.records import Cube, Record, RecordError, read_cube, read_record_of, record_files
+from omrl_bench.report.provenance import expected_seeds, one_version, provenance, unlike_the_others
+from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
 
 CONTROLS = ("random", "behaviour", "task-blind", "oracle")
 #: Columns of the tidy frame.
@@ -191,29 +191,46 @@ def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]
     kept_cells = {record.cell for record in chosen}
     unread = tuple(lines)
     notes: list[str] = []
-    kept: list[tuple[Record, Cube]] = []
+    cubes: dict[Cell, Cube] = {}
     for record in records:
-        where = f"{record.cell.family} / {record.cell.method}: seed {record.cell.seed}"
         if record.status != "complete":
-            notes.append(f"{where} failed: {_first_line(record.error)}")
+            notes.append(f"{_where(record.cell)} failed: {_first_line(record.error)}")
         elif record.cell in kept_cells:
             try:
-                kept.append((record, read_cube(record.cell.cube_path(results), record.cube)))
+                cubes[record.cell] = read_cube(record.cell.cube_path(results), record.cube)
             except RecordError as error:
-                notes.append(f"{where} left out: its cube {error.reason}")
+                notes.append(f"{_where(record.cell)} left out: its cube {error.reason}")
                 lines.append(_line(results, error))
+    for cell, reason in unlike_the_others(cubes).items():
+        del cubes[cell]
+        notes.append(f"{_where(cell)} left out: its cube has {reason}")
+        lines.append(_line(results, RecordError(cell.cube_path(results), f"has {reason}")))
+    kept = [(record, cubes[record.cell]) for record in records if record.cell in cubes]
     kept_records = [record for record, _ in kept]
-    every = (*notes, *unread, *versions, *_missing(records, kept_records), *provenance(kept_records))
+    missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
+    every = (*notes, *unread, *versions, *missing, *provenance(kept_records))
     return Results(
         *key,
         frame=_frame(kept),
         costs=pd.DataFrame([_costs(record) for record in kept_records], columns=list(COST_COLUMNS)),
         notes=every,
-        privileges={record.cell.method: record.privileges for record in records if record.privileges},
+        privileges=_privileges(records),
         curves=pd.DataFrame([row for record in kept_records for row in _curve(record)], columns=list(CURVE_COLUMNS)),
         records=tuple(kept_records),
         folder=results,
     )
+
+
+def _privileges(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
+    """Of each method that has any; all that any of its records has."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        found[record.cell.method].update(record.privileges)
+    return {method: tuple(sorted(privileges)) for method, privileges in found.items() if privileges}
+
+
+def _where(cell: Cell) -> str:
+    return f"{cell.family} / {cell.method}: seed {cell.seed}"
 
 
 def _curve(record: Record) -> list[tuple[str, str, int, int, float]]:
@@ -256,22 +273,21 @@ def _repeated(names: Sequence[str], times: Sequence[int]) -> pd.Categorical:
     return pd.Categorical.from_codes(np.repeat(codes, times), categories)
 
 
-def _missing(records: list[Record], kept: list[Record]) -> list[str]:
-    """Notes on methods that have fewer seeds in a family than other methods."""
+def _missing(records: list[Record], kept: list[Record], expected: Mapping[str, set[int]]) -> list[str]:
+    """Notes on methods that lack seeds in a family, or all of it."""
     seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
     for record in kept:
         seeds[record.cell.family, record.cell.method].add(record.cell.seed)
     notes = []
     methods = ordered({record.cell.method for record in records})
-    for family in sorted({record.cell.family for record in records}):
-        expected = {record.cell.seed for record in records if record.cell.family == family}
+    for family in sorted(expected):
         for method in methods:
-            present = seeds[family, method]
+            present, lacking = seeds[family, method], sorted(expected[family] - seeds[family, method])
             if not present:
                 notes.append(f"{family} / {method}: no results")
-            elif present != expected:
-                lacking = ", ".join(map(str, sorted(expected - present)))
-                notes.append(f"{family} / {method}: {len(present)} of {len(expected)} seeds (without {lacking})")
+            elif lacking:
+                total = f"{len(expected[family]) - len(lacking)} of {len(expected[family])} seeds"
+                notes.append(f"{family} / {method}: {total} (without {', '.join(map(str, lacking))})")
     return notes
 
 

@@ -21,7 +21,7 @@ from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite, load_suite, suite_names
 from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
 from omrl_bench.report.frames import CONTROLS, Results, collect, ordered
-from omrl_bench.report.provenance import COMPARABLE
+from omrl_bench.report.provenance import COMPARABLE, expected_seeds
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL
@@ -36,9 +36,9 @@ RANK_NOTE = (
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it, on data that are the canonical ones or equivalent, by code that was committed; a mean over families is "
-    "over all of the suite's. It says that the row can be traced and compared; it does not say that someone else ran "
-    "it again."
+    "has it, on data that are the canonical ones or equivalent, by code that was committed, with records that have a "
+    "content hash; a mean over families is over all of the suite's. It says that the row can be traced and compared; "
+    "it does not say that someone else ran it again."
 )
 #: Names in a summary and in an entry, and decimals kept.
 _VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
@@ -231,7 +231,7 @@ def _runs(results: Results, records: Sequence[Record]) -> list[Run]:
         cell = record.cell
         if (cell.family, cell.method, cell.seed) in kept:
             groups.setdefault((cell.family, cell.method), []).append(record)
-    wanted = {family: {r.cell.seed for r in records if r.cell.family == family} for family in families}
+    wanted = expected_seeds(results.suite, results.preset, records)
     suite = _shipped(results.suite)
     runs = [
         _run(results, suite, family, method, groups.get((family, method), []), wanted[family])
@@ -325,6 +325,8 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
     status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
     if status:
         doubts.append(f"trained on data of status {', '.join(status)}")
+    if any(record.content is None for record in records):
+        doubts.append("without a content hash: a change by hand would not be seen")
     if any(not record.git.get("commit") for record in records):
         doubts.append("the commit of the code is not known")
     elif any(record.git.get("dirty") is not False for record in records):

@@ -87,9 +87,6 @@ def samples(results: Path, preset: str, targets: Iterable[Target]) -> tuple[dict
 
     Returns:
         The samples of the places that have complete records, and notes on those that lack some.
-
-    Raises:
-        InputError: if records do not fit together.
     """
     wanted: dict[str, list[Target]] = defaultdict(list)
     for target in targets:
@@ -191,10 +188,7 @@ def _scores(frame: pd.DataFrame, preset: str, places: list[Target]) -> dict[Targ
     keys = {place: Key(place.suite, preset, *place[1:4], place.condition, place.method) for place in places}
     for column in ("dataset", "backbone", "family", "quality", "method"):
         frame = frame[frame[column].isin({getattr(key, column) for key in keys.values()})]
-    try:
-        groups = panels(frame) if len(frame) else {}
-    except ValueError as error:
-        raise InputError(f"cannot compare suite {places[0].suite!r}, preset {preset!r}: {error}") from error
+    groups = panels(frame) if len(frame) else {}
     return {place: (key, groups[key][0]) for place, key in keys.items() if key in groups}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from omrl_bench.protocols.suite import load_suite, suite_names
-from omrl_bench.runner.records import Cell, Record
+from omrl_bench.runner.records import Cell, Cube, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
 COMPARABLE = ("canonical", "equivalent")
+
+#: What cubes must have in common, and with which others.
+_ALIKE = {"tasks": "family", "reference returns": "family", "draws": "family", "conditions": "method"}
 
 
 def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -36,6 +39,46 @@ def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
                 f"{' and '.join(what)} than the rest (of {_methods(others)})"
             )
     return [record for record in records if record.cell in kept], notes
+
+
+def unlike_the_others(cubes: Mapping[Cell, Cube]) -> dict[Cell, str]:
+    """Cubes that cannot stand beside the others of their family, or seed beside seed of their method, and why not.
+
+    What most cubes of a family (of a method) have is right; a method may lack a condition, but in all of its seeds.
+    """
+    unlike: dict[Cell, str] = {}
+    for what, of in _ALIKE.items():
+        found: dict[tuple[str, ...], dict[Cell, str]] = defaultdict(dict)
+        for cell, cube in cubes.items():
+            if cell not in unlike:
+                group = (cell.family,) if of == "family" else (cell.family, cell.method)
+                found[group][cell] = repr(_about(cube)[what])
+        for of_group in found.values():
+            ((usual, _),) = Counter(of_group.values()).most_common(1)
+            unlike |= {
+                cell: f"other {what} than most of its {of}" for cell, about in of_group.items() if about != usual
+            }
+    return unlike
+
+
+def _about(cube: Cube) -> dict[str, object]:
+    return {
+        "tasks": cube.tasks.tolist(),
+        "reference returns": (cube.random.tolist(), cube.expert.tolist()),
+        "draws": cube.returns.shape[2],
+        "conditions": cube.qualities,
+    }
+
+
+def expected_seeds(suite: str, preset: str, records: Iterable[Record]) -> dict[str, set[int]]:
+    """Seeds that every method of a family should have: any record's, but of a known preset none beyond its own."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for record in records:
+        found[record.cell.family].add(record.cell.seed)
+    known = load_suite(suite) if suite in suite_names() else None
+    if known and preset in known.presets:
+        return {family: seeds & set(known.presets[preset].seeds) or seeds for family, seeds in found.items()}
+    return dict(found)
 
 
 def provenance(records: Sequence[Record]) -> list[str]:

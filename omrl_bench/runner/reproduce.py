@@ -173,6 +173,8 @@ def hash_checks(record: Record, selection: Selection) -> list[HashCheck]:
         meaning = "" if value == now[name] else _MEANINGS.get(name, "")
         if meaning and name == "method":
             meaning = _method_change(record, selection, target)
+        elif meaning and record.equivalent_to and getattr(record.equivalent_to, name) == now[name]:
+            meaning = "the record's are equivalent to these, of a processor that rounds differently"
         checks.append(HashCheck(name, value == now[name], meaning))
     return checks
 

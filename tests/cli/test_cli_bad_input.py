@@ -50,6 +50,13 @@ def test_unknown_preset(refused, verb):
     assert line == "unknown preset of suite 'shift' 'standart'; did you mean 'standard'?"
 
 
+@pytest.mark.parametrize("command", [("report",), ("report", "--site"), ("paper", "ccm"), ("compare", "a", "b")])
+def test_a_file_for_a_results_folder(refused, tmp_path, command):
+    (tmp_path / "file.json").write_text("{}")
+    line = refused(*command, "--results", tmp_path / "file.json")
+    assert line.endswith("file.json is not a folder of results; --results names one")
+
+
 def test_unknown_family(refused, tiny):
     assert refused("run", "--suite", "shift", "--family", "point-gaol") == GAOL
     assert refused("run", "--suite", tiny(), "--family", "cheetah-vel") == (

@@ -117,6 +117,7 @@ def test_a_suite_cannot_be_changed():
         ("[protocol]", "[protocol]\ndraws = 1000", "key 'protocol.draws': "),
         ("[protocol]", "[protocol]\nsplit = 'validation'", "key 'protocol.split': "),
         ("[0, 1]", "[0, 1, 0]", "key 'presets.quick.seeds': seed 0 is given twice"),
+        ("updates = 10", "methods = ['a', 'b', 'a']\nupdates = 10", "key 'presets.quick.methods': 'a' is given twice"),
         ("[0, 1]", "[0, -1]", "key 'presets.quick.seeds': seed -1 is negative"),
         ("[0, 1]", "[]", "key 'presets.quick.seeds': no seeds"),
         ("[0, 1]", "['a']", "key 'presets.quick.seeds.0': "),

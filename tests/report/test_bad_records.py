@@ -13,8 +13,10 @@ from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.build import build
 from omrl_bench.report.frames import collect, load
+from omrl_bench.report.leaderboard import leaderboard
 from omrl_bench.runner.plan import expected_hashes, select
 from omrl_bench.runner.records import write_record
+from omrl_bench.stats.panels import panels
 
 from .conftest import make_cube, make_record
 
@@ -284,3 +286,57 @@ def test_report_on_bad_files_only_says_so(store, invoke, tmp_path):
     assert outcome.code == 2
     assert "truncated" in outcome.err
     assert "no complete records" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"tasks": 3}, "other tasks than most of its family"),
+        ({"draws": 3}, "other draws than most of its family"),
+        ({"levels": (80,)}, "other conditions than most of its method"),
+    ],
+)
+def test_a_record_unlike_the_others_costs_itself_only(store, fields, reason):
+    store.fill(families=("ant-dir", "point-goal"))
+    store.put("ant-dir", "focal", 1, **fields)
+    (results,) = collect(store.path)
+    seeds = results.frame.groupby(["family", "method"], observed=True)["seed"].nunique().to_dict()
+    assert seeds.pop(("ant-dir", "focal")) == 2 and set(seeds.values()) == {3}
+    assert f"ant-dir / focal: seed 1 left out: its cube has {reason}" in results.notes
+    assert "ant-dir / focal: 2 of 3 seeds (without 1)" in results.notes
+    assert unreadable(store.path) == [f"{FOLDER}/seed-1.npz left out: it has {reason}"]
+    panels(results.frame)
+
+
+def test_a_record_with_reference_returns_of_its_own_is_left_out(store):
+    store.fill(families=("ant-dir",))
+    cube = make_cube((80, 50), 1)
+    write_record(store.path, make_record("ant-dir", "focal", 1), cube.model_copy(update={"expert": cube.expert + 100}))
+    assert unreadable(store.path) == [
+        f"{FOLDER}/seed-1.npz left out: it has other reference returns than most of its family"
+    ]
+
+
+def test_a_method_may_lack_a_condition_in_all_of_its_seeds(store):
+    store.fill(families=("ant-dir",))
+    for seed in range(3):
+        store.put("ant-dir", "focal", seed, (80,))
+    assert unreadable(store.path) == [] and not collect(store.path)[0].notes
+
+
+def test_more_seeds_than_the_preset_has_are_asked_of_nobody(store):
+    seeds = load_suite("shift").presets["quick"].seeds
+    store.fill(families=("point-goal",), seeds=len(seeds))
+    for seed in range(10):
+        store.put("point-goal", "mine", seed)
+    (results,) = collect(store.path)
+    assert not results.notes
+    assert {run.status for run in leaderboard(store.path).runs} == {"complete"}
+    store.put("point-goal", "mine", 1, error="ValueError: no")
+    assert {run.method for run in leaderboard(store.path).runs if run.status == "partial"} == {"mine"}
+
+
+def test_privileges_of_all_seeds_count(store):
+    store.put("ant-dir", "mine", 0, privileges=("reward_function",))
+    store.put("ant-dir", "mine", 1, privileges=("descriptors",))
+    assert collect(store.path)[0].privileges == {"mine": ("descriptors", "reward_function")}

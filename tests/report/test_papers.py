@@ -348,10 +348,12 @@ def test_other_presets_datasets_and_backbones_are_left_out(filled):
         compare_with("hs-omrl", filled.path, "standrad")
 
 
-def test_records_that_do_not_fit_together(filled):
+def test_a_record_unlike_the_others_is_left_out(filled):
     filled.put("point-goal", "hs-scl", 2, (94, 59), tasks=3, preset="standard")
-    with pytest.raises(InputError, match=r"cannot compare suite 'shift', preset 'standard': .*seed 2 lacks tasks"):
-        compare_with("hs-omrl", filled.path, "standard")
+    comparison = compare_with("hs-omrl", filled.path, "standard")
+    place = Target("shift", "mixed", "iql", "point-goal", "low", "hs-scl", "")
+    assert comparison.found[place].panel.seeds == (0, 1)
+    assert "point-goal / hs-scl: seed 2 left out: its cube has other tasks" in page(comparison)
 
 
 def test_figures_show_the_nearest_suite(store):

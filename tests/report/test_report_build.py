@@ -184,12 +184,12 @@ def test_nothing_to_report(store, tmp_path):
 
 def test_records_that_do_not_fit_together(store, tmp_path):
     store.fill(families=("ant-dir",), seeds=2)
-    store.put("ant-dir", "focal", 1, tasks=3)
-    with pytest.raises(InputError, match="cannot report suite 'shift', preset 'quick': ant-dir / focal / high: seed 1"):
+    store.put("all", "focal", 1)
+    with pytest.raises(InputError, match="cannot report suite 'shift', preset 'quick': a family must not be called"):
         build(store.path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     store.put("ant-dir", "focal", 0, preset="standard")  # another set
-    with pytest.raises(InputError, match=r"preset 'quick': ant-dir / focal .*; the rest is written"):
+    with pytest.raises(InputError, match=r"preset 'quick': a family .*; the rest is written"):
         build(store.path, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"shift-standard"}
     assert "focal" in (tmp_path / "out" / "shift-standard" / "score.md").read_text()
@@ -253,8 +253,7 @@ def test_numbers_of_profiles_ranks_and_improvements(store, tmp_path, unsaved):
 def test_large_sets_are_rendered_in_processes_with_the_same_bytes(store, tmp_path, monkeypatch):
     for dataset in ("mixed", "expert"):
         store.fill(families=("ant-dir",), seeds=1, dataset=dataset)
-    store.put("ant-dir", "focal", 0, suite="uneven")
-    store.put("ant-dir", "focal", 1, suite="uneven", tasks=3)
+    store.put("all", "focal", 0, suite="uneven")
 
     def contents(out):
         with pytest.raises(InputError, match="cannot report suite 'uneven'"):

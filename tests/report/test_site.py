@@ -361,12 +361,12 @@ def test_its_files_are_part_of_the_package():
 
 def test_a_table_whose_records_do_not_fit_together_costs_itself_only(store, tmp_path):
     store.fill(families=("ant-dir",), seeds=2)
-    store.put("ant-dir", "focal", 1, tasks=3)
+    store.put("all", "focal", 1)
     store.put("ant-dir", "focal", 0, preset="standard")
     made = leaderboard(store.path)
     by_preset = {board.preset: board for board in made.boards}
     (table,) = by_preset["quick"].tables
-    assert table.notes[-1].startswith("not shown: ant-dir / focal / high: seed 1")
+    assert table.notes[-1].startswith("not shown: a family must not be called 'all'")
     shown = {made.runs[entry.run].preset for entry in made.entries}
     assert shown == {"standard"}
     assert {run.status for run in made.runs if run.preset == "quick"} == {"missing"}
