@@ -14,6 +14,7 @@ from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
 from omrl_bench.report.orderings import Ordering, Sample, orderings, samples
+from omrl_bench.report.paper_figures import Curves, draw_curves, find_curves, picture_name
 from omrl_bench.report.papers import (
     TRAIN_SPLIT,
     Field,
@@ -49,6 +50,7 @@ class Comparison:
         found: Our results by place.
         orderings: Published orderings with our verdicts.
         notes: What is wrong with, or missing from, our records.
+        curves: Our learning curves by the label of the paper's figure, where there are any.
     """
 
     paper: Paper
@@ -57,35 +59,39 @@ class Comparison:
     found: Mapping[Target, Sample]
     orderings: Sequence[Ordering]
     notes: Sequence[str]
+    curves: Mapping[str, Curves]
 
 
 def compare_with(name: str, results: Path, preset: str) -> Comparison:
     """Put a paper beside the records of a results folder, which may be empty.
 
     Raises:
-        InputError: if there is no such paper or preset, or the records do not fit together.
+        InputError: if there is no such paper or preset.
     """
     paper = load_paper(name)
     located = locate(paper, published(name), preset)
     found, notes = samples(results, preset, all_targets(paper, located, preset))
-    return Comparison(paper, preset, located, found, orderings(located, found), notes)
+    curves = find_curves(paper, results, preset)
+    return Comparison(paper, preset, located, found, orderings(located, found), notes, curves)
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
     """Write ``<paper>.md``, and where the paper has tables ``<paper>.csv`` and ``<paper>-orderings.csv``.
 
+    What it shows as curves only becomes ``<paper>-figure-<n>`` in all formats, where our records have such curves.
     The same records make the same bytes.
 
     Raises:
         InputError: if the folder cannot be written to.
     """
     name = comparison.paper.name
-    files = {f"{name}.md": page(comparison)}
+    files = {f"{name}.md": page(comparison).encode()}
     if comparison.located:
-        files[f"{name}.csv"] = numbers_frame(comparison).to_csv(index=False, lineterminator="\n")
-        files[f"{name}-orderings.csv"] = orderings_frame(comparison).to_csv(index=False, lineterminator="\n")
-    for file, text in files.items():
-        write_atomically(out / file, text.encode())
+        frames = {f"{name}.csv": numbers_frame(comparison), f"{name}-orderings.csv": orderings_frame(comparison)}
+        files |= {file: frame.to_csv(index=False, lineterminator="\n").encode() for file, frame in frames.items()}
+    files |= draw_curves(comparison.paper, comparison.curves)
+    for file, content in files.items():
+        write_atomically(out / file, content)
     return [out / file for file in files]
 
 
@@ -307,7 +313,10 @@ def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
     body = []
     for method in figure.methods:
         body.append([escape_markdown(method), *(texts.get((method, family), MISSING) for family in families)])
-    return [*lines, _markdown(body, ["method", *families], 1), ""]
+    lines += [_markdown(body, ["method", *families], 1), ""]
+    if figure.label in comparison.curves:
+        lines += [f"![Learning curves of our runs]({picture_name(comparison.paper, figure.label)}.svg)", ""]
+    return lines
 
 
 def _text(estimate: float, low: float, high: float, is_measure: bool = False) -> str:

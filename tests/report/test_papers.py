@@ -374,6 +374,21 @@ def test_figures_show_the_nearest_suite(store):
     assert "No complete records of suite zero-shot, preset standard, for r2pgo, borel," in "\n".join(lines)  # figure 2
 
 
+def test_curves_of_the_paper_are_drawn_from_our_learning_curves(store, tmp_path):
+    for method, last in (("r2pgo", 80.0), ("r2pgo-noapg", 40.0), ("focal", 9.0)):
+        curve = ({"step": 1000, "score": 5.0}, {"step": 2000, "score": last})
+        for seed in range(2):
+            store.put("point-goal", method, seed, preset="standard", costs={"curve": curve})
+    comparison = compare_with("r2pgo", store.path, "standard")
+    assert set(comparison.curves) == {"Figure 3"}  # none of suite zero-shot, for figure 2
+    assert set(comparison.curves["Figure 3"].frame["method"]) == {"r2pgo", "r2pgo-noapg"}
+    names = {path.name for path in write(comparison, tmp_path)}
+    pictures = {f"r2pgo-figure-3.{ending}" for ending in ("svg", "pdf", "png")}
+    assert {name for name in names if "figure" in name} == pictures
+    assert "](r2pgo-figure-3.svg)" in (tmp_path / "r2pgo.md").read_text()
+    assert "r2pgo-noapg" in (tmp_path / "r2pgo-figure-3.svg").read_text()
+
+
 def test_measures_of_the_representation(store):
     values = {"focal": (0.2, 0.3, 0.4), "focalpp-series": (0.6, 0.7, 0.8)}
     for method, of_method in values.items():

@@ -1,0 +1,66 @@
+"""What a paper shows as curves only, from our records: learning curves of the same methods in the nearest suite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from omrl_bench.protocols.suite import load_suite
+from omrl_bench.report.frames import collect
+from omrl_bench.report.layout import Layout
+from omrl_bench.report.line_figures import learning_figure
+from omrl_bench.report.papers import Paper, PaperFigure
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Learning curves, with columns :data:`omrl_bench.report.frames.CURVE_COLUMNS`, and their order."""
+
+    frame: pd.DataFrame
+    layout: Layout
+
+
+def find_curves(paper: Paper, results: Path, preset: str) -> dict[str, Curves]:
+    """Our curves for the figures of a paper, by the figure's label; those without any are left out.
+
+    Args:
+        paper: The paper.
+        results: Folder of records; it need not exist.
+        preset: Preset of our suites.
+    """
+    found = ((figure.label, _curves(figure, results, preset)) for figure in paper.figures if figure.suite)
+    return {label: curves for label, curves in found if curves}
+
+
+def draw_curves(paper: Paper, curves: Mapping[str, Curves]) -> dict[str, bytes]:
+    """Draw each figure in all formats: the files' contents by name."""
+    return {
+        f"{picture_name(paper, label)}.{ending}": content
+        for label, each in curves.items()
+        for ending, content in learning_figure(each.frame, each.layout).items()
+    }
+
+
+def picture_name(paper: Paper, label: str) -> str:
+    """``ccm-figure-3``, without the ending."""
+    return f"{paper.name}-{re.sub(r'[^a-z0-9]+', '-', label.lower())}"
+
+
+def _curves(figure: PaperFigure, results: Path, preset: str) -> Curves | None:
+    suite = load_suite(figure.suite)
+    for each in collect(results, figure.suite, preset):
+        if (each.dataset, each.backbone) == (suite.datasets[0], suite.backbones[0]):
+            frame = each.curves[each.curves["method"].isin(figure.methods)]
+            families, methods = set(frame["family"]), set(frame["method"])
+            layout = Layout(
+                families=tuple(family for family in suite.families_of(preset) if family in families),
+                qualities=(figure.condition,),
+                methods=tuple(method for method in figure.methods if method in methods),
+                marked=frozenset(each.privileges),
+            )
+            return Curves(frame, layout) if layout.families else None
+    return None
