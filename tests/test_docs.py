@@ -12,6 +12,7 @@ from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.registry import load_class, methods
 from omrl_bench.report.build import build
+from omrl_bench.report.paper_tables import compare_with, summary
 from omrl_bench.testing import check_adapter
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +77,15 @@ def test_every_family_has_its_data_card(name):
 def test_the_page_of_methods_shows_the_table_of_the_records():
     table = (REPORT / "methods.md").read_text().strip()
     assert table in (ROOT / "docs" / "methods.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["hs-omrl", "r2pgo", "gentle", "focalpp"])
+def test_the_readme_counts_the_orderings_that_survive(name):
+    """As `omrl-bench paper` does, from the committed records."""
+    sentence = next(each for each in summary(compare_with(name, RESULTS, "standard")) if "by more than" in each)
+    published, checked, *verdicts = re.findall(r"\d+", sentence)
+    row = f"(results/report/papers/{name}.md) | {published} | {checked} | {' | '.join(verdicts)} |"
+    assert row in (ROOT / "README.md").read_text()
 
 
 def test_every_method_has_its_row_and_its_privileges():

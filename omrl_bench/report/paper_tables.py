@@ -314,8 +314,14 @@ def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
     for method in figure.methods:
         body.append([escape_markdown(method), *(texts.get((method, family), MISSING) for family in families)])
     lines += [_markdown(body, ["method", *families], 1), ""]
-    if figure.label in comparison.curves:
+    curves = comparison.curves.get(figure.label)
+    if curves:
         lines += [f"![Learning curves of our runs]({picture_name(comparison.paper, figure.label)}.svg)", ""]
+        drawn = set(zip(curves.frame["method"], curves.frame["family"], strict=True))
+        lacking = [f"{method} on {family}" for method, family in texts if (method, family) not in drawn]
+        if lacking:
+            what = f"No curves, because the weights were trained for another suite: {', '.join(lacking)}."
+            lines += [escape_markdown(what), ""]
     return lines
 
 
