@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(Exception):
     """The user's input is wrong; the command line prints the message and exits with code 2."""
+
+
+def no_results_folder(path: Path, option: str = "--results") -> InputError:
+    """Return the error for a path, given by an option, that is no folder of records."""
+    return InputError(f"{path} is not a folder of results; {option} names one")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -32,11 +32,11 @@ def compare(
 
       omrl-bench compare hs-hard focal --results results --suite shift --preset standard --family point-goal
     """
-    from omrl_bench.errors import InputError, unknown_name
+    from omrl_bench.errors import InputError, no_results_folder, unknown_name
     from omrl_bench.report.frames import collect
 
     if not results.is_dir():
-        raise InputError(f"{results} is not a folder of results; --results names one")
+        raise no_results_folder(results)
     if first == second:
         raise InputError(f"{first!r} cannot be compared with itself; name two methods")
     found = [each for each in collect(results, suite, preset) if len(each.frame)]

@@ -31,11 +31,11 @@ def paper(
 
       omrl-bench paper gentle --preset quick --run
     """
-    from omrl_bench.errors import InputError
+    from omrl_bench.errors import no_results_folder
     from omrl_bench.report.paper_tables import compare_with, summary, write
 
     if results.exists() and not results.is_dir():
-        raise InputError(f"{results} is not a folder of results; --results names one")
+        raise no_results_folder(results)
     slots = jobs or os.cpu_count() or 1
     if dry_run:
         _plan(selections(name, preset, device), results, slots)

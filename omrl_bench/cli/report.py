@@ -27,10 +27,10 @@ def report(
 
       omrl-bench report --results results --site --out site
     """
-    from omrl_bench.errors import InputError
+    from omrl_bench.errors import no_results_folder
 
     if results.exists() and not results.is_dir():
-        raise InputError(f"{results} is not a folder of results; --results names one")
+        raise no_results_folder(results)
     folder = out or results / "report"
     warn = partial(typer.echo, err=True)
     if site:

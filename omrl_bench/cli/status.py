@@ -28,12 +28,12 @@ def status(
     from rich.table import Table
 
     from omrl_bench.cli.run import parse_seeds
-    from omrl_bench.errors import InputError
+    from omrl_bench.errors import no_results_folder
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.plan import inspect_cells, select
 
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is not a folder of results; --out names one")
+        raise no_results_folder(out, "--out")
     definition = load_suite(suite)
     methods = [*(method or definition.methods_of(preset)), *(adapter or [])]
     selection = select(definition, preset, family or (), methods, parse_seeds(seeds))

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 from omrl_bench import __version__
 from omrl_bench.errors import InputError
-from omrl_bench.protocols.suite import Suite, load_suite, suite_names
+from omrl_bench.protocols.suite import Suite
 from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
 from omrl_bench.report.frames import CONTROLS, Results, collect, ordered
-from omrl_bench.report.provenance import COMPARABLE, expected_seeds
+from omrl_bench.report.provenance import COMPARABLE, expected_seeds, shipped
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL
@@ -186,11 +186,11 @@ def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, .
     conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["quality"].unique()))
     kind = condition_word(conditions)
     families = sorted({family for _, names in tables for family in names})
-    shipped = _shipped(suite)
+    of_package = shipped(suite)
     return Board(
         suite=suite,
         preset=preset,
-        title=shipped.title if shipped else suite,
+        title=of_package.title if of_package else suite,
         kind=kind,
         conditions=conditions,
         main_condition=(conditions or ("",))[-1 if kind == "episode" else 0],  # what adaptation ends with
@@ -232,7 +232,7 @@ def _runs(results: Results, records: Sequence[Record]) -> list[Run]:
         if (cell.family, cell.method, cell.seed) in kept:
             groups.setdefault((cell.family, cell.method), []).append(record)
     wanted = expected_seeds(results.suite, results.preset, records)
-    suite = _shipped(results.suite)
+    suite = shipped(results.suite)
     runs = [
         _run(results, suite, family, method, groups.get((family, method), []), wanted[family])
         for method in methods
@@ -332,10 +332,6 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
     elif any(record.git.get("dirty") is not False for record in records):
         doubts.append("the code had changes that were not committed")
     return doubts
-
-
-def _shipped(suite: str) -> Suite | None:
-    return load_suite(suite) if suite in suite_names() else None
 
 
 def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from omrl_bench.protocols.suite import load_suite, suite_names
+from omrl_bench.protocols.suite import Suite, load_suite, suite_names
 from omrl_bench.runner.records import Cell, Cube, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
 COMPARABLE = ("canonical", "equivalent")
 
-#: What cubes must have in common, and with which others.
-_ALIKE = {"tasks": "family", "reference returns": "family", "draws": "family", "conditions": "method"}
+#: What cubes must have in common, with which others, and what it is of a cube.
+_ALIKE: tuple[tuple[str, str, Callable[[Cube], object]], ...] = (
+    ("tasks", "family", lambda cube: cube.tasks.tobytes()),
+    ("reference returns", "family", lambda cube: (cube.random.tobytes(), cube.expert.tobytes())),
+    ("draws", "family", lambda cube: cube.returns.shape[2]),
+    ("conditions", "method", lambda cube: cube.qualities),
+)
 
 
 def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -47,27 +52,15 @@ def unlike_the_others(cubes: Mapping[Cell, Cube]) -> dict[Cell, str]:
     What most cubes of a family (of a method) have is right; a method may lack a condition, but in all of its seeds.
     """
     unlike: dict[Cell, str] = {}
-    for what, of in _ALIKE.items():
-        found: dict[tuple[str, ...], dict[Cell, str]] = defaultdict(dict)
+    for what, of, about in _ALIKE:
+        groups: dict[tuple[str, ...], dict[Cell, object]] = defaultdict(dict)
         for cell, cube in cubes.items():
             if cell not in unlike:
-                group = (cell.family,) if of == "family" else (cell.family, cell.method)
-                found[group][cell] = repr(_about(cube)[what])
-        for of_group in found.values():
-            ((usual, _),) = Counter(of_group.values()).most_common(1)
-            unlike |= {
-                cell: f"other {what} than most of its {of}" for cell, about in of_group.items() if about != usual
-            }
+                groups[(cell.family,) if of == "family" else (cell.family, cell.method)][cell] = about(cube)
+        for group in groups.values():
+            ((usual, _),) = Counter(group.values()).most_common(1)
+            unlike |= {cell: f"other {what} than most of its {of}" for cell, own in group.items() if own != usual}
     return unlike
-
-
-def _about(cube: Cube) -> dict[str, object]:
-    return {
-        "tasks": cube.tasks.tolist(),
-        "reference returns": (cube.random.tolist(), cube.expert.tolist()),
-        "draws": cube.returns.shape[2],
-        "conditions": cube.qualities,
-    }
 
 
 def expected_seeds(suite: str, preset: str, records: Iterable[Record]) -> dict[str, set[int]]:
@@ -75,7 +68,7 @@ def expected_seeds(suite: str, preset: str, records: Iterable[Record]) -> dict[s
     found: dict[str, set[int]] = defaultdict(set)
     for record in records:
         found[record.cell.family].add(record.cell.seed)
-    known = load_suite(suite) if suite in suite_names() else None
+    known = shipped(suite)
     if known and preset in known.presets:
         return {family: seeds & set(known.presets[preset].seeds) or seeds for family, seeds in found.items()}
     return dict(found)
@@ -104,10 +97,15 @@ def provenance(records: Sequence[Record]) -> list[str]:
 def _of_todays_suite(record: Record) -> bool:
     """Whether a record is of the suite as this package has it, or the package does not have it."""
     cell = record.cell
-    if cell.suite not in suite_names():
+    suite = shipped(cell.suite)
+    if suite is None or cell.preset not in suite.presets:
         return True
-    suite = load_suite(cell.suite)
-    return cell.preset not in suite.presets or record.hashes.suite == suite.fingerprint(cell.preset, cell.family)
+    return record.hashes.suite == suite.fingerprint(cell.preset, cell.family)
+
+
+def shipped(suite: str) -> Suite | None:
+    """The suite of that name, if it comes with the package."""
+    return load_suite(suite) if suite in suite_names() else None
 
 
 def _data_notes(records: list[Record]) -> list[str]:
