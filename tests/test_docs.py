@@ -12,7 +12,8 @@ from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.registry import load_class, methods
 from omrl_bench.report.build import build
-from omrl_bench.report.paper_tables import compare_with, summary
+from omrl_bench.report.paper_tables import compare_with, page, summary
+from omrl_bench.report.papers import paper_names
 from omrl_bench.testing import check_adapter
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +87,16 @@ def test_the_readme_counts_the_orderings_that_survive(name):
     published, checked, *verdicts = re.findall(r"\d+", sentence)
     row = f"(results/report/papers/{name}.md) | {published} | {checked} | {' | '.join(verdicts)} |"
     assert row in (ROOT / "README.md").read_text()
+
+
+def test_the_contract_shows_the_gaps_of_the_records():
+    table = (RESULTS / "report" / "limited-standard" / "gap.md").read_text().strip()
+    assert table in (ROOT / "BENCHMARK.md").read_text()
+
+
+@pytest.mark.parametrize("name", paper_names())
+def test_the_committed_pages_of_papers_are_what_the_records_make(name):
+    assert page(compare_with(name, RESULTS, "standard")) == (RESULTS / "report" / "papers" / f"{name}.md").read_text()
 
 
 def test_every_method_has_its_row_and_its_privileges():
