@@ -320,7 +320,7 @@ def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
         drawn = set(zip(curves.frame["method"], curves.frame["family"], strict=True))
         lacking = [f"{method} on {family}" for method, family in texts if (method, family) not in drawn]
         if lacking:
-            what = f"No curves, because the weights were trained for another suite: {', '.join(lacking)}."
+            what = f"No curves (weights that were trained for another suite leave them there): {', '.join(lacking)}."
             lines += [escape_markdown(what), ""]
     return lines
 
