@@ -12,7 +12,7 @@ from omrl_bench.cli.show import say
 if TYPE_CHECKING:
     import pandas as pd
 
-    from omrl_bench.report.frames import Results
+    from omrl_bench.report.reading.frames import Results
 
 
 def compare(
@@ -33,7 +33,7 @@ def compare(
       omrl-bench compare hs-hard focal --results results --suite shift --preset standard --family point-goal
     """
     from omrl_bench.errors import InputError, no_results_folder, unknown_name
-    from omrl_bench.report.frames import collect
+    from omrl_bench.report.reading.frames import collect
 
     if not results.is_dir():
         raise no_results_folder(results)

@@ -9,11 +9,11 @@ from tabulate import tabulate
 
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Preset, load_suite
-from omrl_bench.report.captions import INTERVAL_NOTE, MISSING
-from omrl_bench.report.frames import SetKey
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.line_figures import task_number_figure
-from omrl_bench.report.text import escape_markdown
+from omrl_bench.report.figures.lines import task_number_figure
+from omrl_bench.report.reading.frames import SetKey
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.text import escape_markdown
 from omrl_bench.stats.generalisation import generalisation_gap
 from omrl_bench.stats.panels import ALL, Key, Panel, Panels, with_means
 

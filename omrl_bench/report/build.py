@@ -16,12 +16,12 @@ from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.processes import process_pool
 from omrl_bench.report.across import gap_tables, task_number_pictures
-from omrl_bench.report.costs import method_table
-from omrl_bench.report.frames import Results, SetKey, find_sets, read_set
-from omrl_bench.report.layout import Layout, layout_of
-from omrl_bench.report.pictures import Files, figures_across, figures_of
-from omrl_bench.report.tables import Table, drop_table, return_table, score_table
-from omrl_bench.report.text import latex, markdown
+from omrl_bench.report.figures.pictures import Files, figures_across, figures_of
+from omrl_bench.report.reading.frames import Results, SetKey, find_sets, read_set
+from omrl_bench.report.tables.costs import method_table
+from omrl_bench.report.tables.layout import Layout, layout_of
+from omrl_bench.report.tables.text import latex, markdown
+from omrl_bench.report.tables.wide import Table, drop_table, return_table, score_table
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.panels import Panels, panels
 from omrl_bench.stats.summary import summarise
@@ -47,7 +47,7 @@ def build(
     quality. ``gap.md`` where suite X-train has the same methods on the training tasks; figure ``training-tasks`` where
     presets of a shipped suite differ in their number.
 
-    Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.pictures.figures_of`. If a suite has
+    Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.figures.pictures.figures_of`. If a suite has
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
     shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 

@@ -9,14 +9,14 @@ import pandas as pd
 from tabulate import tabulate
 
 from omrl_bench.envs.families import FAMILIES
-from omrl_bench.report.attention_figures import attention_figure
-from omrl_bench.report.captions import MISSING
-from omrl_bench.report.embedding_figures import embedding_figure
-from omrl_bench.report.frames import Results
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import shown
-from omrl_bench.report.text import escape_markdown
-from omrl_bench.report.trajectory_figures import trajectory_figure
+from omrl_bench.report.figures.attention import attention_figure
+from omrl_bench.report.figures.embeddings import embedding_figure
+from omrl_bench.report.figures.styles import shown
+from omrl_bench.report.figures.trajectories import trajectory_figure
+from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.tables.captions import MISSING
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.text import escape_markdown
 from omrl_bench.runner.traces import Traces, read_traces
 
 MEASURES = {

@@ -66,7 +66,7 @@ def test_compare(cli, results):
 
 
 def test_numbers_are_those_of_the_statistics(cli, results):
-    from omrl_bench.report.frames import collect
+    from omrl_bench.report.reading.frames import collect
 
     (found,) = collect(results)
     row = compare(found.frame, "focal", "pearl").query("family == 'point-goal' and quality == 'low'").iloc[0]

@@ -13,18 +13,15 @@ from matplotlib.colors import to_rgb
 
 from omrl_bench.envs.families import get_family
 from omrl_bench.registry import BASELINES, methods
-from omrl_bench.report import (
-    attention_figures,
-    canvas,
-    embedding_figures,
-    figures,
-    line_figures,
-    matrix_figures,
-    styles,
-    trajectory_figures,
-)
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.tables import Entry, Table
+from omrl_bench.report.figures import attention as attention_figures
+from omrl_bench.report.figures import canvas, styles
+from omrl_bench.report.figures import embeddings as embedding_figures
+from omrl_bench.report.figures import intervals as figures
+from omrl_bench.report.figures import lines as line_figures
+from omrl_bench.report.figures import matrices as matrix_figures
+from omrl_bench.report.figures import trajectories as trajectory_figures
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
 METHODS = sorted(name for name, target in methods().items() if target.startswith(BASELINES))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from omrl_bench.report import across, build
-from omrl_bench.report.frames import collect
+from omrl_bench.report.reading.frames import collect
 from omrl_bench.report.representation import measure_frame
 from omrl_bench.runner.records import write_record
 from omrl_bench.runner.traces import Traces, read_traces, write_traces

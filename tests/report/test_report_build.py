@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from omrl_bench.errors import InputError
-from omrl_bench.report import canvas
 from omrl_bench.report.build import _file_name, build
-from omrl_bench.report.frames import load
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.reading.frames import load
 from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from omrl_bench.protocols.suite import load_suite
-from omrl_bench.report.frames import COLUMNS, CURVE_COLUMNS, collect, load, ordered
+from omrl_bench.report.reading.frames import COLUMNS, CURVE_COLUMNS, collect, load, ordered
 from omrl_bench.runner.records import CurvePoint, iterate_records, read_cube, write_record
 from omrl_bench.stats.summary import summarise
 

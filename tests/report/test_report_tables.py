@@ -5,12 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from omrl_bench.report.captions import sample_note, sizes_text
-from omrl_bench.report.frames import collect
-from omrl_bench.report.layout import Layout, layout_of
-from omrl_bench.report.tables import Entry, Table, drop_table, return_table, score_table
-from omrl_bench.report.terminal import terminal_table
-from omrl_bench.report.text import escape_latex, escape_markdown, latex, markdown
+from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.tables.captions import sample_note, sizes_text
+from omrl_bench.report.tables.layout import Layout, layout_of
+from omrl_bench.report.tables.terminal import terminal_table
+from omrl_bench.report.tables.text import escape_latex, escape_markdown, latex, markdown
+from omrl_bench.report.tables.wide import Entry, Table, drop_table, return_table, score_table
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.summary import summarise
 

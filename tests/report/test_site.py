@@ -14,11 +14,11 @@ import pytest
 
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite
-from omrl_bench.report import leaderboard as leaderboard_module
-from omrl_bench.report import site as site_module
-from omrl_bench.report.frames import load
-from omrl_bench.report.leaderboard import Leaderboard, leaderboard
-from omrl_bench.report.site import build_site
+from omrl_bench.report.reading.frames import load
+from omrl_bench.report.site import leaderboard as leaderboard_module
+from omrl_bench.report.site import page as site_module
+from omrl_bench.report.site.leaderboard import Leaderboard, leaderboard
+from omrl_bench.report.site.page import build_site
 from omrl_bench.runner.records import Cube, read_cube, write_record
 from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.ranks import rank_intervals

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from omrl_bench.report import canvas
-from omrl_bench.report.styles import condition_style
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.styles import condition_style
 
 FEWEST = 4  # contexts that can be placed
 _PERPLEXITY = 30
@@ -39,8 +39,8 @@ def embedding_figure(
         qualities: (contexts,) context qualities; their order of appearance is the order of the legend.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`: the same on one machine; another
-        processor may round differently, and t-SNE makes much of little.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`: the same on one machine;
+        another processor may round differently, and t-SNE makes much of little.
 
     Raises:
         ValueError: if there are fewer than :data:`FEWEST` contexts, or the numbers of contexts do not agree.

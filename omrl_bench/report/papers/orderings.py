@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from omrl_bench.errors import InputError
-from omrl_bench.report.frames import load
-from omrl_bench.report.papers import Published, Target
-from omrl_bench.report.provenance import one_version
+from omrl_bench.report.papers.mapping import Published, Target
+from omrl_bench.report.reading.frames import load
+from omrl_bench.report.reading.provenance import one_version
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, holm
 from omrl_bench.stats.differences import enough_resamples, paired_difference

@@ -1,7 +1,7 @@
 """Figures with a line per method: performance profiles, learning curves, episodes in a new task, numbers of tasks.
 
-A method has the same colour, marker and line in all of them (:mod:`omrl_bench.report.styles`, which also says which
-methods are drawn where there are many).
+A method has the same colour, marker and line in all of them (:mod:`omrl_bench.report.figures.styles`, which also says
+which methods are drawn where there are many).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from omrl_bench.report import canvas
-from omrl_bench.report.captions import EPISODES, TIMES, Sizes
-from omrl_bench.report.figures import PRIVILEGE, any_marked, condition_text, labels_of, panel_detail
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import method_style, shown, shown_note
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of, panel_detail
+from omrl_bench.report.figures.styles import method_style, shown, shown_note
+from omrl_bench.report.tables.captions import EPISODES, TIMES, Sizes
+from omrl_bench.report.tables.layout import Layout
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
 _LEFT, _GAP = 0.5, 0.3  # room left of the panels, and between them
@@ -69,7 +69,7 @@ def profile_figure(
         sizes: Usual (seeds, tasks, draws) of each family.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     names = ("threshold", "fraction", "fraction_low", "fraction_high")
     panels = [
@@ -97,7 +97,7 @@ def learning_figure(curves: pd.DataFrame, layout: Layout) -> dict[str, bytes]:
         layout: Order of everything.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     by_step = curves.groupby(["family", "method", "step"], observed=True)["score"]
     rows = by_step.agg(["mean", "min", "max"]).reset_index()
@@ -125,7 +125,7 @@ def episode_figure(
         areas: What :func:`omrl_bench.stats.episodes.area_under_episodes` returns, for the legend.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     places = {quality: float(index) for index, quality in enumerate(layout.qualities)}
     rows = summary.assign(x=summary["quality"].map(places).astype(float))
@@ -152,7 +152,7 @@ def task_number_figure(scores: pd.DataFrame, layout: Layout, note: str = "") -> 
         note: What a reader must know, such as the condition and the sample sizes.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     names = ("train_tasks", "score", "low", "high")
     present = set(scores["family"])
@@ -176,7 +176,7 @@ def draw_lines(
 
     Args:
         panels: What to draw.
-        layout: Order of the methods, of which those are drawn that are :func:`~omrl_bench.report.styles.shown`.
+        layout: Order of the methods, of which those are drawn that are :func:`~omrl_bench.report.figures.styles.shown`.
         x: The horizontal axis.
         y: The vertical axis.
         note: What is written below.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from omrl_bench.report.frames import ordered
-from omrl_bench.report.layout import Layout
+from omrl_bench.report.reading.frames import ordered
+from omrl_bench.report.tables.layout import Layout
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.panels import ALL
 

@@ -14,11 +14,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from omrl_bench.report import canvas
-from omrl_bench.report.figures import PRIVILEGE, any_marked, condition_text, labels_of
-from omrl_bench.report.frames import ordered
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import shown, shown_note
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of
+from omrl_bench.report.figures.styles import shown, shown_note
+from omrl_bench.report.reading.frames import ordered
+from omrl_bench.report.tables.layout import Layout
 
 MOST_METHODS = 16  # in a matrix with numbers
 _COLORS = LinearSegmentedColormap.from_list("omrl", ["#ffffff", "#9ecae1", "#08306b"])
@@ -40,7 +40,7 @@ def improvement_figure(
         scopes: (family, quality) of each panel.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     return canvas.render(lambda: draw_improvements(improvements, layout, scopes))
 
@@ -55,7 +55,8 @@ def dataset_figure(summaries: pd.DataFrame, layout: Layout) -> dict[str, bytes]:
         layout: Order of everything.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`; none if there is nothing to draw.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`; none if there is nothing to
+        draw.
     """
     panels = dataset_panels(summaries, layout)
     return canvas.render(lambda: draw_datasets(summaries, layout, panels)) if panels else {}

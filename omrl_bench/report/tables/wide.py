@@ -1,7 +1,7 @@
 """Wide tables: a row per method, a group of columns per family, a column per context quality or episode.
 
-A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.text` and :mod:`omrl_bench.report.terminal`
-write it down.
+A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.tables.text` and
+:mod:`omrl_bench.report.tables.terminal` write it down.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word, privilege_note, sample_note
-from omrl_bench.report.frames import Results
-from omrl_bench.report.layout import Layout
+from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word, privilege_note, sample_note
+from omrl_bench.report.tables.layout import Layout
 from omrl_bench.stats.panels import ALL
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from omrl_bench.report import canvas
-from omrl_bench.report.styles import condition_style
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.styles import condition_style
 from omrl_bench.stats.representation import attention_by_reward
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
@@ -25,7 +25,7 @@ def attention_figure(method: str, detail: str, pairs: Mapping[str, np.ndarray]) 
         pairs: By context quality: (contexts, n, 2) reward and weight, NaN where a context is shorter.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
 
     Raises:
         ValueError: if there is no quality.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from omrl_bench.report.provenance import expected_seeds, one_version, provenance, unlike_the_others
+from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
 
 CONTROLS = ("random", "behaviour", "task-blind", "oracle")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from omrl_bench.report.captions import MISSING
-from omrl_bench.report.frames import Results
-from omrl_bench.report.tables import Table
-from omrl_bench.report.text import escape_markdown, method_label
+from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.tables.captions import MISSING
+from omrl_bench.report.tables.text import escape_markdown, method_label
+from omrl_bench.report.tables.wide import Table
 from omrl_bench.stats.panels import ALL
 
 COSTS = {
@@ -26,7 +26,7 @@ def method_table(results: Results, scores: Table, qualities: Sequence[str]) -> s
 
     Args:
         results: The records; costs are medians over them.
-        scores: See :func:`omrl_bench.report.tables.score_table`.
+        scores: See :func:`omrl_bench.report.tables.wide.score_table`.
         qualities: The qualities to show.
     """
     layout = scores.layout

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from omrl_bench.report.frames import Results, ordered
+from omrl_bench.report.reading.frames import Results, ordered
 from omrl_bench.stats.panels import ALL
 
 

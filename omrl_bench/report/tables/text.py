@@ -6,8 +6,8 @@ import re
 
 from tabulate import tabulate
 
-from omrl_bench.report.captions import DAGGER, MISSING, TIMES
-from omrl_bench.report.tables import Table
+from omrl_bench.report.tables.captions import DAGGER, MISSING, TIMES
+from omrl_bench.report.tables.wide import Table
 
 _LATEX = {
     "\\": r"\textbackslash{}",

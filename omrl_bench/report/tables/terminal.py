@@ -8,10 +8,10 @@ import rich.table
 from rich.console import Console
 from rich.text import Text
 
-from omrl_bench.report.captions import DAGGER, MISSING
-from omrl_bench.report.frames import collect
-from omrl_bench.report.layout import layout_of
-from omrl_bench.report.tables import Table, score_table
+from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.tables.captions import DAGGER, MISSING
+from omrl_bench.report.tables.layout import layout_of
+from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from omrl_bench.report import canvas
-from omrl_bench.report.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import condition_style, method_style
-from omrl_bench.report.tables import Entry, Table
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.styles import condition_style, method_style
+from omrl_bench.report.tables.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
 PRIVILEGE = f"{DAGGER} sees more than the training data and the context."
@@ -31,11 +31,11 @@ def score_figure(table: Table, sizes: Mapping[str, Sizes]) -> dict[str, bytes]:
     """Draw a score table, one panel per family.
 
     Args:
-        table: What :func:`omrl_bench.report.tables.score_table` returns.
+        table: What :func:`omrl_bench.report.tables.wide.score_table` returns.
         sizes: Usual (seeds, tasks, draws) of each family.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     return canvas.render(lambda: draw_scores(table, sizes))
 
@@ -49,7 +49,7 @@ def rank_figure(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str,
         scopes: (family, quality) of each panel.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     return canvas.render(lambda: draw_ranks(ranks, layout, scopes))
 

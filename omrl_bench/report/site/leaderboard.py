@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from omrl_bench import __version__
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite
-from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
-from omrl_bench.report.frames import CONTROLS, Results, collect, ordered
-from omrl_bench.report.provenance import COMPARABLE, expected_seeds, shipped
+from omrl_bench.report.reading.frames import CONTROLS, Results, collect, ordered
+from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL

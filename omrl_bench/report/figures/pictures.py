@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pandas as pd
 
-from omrl_bench.report.captions import EPISODES, usual_sizes
-from omrl_bench.report.figures import rank_figure, score_figure
-from omrl_bench.report.frames import Results, ordered
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.line_figures import episode_figure, learning_figure, profile_figure
-from omrl_bench.report.matrix_figures import MOST_METHODS, dataset_figure, improvement_figure
+from omrl_bench.report.figures.intervals import rank_figure, score_figure
+from omrl_bench.report.figures.lines import episode_figure, learning_figure, profile_figure
+from omrl_bench.report.figures.matrices import MOST_METHODS, dataset_figure, improvement_figure
+from omrl_bench.report.figures.styles import shown
+from omrl_bench.report.reading.frames import Results, ordered
 from omrl_bench.report.representation import measure_frame, measure_table, trace_pictures
-from omrl_bench.report.styles import shown
-from omrl_bench.report.tables import Table
+from omrl_bench.report.tables.captions import EPISODES, usual_sizes
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.wide import Table
 from omrl_bench.stats.comparison import improvement_matrix
 from omrl_bench.stats.episodes import area_under_episodes
 from omrl_bench.stats.panels import ALL, Panels
@@ -44,9 +44,9 @@ def figures_of(
     Returns:
         ``score``, ``profiles``, ``ranks``, ``improvement``, ``learning`` and ``episodes`` in all formats, and
         ``profiles.csv``, ``ranks.csv``, ``improvement.csv`` (profiles and improvements of the methods that are drawn;
-        see :func:`omrl_bench.report.styles.shown`); ``representation`` (csv, md) and, by method, ``embeddings-*``,
-        ``paths-*`` and ``attention-*`` where records have such things. With one method there are no ranks and
-        improvements, without learning curves no ``learning``, with given contexts no ``episodes``.
+        see :func:`omrl_bench.report.figures.styles.shown`); ``representation`` (csv, md) and, by method,
+        ``embeddings-*``, ``paths-*`` and ``attention-*`` where records have such things. With one method there are no
+        ranks and improvements, without learning curves no ``learning``, with given contexts no ``episodes``.
     """
     sizes = usual_sizes(summary)
     files = _named("score", score_figure(scores, sizes))
