@@ -28,7 +28,7 @@ from omrl_bench.stats.summary import summarise
 
 _WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
 DROP_FROM, DROP_TO = "high", "low"
-_ORDER = (("family", "families"), ("quality", "qualities"), ("method", "methods"))  # of rows in the CSV file
+_ORDER = (("family", "families"), ("condition", "conditions"), ("method", "methods"))  # of rows in the CSV file
 
 
 def build(
@@ -169,11 +169,11 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     layout = layout_of(results, summary, families, methods)
     scores = score_table(results, summary, layout)
     tables: dict[str, Table] = {"score": scores, "return": return_table(results, summary, layout)}
-    if {DROP_FROM, DROP_TO} <= set(layout.qualities):
+    if {DROP_FROM, DROP_TO} <= set(layout.conditions):
         drops = drop_under_shift(groups, DROP_FROM, DROP_TO)
         if len(drops):
             tables["drop"] = drop_table(results, drops, layout)
-    first, *_, last = (*layout.qualities, *layout.qualities)
+    first, *_, last = (*layout.conditions, *layout.conditions)
     compared = tuple(dict.fromkeys((DROP_FROM, DROP_TO) if "drop" in tables else (first, last)))
     files: Files = {("methods", "md"): method_table(results, scores, compared).encode()}
     for stem, table in tables.items():

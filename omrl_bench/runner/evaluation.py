@@ -115,7 +115,7 @@ class Evaluation:
     def _cube(self, conditions: tuple[str, ...], tasks: np.ndarray, returns: np.ndarray) -> Cube:
         """Returns with the tasks' reference returns."""
         random, expert = np.array(self.manifest.random)[tasks], np.array(self.manifest.expert)[tasks]
-        return Cube(qualities=conditions, tasks=tasks, returns=returns, random=random, expert=expert)
+        return Cube(conditions=conditions, tasks=tasks, returns=returns, random=random, expert=expert)
 
     def _returns(
         self,

@@ -192,8 +192,8 @@ class _Run:
         scores = cube.scores().mean(axis=(1, 2))
         returns = cube.returns.mean(axis=(1, 2))
         metrics = {
-            quality: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
-            for quality, score, mean in zip(cube.qualities, scores, returns, strict=True)
+            condition: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
+            for condition, score, mean in zip(cube.conditions, scores, returns, strict=True)
         }
         job = self.job
         same_suite = training.suite_hash == job.hashes.suite

@@ -281,7 +281,7 @@ def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
 
 def test_our_numbers_are_those_of_the_score_table(filled):
     comparison = compare_with("hs-omrl", filled.path, "standard")
-    expected = summarise(load(filled.path)[0]).set_index(["quality", "method"])
+    expected = summarise(load(filled.path)[0]).set_index(["condition", "method"])
     frame = numbers_frame(comparison).query("our_family == 'point-goal' and our_method == 'focal'")
     assert list(frame["our_condition"]) == ["low", "high"]
     for _, row in frame.iterrows():

@@ -39,10 +39,10 @@ def shown(view, width=140):
 def test_score_table_holds_the_summary(store):
     summary, scores, _, _ = tables(store.fill())
     assert scores.layout.families == ("cheetah-vel", "point-goal", "all")
-    assert scores.layout.qualities == ("high", "low")
+    assert scores.layout.conditions == ("high", "low")
     assert scores.layout.methods == ("task-blind", "oracle", "focal")
     assert len(scores.entries) == len(summary) == 18
-    row = summary.query("family == 'all' and quality == 'low' and method == 'focal'").iloc[0]
+    row = summary.query("family == 'all' and condition == 'low' and method == 'focal'").iloc[0]
     assert scores.entries["focal", "all", "low"] == Entry(
         row["score_mean"], row["score_mean_low"], row["score_mean_high"]
     )
@@ -64,9 +64,9 @@ def test_returns_have_no_column_for_all_and_fitting_decimals(store):
 
 def test_drop_table_is_paired_differences(store):
     summary, _, _, drops = tables(store.fill())
-    assert drops.layout.qualities == ("",)
+    assert drops.layout.conditions == ("",)
     entry = drops.entries["focal", "point-goal", ""]
-    of = summary.query("family == 'point-goal' and method == 'focal'").set_index("quality")["score_mean"]
+    of = summary.query("family == 'point-goal' and method == 'focal'").set_index("condition")["score_mean"]
     assert entry.estimate == pytest.approx(of["high"] - of["low"])
     assert "positive means that the shift costs" in " ".join(drops.footnotes)
     assert "| focal" in markdown(drops)

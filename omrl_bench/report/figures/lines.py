@@ -58,14 +58,14 @@ class Panel:
 
 
 def profile_figure(
-    profiles: pd.DataFrame, layout: Layout, qualities: Sequence[str], sizes: Mapping[str, Sizes]
+    profiles: pd.DataFrame, layout: Layout, conditions: Sequence[str], sizes: Mapping[str, Sizes]
 ) -> dict[str, bytes]:
     """Draw performance profiles: the share of (seed, task) with a score above a threshold.
 
     Args:
         profiles: What :func:`omrl_bench.stats.ranks.performance_profiles` returns.
         layout: Order of everything.
-        qualities: Context qualities that are drawn, side by side.
+        conditions: Context qualities that are drawn, side by side.
         sizes: Usual (seeds, tasks, draws) of each family.
 
     Returns:
@@ -75,17 +75,17 @@ def profile_figure(
     panels = [
         Panel(
             family,
-            f"{condition_text(quality)}; {panel_detail(family, layout, sizes)}",
-            _lines(profiles[(profiles["family"] == family) & (profiles["quality"] == quality)], names),
+            f"{condition_text(condition)}; {panel_detail(family, layout, sizes)}",
+            _lines(profiles[(profiles["family"] == family) & (profiles["condition"] == condition)], names),
         )
         for family in layout.families
-        for quality in qualities
+        for condition in conditions
     ]
     thresholds = profiles["threshold"]
     x = Axis("score threshold", (float(thresholds.min()), float(thresholds.max())))
     y = Axis("share of runs above", (-0.02, 1.02))
     note = f"Share of (seed, task) whose mean score over the draws is above the threshold. {_N} Bands: {_BOOTSTRAP}"
-    per_row = len(qualities) * max(1, _PER_ROW // len(qualities))
+    per_row = len(conditions) * max(1, _PER_ROW // len(conditions))
     return canvas.render(lambda: draw_lines(panels, layout, x, y, note, bands=True, per_row=per_row))
 
 
@@ -120,22 +120,22 @@ def episode_figure(
 
     Args:
         summary: What :func:`omrl_bench.stats.summary.summarise` returns.
-        layout: Order of everything; all its qualities are episodes.
+        layout: Order of everything; all its conditions are episodes.
         sizes: Usual (seeds, tasks, draws) of each family.
         areas: What :func:`omrl_bench.stats.episodes.area_under_episodes` returns, for the legend.
 
     Returns:
         The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
-    places = {quality: float(index) for index, quality in enumerate(layout.qualities)}
-    rows = summary.assign(x=summary["quality"].map(places).astype(float))
+    places = {condition: float(index) for index, condition in enumerate(layout.conditions)}
+    rows = summary.assign(x=summary["condition"].map(places).astype(float))
     panels = []
     for family in layout.families:
         lines = _lines(rows[rows["family"] == family], ("x", "score_mean", "score_mean_low", "score_mean_high"))
-        broken = {method: _broken(line, layout.qualities) for method, line in lines.items()}
+        broken = {method: _broken(line, layout.conditions) for method, line in lines.items()}
         legend = {} if areas is None else _area_texts(areas[areas["family"] == family], layout)
         panels.append(Panel(family, panel_detail(family, layout, sizes), broken, legend))
-    ticks = {place: _episode_text(quality) for quality, place in places.items()}
+    ticks = {place: _episode_text(condition) for condition, place in places.items()}
     x = Axis("episode in a new task", (-0.5, len(places) - 0.5), ticks)
     note = f"{_N} Bars: {_BOOTSTRAP}"
     if areas is not None:
@@ -269,20 +269,20 @@ def _lines(rows: pd.DataFrame, names: tuple[str, str, str, str]) -> dict[str, np
     return {str(method): group[list(names)].sort_values(names[0]).to_numpy(dtype=float) for method, group in groups}
 
 
-def _broken(line: np.ndarray, qualities: Sequence[str]) -> np.ndarray:
+def _broken(line: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
     """Break a line where episodes of another kind begin: those that explore are not to be compared with the last."""
-    kinds = [_kind(qualities[int(place)]) for place in line[:, 0]]
+    kinds = [_kind(conditions[int(place)]) for place in line[:, 0]]
     changes = [index for index in range(1, len(kinds)) if kinds[index] != kinds[index - 1]]
     return np.insert(line, changes, np.nan, axis=0)
 
 
-def _kind(quality: str) -> str:
-    return next(start for start in EPISODES if quality.startswith(start))
+def _kind(condition: str) -> str:
+    return next(start for start in EPISODES if condition.startswith(start))
 
 
-def _episode_text(quality: str) -> str:
+def _episode_text(condition: str) -> str:
     """``1`` for ``episode-1``, ``explore 1`` for ``explore-1``."""
-    return quality.removeprefix("episode-").replace("-", "\n")
+    return condition.removeprefix("episode-").replace("-", "\n")
 
 
 def _area_texts(areas: pd.DataFrame, layout: Layout) -> dict[str, str]:

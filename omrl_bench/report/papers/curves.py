@@ -58,7 +58,7 @@ def _curves(figure: PaperFigure, results: Path, preset: str) -> Curves | None:
             families, methods = set(frame["family"]), set(frame["method"])
             layout = Layout(
                 families=tuple(family for family in suite.families_of(preset) if family in families),
-                qualities=(figure.condition,),
+                conditions=(figure.condition,),
                 methods=tuple(method for method in figure.methods if method in methods),
                 marked=frozenset(each.privileges),
             )
