@@ -21,8 +21,10 @@ from omrl_bench.fingerprint import hash_text, normalise_source
 
 if TYPE_CHECKING:
     from omrl_bench.api import Algorithm
+    from omrl_bench.protocols.protocol import Protocol
 
 BASELINES = "omrl_bench.baselines"
+PROTOCOLS = "omrl_bench.protocols"  # the package, and the entry-point group
 ENTRY_POINTS = "omrl_bench.algorithms"
 
 
@@ -35,6 +37,29 @@ def methods() -> dict[str, str]:
 def backbones() -> dict[str, str]:
     """All backbones: name -> ``module:Class``."""
     return _scan("BACKBONES")
+
+
+def protocols() -> dict[str, str]:
+    """All kinds of protocols: name -> ``module:Class``. A built-in one wins over an entry point of its name."""
+    found = {point.name: point.value for point in metadata.entry_points(group=PROTOCOLS)}
+    return found | _scan("PROTOCOLS", PROTOCOLS)
+
+
+def load_protocol(kind: str) -> type[Protocol]:
+    """Import the class of a kind of protocol.
+
+    Raises:
+        InputError: if there is no such kind, with the nearest names, or it cannot be imported.
+    """
+    known = protocols()
+    if kind not in known:
+        raise unknown_name("protocol", kind, known)
+    module, _, name = known[kind].partition(":")
+    try:
+        cls: type[Protocol] = getattr(import_module(module), name)
+    except Exception as error:  # it may be somebody's code
+        raise InputError(f"protocol {kind!r}: {module} cannot be imported: {error}") from error
+    return cls
 
 
 def resolve_method(reference: str) -> tuple[str, str]:
@@ -127,12 +152,12 @@ def _normalised(path: Path) -> str:
     return normalise_source(path.read_text(encoding="utf-8"), leave_out=frozenset({"METHODS", "BACKBONES", "PRESETS"}))
 
 
-def _scan(variable: str) -> dict[str, str]:
+def _scan(variable: str, package: str = BASELINES) -> dict[str, str]:
     found: dict[str, str] = {}
-    for file in sorted(resources.files(BASELINES).iterdir(), key=lambda f: f.name):
+    for file in sorted(resources.files(package).iterdir(), key=lambda f: f.name):
         if file.name.endswith(".py"):
             names = _literal(file.read_text(encoding="utf-8"), variable)
-            found |= {name: f"{BASELINES}.{file.name.removesuffix('.py')}:{cls}" for name, cls in names.items()}
+            found |= {name: f"{package}.{file.name.removesuffix('.py')}:{cls}" for name, cls in names.items()}
     return found
 
 
