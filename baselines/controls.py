@@ -20,15 +20,15 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from omrl_bench.api import Algorithm, Behaviour, Budget, Log, MetaPolicy, Requirements, TrainingData, Transitions
 
 from .conditioned import Conditioned, fit_backbone
 from .focal import MeanEncoder
 from .joint import Joint
-from .networks import Rngs
-from .training import Batch, Batches, load_tensors, save_tensors
+from .networks import Encoder, Rngs
+from .training import Batches, load_tensors, save_tensors
 
 METHODS = {
     "random": "Random",
@@ -195,19 +195,10 @@ class Supervised(Joint):
 
     Config = SupervisedConfig
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> Encoder:
         """FOCAL's mean encoder."""
         return MeanEncoder(rngs, features, self.config.width, self.config.latent)
 
-    def represent(self, encoder: nn.Module, context: Tensor, valid: Tensor) -> Tensor:
-        """Mean embedding."""
-        z: Tensor = encoder(context, valid)
-        return z
-
-    def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean embedding, without a penalty."""
-        return self.encoder(context), torch.zeros(len(self.seeds))
-
-    def backbone_loss(self, batch: Batch, z: Tensor) -> Tensor:
+    def views(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The critics see z as it is; the policy's loss trains it."""
-        return self.backbone.loss(batch, z.detach(), policy_z=z)
+        return z.detach(), z

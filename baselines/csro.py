@@ -32,16 +32,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from omrl_bench.api import MetaPolicy, Transitions
 
-from .focal import Focal, FocalConfig, MeanEncoder
+from .focal import Focal, FocalConfig, MeanEncoder, metric_loss
 from .networks import Rngs, masked_mean, mlp, take_seed
 from .training import Batches, LatentPolicy, Scale
 
@@ -81,26 +81,27 @@ class CSRO(Focal):
     """CSRO."""
 
     Config = CSROConfig
+    encoder: BehaviourEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> BehaviourEncoder:
         """FOCAL's encoder with q beside it."""
         return BehaviourEncoder(rngs, features, self.space.observation_size + self.space.action_size, self.config)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """Metric loss, bound and fit of q of a meta-batch."""
+        config = self.config
         contexts, labels = self.draw_contexts(batches)
-        encoder = cast(BehaviourEncoder, self.encoder)
-        embedded = encoder.embed(contexts)
-        metric = self.metric_loss(masked_mean(embedded, None), labels)
+        embedded = self.encoder.embed(contexts)
+        metric = metric_loss(masked_mean(embedded, None), labels, config.beta, config.epsilon)
         e = embedded.flatten(1, 2)
-        mean, variance = encoder.conditional(contexts.flatten(1, 2))
+        mean, variance = self.encoder.conditional(contexts.flatten(1, 2))
         bound = club_bound(e, mean.detach(), variance.detach())
-        return (metric + self.config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
+        return (metric + config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
 
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        encoder = cast(BehaviourEncoder, take_seed(self.encoder, index))
+        encoder = take_seed(self.encoder, index)
         random_steps = self.space.horizon // 2
         prior = torch.zeros(self.z_size)
         return CollectingPolicy(
@@ -170,8 +171,7 @@ class CollectingPolicy(LatentPolicy):
             return super().act(observations)
         self._explored += 1
         if self._explored <= self._random.shape[1]:
-            actions: np.ndarray = self._random[:, self._explored - 1].copy()
-            return actions
+            return self._random[:, self._explored - 1].copy()
         return super().act(observations)
 
     @torch.no_grad()

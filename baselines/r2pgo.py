@@ -42,13 +42,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from omrl_bench.api import Requirements
 
 from .backbone import Network
-from .networks import ConditionedMLP, Rngs, mlp
+from .networks import ConditionedMLP, Rngs, TensorModule, mlp
 from .training import Batches
 from .varibad import VariBAD, VariBADConfig, draw_steps, take_steps
 
@@ -76,7 +76,7 @@ class R2PGOConfig(VariBADConfig):
     }
 
 
-class HyperMLP(nn.Module):
+class HyperMLP(TensorModule):
     """ReLU network on x whose last layer is made from z: (R, ..., inputs), (R, ..., z size) -> (R, ..., outputs)."""
 
     WIDTH = 32  # of the hypernetwork
@@ -94,12 +94,11 @@ class HyperMLP(nn.Module):
         """Apply each sample's own last layer."""
         common = self.shared(x).relu()
         weight, bias = self.last_layer(z)
-        outputs: Tensor = (common[..., None, :] @ weight)[..., 0, :] + bias
-        return outputs
+        return (common[..., None, :] @ weight)[..., 0, :] + bias
 
     def last_layer(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (R, ..., hidden, outputs) and bias (R, ..., outputs) of the last layer."""
-        made = self.hyper(z).unflatten(-1, (-1, self.outputs))
+        made = self.hyper(z).reshape(*z.shape[:-1], -1, self.outputs)
         return made[..., :-1, :], made[..., -1, :]
 
 

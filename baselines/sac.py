@@ -115,7 +115,6 @@ class SAC(Backbone):
         policy = take_seed(self.policy, index)
 
         def act(observations: Tensor, z: Tensor) -> Tensor:
-            mean: Tensor = policy(observations, z).chunk(2, dim=-1)[0]
-            return torch.tanh(mean)
+            return torch.tanh(policy(observations, z).chunk(2, dim=-1)[0])
 
         return act

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from .backbone import Backbone, Network
-from .networks import ConditionedMLP, Rngs, frozen, standard_normal, take_seed
+from .networks import ConditionedMLP, Rngs, follow, frozen, standard_normal, take_seed
 from .training import Batch
 
 BACKBONES = {"td3bc": "TD3BC"}
@@ -114,9 +114,7 @@ class TD3BC(Backbone):
         """Polyak step of the target critics and the target policy, in the policy's turn."""
         if self.policy_turn:
             super().after_step()
-            torch._foreach_lerp_(
-                list(self.target_policy.parameters()), list(self.policy.parameters()), self.config.target_rate
-            )
+            follow(self.target_policy, self.policy, self.config.target_rate)
         self.updates += 1
 
     def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,15 +134,48 @@ class Batches:
         observations, actions, _, following, rewards, terminated = torch.split(taken, self._sizes, dim=-1)
         return Batch(observations, actions, rewards[..., 0], following, terminated[..., 0])
 
+    def at(self, rows: np.ndarray) -> Tensor:
+        """Features of rows: (...) -> (..., F)."""
+        return self._gather(self.features, rows)
+
     def contexts(self, episodes: np.ndarray, count: int) -> Tensor:
         """Features of ``count`` i.i.d. transitions of each episode: (R, ...) -> (R, ..., count, F)."""
-        return self._gather(self.features, self.data.sample_within(self.rngs, episodes, count))
+        return self.at(self.data.sample_within(self.rngs, episodes, count))
 
     def segments(self, episodes: np.ndarray, length: int, kept: int) -> Tensor:
         """Features of ``kept`` evenly spaced steps of one segment of each episode: (R, ...) -> (R, ..., kept, F)."""
         rows = self.data.sample_within(self.rngs, episodes, length, consecutive=True)
         spaced = np.linspace(0, length - 1, min(kept, length)).round().astype(np.int64)
-        return self._gather(self.features, rows[..., spaced])
+        return self.at(rows[..., spaced])
+
+    def whole(self, episodes: np.ndarray, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """Features of whole episodes, (...) -> (..., T, F), and which of them are no padding, (..., T) bool.
+
+        Args:
+            episodes: Which ones.
+            length: T; that of the longest of them if not given.
+        """
+        rows, valid = self.whole_rows(episodes, length)
+        return self.at(rows), valid
+
+    def whole_rows(self, episodes: np.ndarray, length: int | None = None) -> tuple[np.ndarray, Tensor]:
+        """The same as rows, (..., T); padding repeats an episode's last row."""
+        starts, stops = self.data.episode_offsets[episodes, None], self.data.episode_offsets[episodes + 1, None]
+        rows = starts + np.arange(int((stops - starts).max()) if length is None else length)
+        return np.minimum(rows, stops - 1), torch.as_tensor(rows < stops)
+
+    def every_episode(self, count: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """All episodes, ``count`` at once and padded to the longest of all: their numbers, and :meth:`whole`."""
+        lengths = np.diff(self.data.episode_offsets)
+        for first in range(0, len(lengths), count):
+            episodes = np.arange(first, min(first + count, len(lengths)))
+            yield episodes, *self.whole(episodes, int(lengths.max()))
+
+    def drawn_by(self, rngs: Rngs) -> Batches:
+        """The same data, drawn with other generators."""
+        other = copy.copy(self)
+        other.rngs = rngs
+        return other
 
     @staticmethod
     def _gather(table: Tensor, rows: np.ndarray) -> Tensor:
@@ -179,15 +213,25 @@ class LatentPolicy(MetaPolicy):
 
     def representation(self) -> np.ndarray:
         """Z, (lanes, z size)."""
-        z: np.ndarray = self._z.cpu().numpy()
-        return z
+        return self._z.cpu().numpy()
 
     @torch.no_grad()
     def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
         """The actor's mean action."""
         actions = self._actor(self._scale.observations(observations)[None], self._z[None])[0]
-        scaled: np.ndarray = (actions * self._scale.action_limit).cpu().numpy()
-        return scaled
+        return (actions * self._scale.action_limit).cpu().numpy()
+
+
+def split_features(features: Tensor, inputs: int, observation_size: int) -> tuple[Tensor, Tensor]:
+    """Context features (s, a, r, s'), (..., F), as inputs (s, a) and labels (r, s' - s)."""
+    known, reward, following = torch.split(features, [inputs, 1, observation_size], dim=-1)
+    return known, torch.cat([reward, following - known[..., :observation_size]], dim=-1)
+
+
+def join_features(known: Tensor, label: Tensor, observation_size: int) -> Tensor:
+    """The inverse of :func:`split_features`."""
+    following = known[..., :observation_size] + label[..., 1:]
+    return torch.cat([known, label[..., :1], following], dim=-1)
 
 
 def adam(*groups: tuple[nn.Module, float]) -> torch.optim.Adam:

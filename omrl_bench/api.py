@@ -45,6 +45,11 @@ class TaskSpace:
     horizon: int
     descriptor_size: int
 
+    @property
+    def feature_size(self) -> int:
+        """Length of a transition (s, a, r, s') written as one vector."""
+        return 2 * self.observation_size + self.action_size + 1
+
 
 @dataclass(frozen=True)
 class Setup:

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omrl_bench.baselines.dynamics_ensemble import CHUNK, DynamicsEnsemble, join_features, split_features
+from omrl_bench.baselines.dynamics_ensemble import CHUNK, DynamicsEnsemble
 from omrl_bench.baselines.gentle import Gentle
-from omrl_bench.baselines.training import Batches, Scale, seed_generators
+from omrl_bench.baselines.training import Batches, Scale, join_features, seed_generators, split_features
 
 R, T, M, S, A = 2, 3, 4, 2, 2
 SEEDS = (0, 1)
