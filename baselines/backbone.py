@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from .networks import ConditionedMLP, Rngs, TensorModule, follow
+from .policies import Actor
 from .training import Batch, step
+
+#: Constructs a network on (x, z), given the lengths of x and of its output.
+MakeNetwork = Callable[[int, int], TensorModule]
 
 
 class Network(Protocol):
@@ -48,9 +52,18 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.rngs = rngs
-        inputs, hidden = observation_size + action_size, (config.width, config.width)
-        self.critics = network([*rngs, *rngs], inputs, z_size, hidden, 1)  # twin: leading axis 2R
+        size, hidden = observation_size + action_size, (config.width, config.width)
+        self.critics = network([*rngs, *rngs], size, z_size, hidden, 1)  # twin: leading axis 2R
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+
+        def make(inputs: int, outputs: int) -> TensorModule:
+            return network(rngs, inputs, z_size, hidden, outputs)
+
+        self.build(observation_size, action_size, make)
+
+    @abstractmethod
+    def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
+        """Construct what there is beside the critics, out of networks on (x, z) that ``make`` constructs."""
 
     @abstractmethod
     def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
@@ -96,11 +109,8 @@ class Backbone(nn.Module):
         follow(self.target_critics, self.critics, self.config.target_rate)
 
     @abstractmethod
-    def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """One seed's deterministic policy.
-
-        (1, lanes, observation size), (1, lanes, z size) -> (1, lanes, action size) in [-1, 1].
-        """
+    def actor(self, index: int) -> Actor:
+        """One seed's deterministic policy."""
 
     @staticmethod
     def q(critics: Callable[..., Tensor], observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:

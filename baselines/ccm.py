@@ -1,4 +1,4 @@
-"""CCM (seed paper 004), its encoders: tasks contrasted with one another, beside value recovery or dynamics prediction.
+"""CCM (Fu et al., AAAI 2021), its encoders: tasks contrasted, beside value recovery or dynamics prediction.
 
 Of M tasks two contexts each, z_n of the query encoder, k_n of the key encoder, similarity f(z, k) = z' W k:
 
@@ -244,7 +244,7 @@ class DynamicsPrediction(TwoStage):
     def representation_loss(self, batches: Batches) -> Tensor:
         """Predict transitions of a meta-batch, each task's from one of its contexts."""
         tasks = batches.tasks(META_BATCH)
-        z = self.encoder(batches.contexts(batches.data.sample_episodes(batches.rngs, tasks), self.config.transitions))
+        z = self.encoder(batches.contexts(batches.episodes(tasks), self.config.transitions))
         return self.loss(batches, tasks, z).sum()
 
     def loss(self, batches: Batches, tasks: np.ndarray, z: Tensor) -> Tensor:
@@ -265,7 +265,7 @@ class ContrastiveDynamicsPrediction(DynamicsPrediction):
 
     def loss(self, batches: Batches, tasks: np.ndarray, z: Tensor) -> Tensor:
         """Prediction, and the weighted contrast with keys of other episodes of the tasks, (R,)."""
-        contrast, episodes = self.encoder.contrast, batches.data.sample_episodes(batches.rngs, tasks)
+        contrast, episodes = self.encoder.contrast, batches.episodes(tasks)
         keys = contrast.keys(batches.contexts(episodes, self.config.transitions))
         return super().loss(batches, tasks, z) + self.config.contrastive_weight * contrast.loss(z, keys)
 

@@ -1,4 +1,4 @@
-"""CCM with its exploration agent (seed paper 004): a second policy that looks for what tells the tasks apart.
+"""CCM (Fu et al., AAAI 2021) with its exploration agent: a second policy that looks for what tells the tasks apart.
 
 With z_i the embedding of the first i transitions of an episode in task n, k_j the key of task j and f of eq. 3:
 
@@ -28,7 +28,7 @@ time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -40,9 +40,9 @@ from omrl_bench.api import Log, MetaPolicy, Transitions
 
 from .ccm import ContrastiveEncoder, ContrastiveRVConfig, ContrastiveValueRecovery
 from .conditioned import draw_rows
-from .focal import MeanEncoder
 from .networks import take_seed
-from .training import Batches, LatentPolicy, Scale, adam, seed_generators
+from .policies import MeanPolicy
+from .training import Batches, Scale, adam, seed_generators
 
 METHODS = {"ccm-rv-explore": "ContrastiveExploration"}
 
@@ -134,49 +134,16 @@ class ContrastiveExploration(ContrastiveValueRecovery):
         index = self.seeds.index(seed)
         agents = (self.backbone, self.encoder), (self.explorer, self.guide)
         executing, exploring = (
-            RunningPolicy(backbone.actor(index), take_seed(encoder, index), self.z_size, self.scale)
+            MeanPolicy(backbone.actor(index), take_seed(encoder, index).embed, self.z_size, self.scale)
             for backbone, encoder in agents
         )
         return ExploringPolicy(executing, exploring)
 
 
-class RunningPolicy(LatentPolicy):
-    """An actor on the mean embedding of all that it was given and has observed."""
-
-    def __init__(
-        self, actor: Callable[[Tensor, Tensor], Tensor], encoder: MeanEncoder, latent: int, scale: Scale
-    ) -> None:
-        super().__init__(actor, self._begin, torch.zeros(latent), scale)
-        self._encoder = encoder
-
-    def reset(self, lanes: int) -> None:
-        """Forget everything."""
-        super().reset(lanes)
-        self._total, self._count = torch.zeros_like(self._z), torch.zeros(lanes, 1)
-
-    @torch.no_grad()
-    def observe(self, transitions: Transitions) -> None:
-        """Take transitions into the mean; the actor sees it when it is told to :meth:`update`."""
-        valid = torch.as_tensor(transitions.valid)[..., None]
-        embedded = self._encoder.embed(self._scale.features(transitions)[None])[0]
-        self._total = self._total + (embedded * valid).sum(dim=1)
-        self._count = self._count + valid.sum(dim=1)
-
-    def update(self) -> None:
-        """Act on the present mean."""
-        self._z = self._total / self._count.clamp(min=1)
-
-    def _begin(self, context: Transitions) -> Tensor:
-        self.reset(len(context.valid))
-        self.observe(context)
-        self.update()
-        return self._z
-
-
 class ExploringPolicy(MetaPolicy):
     """Two agents: the exploring one takes in every step at once, the executing one when the episode has ended."""
 
-    def __init__(self, executing: RunningPolicy, exploring: RunningPolicy) -> None:
+    def __init__(self, executing: MeanPolicy, exploring: MeanPolicy) -> None:
         self._executing, self._exploring = executing, exploring
 
     def reset(self, lanes: int) -> None:
@@ -195,8 +162,8 @@ class ExploringPolicy(MetaPolicy):
 
     def observe(self, transitions: Transitions) -> None:
         """Take what just happened."""
-        self._executing.observe(transitions)
-        self._exploring.observe(transitions)
+        self._executing.take(transitions)
+        self._exploring.take(transitions)
         self._exploring.update()
 
     def representation(self) -> np.ndarray:

@@ -18,9 +18,10 @@ from omrl_bench.registry import load_backbone
 
 from .backbone import Backbone, Network
 from .networks import ConditionedMLP
-from .training import Batch, Batches, LatentPolicy, Scale, adam, load_tensors, save_tensors, seed_generators
+from .policies import ContextPolicy
+from .training import Batch, Batches, Scale, adam, load_tensors, save_tensors, seed_generators
 
-META_BATCH = 16  # tasks per update of the backbone, as in all five papers
+META_BATCH = 16  # tasks per update of the backbone, as in FOCAL++ (table 7) and CORRO
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Conditioned(Algorithm):
         """The current policy of a seed."""
         index = self.seeds.index(seed)
         prior = torch.zeros(self.z_size)
-        return LatentPolicy(self.backbone.actor(index), self.inference(index), prior, self.scale)
+        return ContextPolicy(self.backbone.actor(index), self.inference(index), prior, self.scale)
 
     def save(self, folder: Path) -> None:
         """Write the weights of all seeds."""
@@ -141,7 +142,7 @@ def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, upda
     for update in range(updates):
         tasks, batch = draw_batch(method, batches)
         each = batch.rewards.shape[1] // tasks.shape[1]
-        episodes = batches.data.sample_episodes(batches.rngs, np.repeat(tasks, each, axis=1))
+        episodes = batches.episodes(np.repeat(tasks, each, axis=1))
         z = embeddings[seed, torch.as_tensor(episodes)]
         method.backbone.update(optimiser, batch, z)
         log("policy", update + 1, updates)

@@ -28,7 +28,7 @@ from .conditioned import Conditioned, fit_backbone
 from .focal import MeanEncoder
 from .joint import Joint
 from .networks import Encoder, Rngs
-from .training import Batches, load_tensors, save_tensors
+from .training import Batches, descriptor_scale, load_tensors, save_tensors
 
 METHODS = {
     "random": "Random",
@@ -159,8 +159,7 @@ class Oracle(Conditioned):
     def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Train the backbone."""
         data = batches.data
-        self._mean, deviation = data.descriptors.mean(axis=0), data.descriptors.std(axis=0)
-        self._std = np.where(deviation > 0, deviation, 1.0)
+        self._mean, self._std = descriptor_scale(data)
         z = torch.as_tensor((data.descriptors - self._mean) / self._std).float()
         per_episode = z[torch.as_tensor(np.repeat(np.arange(len(z)), np.diff(data.task_episodes)))]
         fit_backbone(self, batches, per_episode.expand(len(self.seeds), -1, -1), updates, log)

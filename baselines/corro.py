@@ -134,7 +134,7 @@ class Corro(Joint):
             step(optimiser, self.contrastive_loss(anchors, positives, self.negatives(anchors)).sum())
             log("representation", update + 1, updates)
         every = np.tile(np.arange(len(batches.data.tasks)), (len(self.seeds), STANDARD_CONTEXTS))
-        episodes = batches.data.sample_episodes(batches.rngs, every)
+        episodes = batches.episodes(every)
         self.encoder.standardise(batches.contexts(episodes, self.config.transitions))
 
     def train_generator(self, batches: Batches, updates: int, log: Log) -> int:

@@ -87,7 +87,7 @@ class Focal(TwoStage):
     def draw_contexts(self, batches: Batches) -> tuple[Tensor, Tensor]:
         """Two contexts of each task of a meta-batch, (R, C, n, features), and the tasks that they are of, (R, C)."""
         labels = np.repeat(batches.tasks(META_BATCH), 2, axis=1)
-        episodes = batches.data.sample_episodes(batches.rngs, labels)
+        episodes = batches.episodes(labels)
         return batches.contexts(episodes, self.config.transitions), torch.as_tensor(labels)
 
 

@@ -1,4 +1,4 @@
-"""FOCAL++ (seed paper 003): attention inside a context, contrast between tasks, keys from a slowly following encoder.
+"""FOCAL++ (Li, Huang & Luo, 2021): attention inside a context, contrast between tasks, slowly following keys.
 
 Of T tasks two contexts each, q_i from the encoder and k_j from the key encoder, temperature t:
 
@@ -237,10 +237,7 @@ class Contrastive(TwoStage):
     def representation_loss(self, batches: Batches) -> Tensor:
         """A query and a key context of each task of a meta-batch."""
         tasks = batches.tasks(META_BATCH)
-        contexts = [
-            batches.contexts(batches.data.sample_episodes(batches.rngs, tasks), self.config.transitions)
-            for _ in range(2)
-        ]
+        contexts = [batches.contexts(batches.episodes(tasks), self.config.transitions) for _ in range(2)]
         queries, keys = self.encoder(contexts[0]), self.key_encoder(contexts[1])
         return self.contrastive_loss(queries, keys).sum()
 

@@ -1,4 +1,4 @@
-"""GENTLE (seed paper 002): a task auto-encoder, trained on contexts that models relabel with the policy's actions.
+"""GENTLE (Zhou et al., AAAI 2024): a task auto-encoder, trained on contexts that models relabel with policy actions.
 
 Eq. 4, for each task of a meta-batch, x = (s, a), y = (r, s'):
 

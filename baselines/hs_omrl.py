@@ -1,4 +1,4 @@
-"""HS-OMRL (seed paper 000): supervised contrastive task representations with hard positives and negatives.
+"""HS-OMRL (Zhao, Zhou & Liu, ICIC 2023): supervised contrastive task representations with hard positives and negatives.
 
 Notation: w_a the normalised projections, T the temperature (the paper's beta), P and N the positives and negatives of
 an anchor q, s_a = w_q . w_a.
@@ -7,7 +7,7 @@ an anchor q, s_a = w_q . w_a.
 
     hs-scl   SCL     u = 1, v = 1                                                                              (eq. 4)
     hs-hg    HG      u = 1, v_a = exp(h s_a) / sum_N exp(h s)                                              (eq. 5 - 7)
-    hs-hp    HP      u_a = exp(-h s_a) / sum_P exp(-h s), v = 1                                        (section 5.3)
+    hs-hp    HP      u_a = exp(-h s_a) / sum_P exp(-h s), v = 1                                        (section 5.4)
     hs-hard  HP+HG   both                                                                                      (eq. 8)
 
 The hardness h is 1 in the paper. As the equations stand, the weights of a set sum to 1, not to its size: h = 0 makes
@@ -111,7 +111,7 @@ class SupervisedContrastive(TwoStage):
         """Two views of each episode of a batch, all tasks of a meta-batch equally often."""
         tasks = batches.tasks(META_BATCH)
         labels = np.repeat(tasks, self.config.episodes // tasks.shape[1], axis=1)
-        episodes = np.tile(batches.data.sample_episodes(batches.rngs, labels), 2)
+        episodes = np.tile(batches.episodes(labels), 2)
         views = batches.segments(episodes, self.space.horizon // 2, self.config.transitions)
         w = self.encoder.project(self.encoder(views))
         return self.contrastive_loss(w, torch.as_tensor(np.tile(labels, 2))).sum()

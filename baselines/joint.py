@@ -24,7 +24,7 @@ class Joint(Encoded):
 
     def draw_contexts(self, batches: Batches, tasks: np.ndarray) -> Tensor:
         """Contexts to learn from, (R, C, n, features), given a meta-batch of tasks (R, T): one of each by default."""
-        episodes = batches.data.sample_episodes(batches.rngs, tasks)
+        episodes = batches.episodes(tasks)
         return batches.contexts(episodes, self.config.transitions)
 
     def views(self, z: Tensor) -> tuple[Tensor, Tensor]:

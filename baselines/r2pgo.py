@@ -1,4 +1,4 @@
-"""R2PGO (seed paper 001): robust task representations and adaptive policy generation.
+"""R2PGO (Li, Lin, Chen & Liu, 2024): robust task representations and adaptive policy generation.
 
 The VariBAD auto-encoder (eq. 2 and 3, see :mod:`.varibad`) with a contrastive term on its embeddings x,
 
@@ -49,7 +49,7 @@ from omrl_bench.api import Requirements
 
 from .backbone import Network
 from .networks import ConditionedMLP, Rngs, TensorModule, mlp
-from .training import Batches
+from .training import Batches, descriptor_scale
 from .varibad import VariBAD, VariBADConfig, draw_steps, take_steps
 
 METHODS = {
@@ -119,9 +119,8 @@ class R2PGO(VariBAD):
 
     def attributes(self, batches: Batches, tasks: np.ndarray, beliefs: Tensor) -> Tensor:
         """Attributes p of tasks (R, C), standardised over all training tasks: (R, C, size)."""
-        descriptors = batches.data.descriptors
-        deviation = descriptors.std(axis=0)
-        scaled = (descriptors - descriptors.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+        mean, deviation = descriptor_scale(batches.data)
+        scaled = (batches.data.descriptors - mean) / deviation
         return torch.as_tensor(scaled[tasks]).float()
 
     def negative_counts(self, attributes: Tensor) -> Tensor:

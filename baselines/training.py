@@ -1,10 +1,10 @@
-"""What the built-in methods share around their losses: normalised data, batches, policies, saving."""
+"""What the built-in methods share around their losses: normalised data, batches, gradient steps, saving."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from omrl_bench.api import MetaPolicy, TaskSpace, TrainingData, Transitions
+from omrl_bench.api import TaskSpace, TrainingData, Transitions
 
 from .networks import Rngs
 
@@ -128,6 +128,10 @@ class Batches:
         """``count`` rows of each task: (R, T) -> (R, T * count), task by task."""
         return self.data.sample_rows(self.rngs, tasks, count).reshape(len(tasks), -1)
 
+    def episodes(self, tasks: np.ndarray) -> np.ndarray:
+        """One episode of each task: (R, ...) -> the same shape."""
+        return self.data.sample_episodes(self.rngs, tasks)
+
     def transitions(self, rows: np.ndarray) -> Batch:
         """Transitions to learn a policy from: rows (R, B) -> batch of B."""
         taken = self._gather(self._table, rows)
@@ -183,45 +187,6 @@ class Batches:
         return table.index_select(0, flat).reshape(*rows.shape, table.shape[1])
 
 
-class LatentPolicy(MetaPolicy):
-    """One seed's actor, acting on the task representation z inferred from the given context.
-
-    Args:
-        actor: (1, lanes, observation size), (1, lanes, z size) -> actions (1, lanes, action size) in [-1, 1].
-        infer: Context -> z (lanes, z size).
-        prior: z of an empty context, (z size,).
-        scale: The scaling of the training data.
-    """
-
-    def __init__(
-        self,
-        actor: Callable[[Tensor, Tensor], Tensor],
-        infer: Callable[[Transitions], Tensor],
-        prior: Tensor,
-        scale: Scale,
-    ) -> None:
-        self._actor, self._infer, self._prior, self._scale = actor, infer, prior, scale
-
-    def reset(self, lanes: int) -> None:
-        """Return to the prior representation."""
-        self._z = self._prior.expand(lanes, -1)
-
-    @torch.no_grad()
-    def condition(self, context: Transitions) -> None:
-        """Infer z from the context."""
-        self._z = self._infer(context)
-
-    def representation(self) -> np.ndarray:
-        """Z, (lanes, z size)."""
-        return self._z.cpu().numpy()
-
-    @torch.no_grad()
-    def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
-        """The actor's mean action."""
-        actions = self._actor(self._scale.observations(observations)[None], self._z[None])[0]
-        return (actions * self._scale.action_limit).cpu().numpy()
-
-
 def split_features(features: Tensor, inputs: int, observation_size: int) -> tuple[Tensor, Tensor]:
     """Context features (s, a, r, s'), (..., F), as inputs (s, a) and labels (r, s' - s)."""
     known, reward, following = torch.split(features, [inputs, 1, observation_size], dim=-1)
@@ -232,6 +197,12 @@ def join_features(known: Tensor, label: Tensor, observation_size: int) -> Tensor
     """The inverse of :func:`split_features`."""
     following = known[..., :observation_size] + label[..., 1:]
     return torch.cat([known, label[..., :1], following], dim=-1)
+
+
+def descriptor_scale(data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the training tasks' descriptors, (descriptor size,) each; 1 where they do not differ."""
+    deviation = data.descriptors.std(axis=0)
+    return data.descriptors.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
 
 
 def adam(*groups: tuple[nn.Module, float]) -> torch.optim.Adam:

@@ -22,7 +22,7 @@ Deviations that both methods share
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,8 +34,9 @@ from omrl_bench.api import Log, Transitions
 
 from .conditioned import draw_rows
 from .networks import Encoder, Rngs, SeedLinear, TensorModule, standard_normal, take_seed
+from .policies import Actor, LatentPolicy
 from .recurrence import SeedGRU
-from .training import Batches, LatentPolicy, Scale, adam, seed_generators
+from .training import Batches, Scale, adam, seed_generators
 from .two_stage import TwoStage
 
 EPISODES_AT_ONCE = 32  # when beliefs of all training transitions are computed
@@ -168,7 +169,7 @@ class VariBAD(TwoStage):
     def representation_loss(self, batches: Batches) -> Tensor:
         """One trajectory of each task of a meta-batch."""
         tasks = batches.tasks(self.config.trajectories)
-        episodes = self.draw_first(batches, tasks), batches.data.sample_episodes(batches.rngs, tasks)
+        episodes = self.draw_first(batches, tasks), batches.episodes(tasks)
         beliefs, lengths = self.beliefs(batches, tasks, *episodes)
         predicted = [
             self.features(batches, batches.data.sample_within(self.noise, one, self.config.predictions // 2), tasks)
@@ -179,7 +180,7 @@ class VariBAD(TwoStage):
 
     def draw_first(self, batches: Batches, tasks: np.ndarray) -> np.ndarray:
         """Draw the first episode of a trajectory of each task: (R, C) -> (R, C)."""
-        return batches.data.sample_episodes(batches.rngs, tasks)
+        return batches.episodes(tasks)
 
     def features(self, batches: Batches, rows: np.ndarray, tasks: np.ndarray) -> Tensor:
         """Context features of rows (R, C, n), as they look in tasks (R, C): (R, C, n, features)."""
@@ -301,13 +302,14 @@ class BeliefPolicy(LatentPolicy):
     """One seed's actor on its running belief.
 
     Args:
-        actor: (1, lanes, observation size), (1, lanes, z size) -> actions (1, lanes, action size) in [-1, 1].
+        actor: The seed's actor.
         encoder: The seed's encoder.
         scale: The scaling of the training data.
     """
 
-    def __init__(self, actor: Callable[[Tensor, Tensor], Tensor], encoder: BeliefEncoder, scale: Scale) -> None:
-        self._actor, self._encoder, self._scale = actor, encoder, scale
+    def __init__(self, actor: Actor, encoder: BeliefEncoder, scale: Scale) -> None:
+        super().__init__(actor, scale)
+        self._encoder = encoder
 
     @torch.no_grad()
     def reset(self, lanes: int) -> None:

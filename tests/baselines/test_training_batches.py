@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from omrl_bench.baselines.training import Batches, LatentPolicy, Scale, load_tensors, save_tensors, seed_generators
+from omrl_bench.baselines.policies import ContextPolicy
+from omrl_bench.baselines.training import Batches, Scale, load_tensors, save_tensors, seed_generators
 from omrl_bench.data.contexts import gather
 from omrl_bench.data.meta_dataset import MetaDataset
 
@@ -167,7 +168,7 @@ def test_generators_differ_by_seed_and_by_purpose():
     assert [rng.random() for rng in seed_generators(SEEDS, "data")] == draws[:3]
 
 
-def test_latent_policy_scales_and_goes_back_to_the_prior(scale):
+def test_context_policy_scales_and_goes_back_to_the_prior(scale):
     prior = torch.tensor([0.5, -1.0])
     seen = []
 
@@ -175,7 +176,7 @@ def test_latent_policy_scales_and_goes_back_to_the_prior(scale):
         seen.append((observations, z))
         return torch.tanh(observations + z)
 
-    policy = LatentPolicy(actor, lambda context: context, prior, scale)
+    policy = ContextPolicy(actor, lambda context: context, prior, scale)
     observations = np.array([[0.1, 0.2], [0.3, -0.4], [0.0, 1.0]], dtype=np.float32)
     policy.reset(3)
     before = policy.act(observations)
