@@ -59,8 +59,7 @@ class BorelOracle(VariBAD):
     def features(self, batches: Batches, rows: np.ndarray, tasks: np.ndarray) -> Tensor:
         """Features with the rewards of the given tasks; on a task's own rows they are those that were logged."""
         features = super().features(batches, rows, tasks)
-        column = self.space.observation_size + self.space.action_size
-        features[..., column] = self._rewards[torch.as_tensor(tasks)[..., None], torch.as_tensor(rows)]
+        features[..., self.space.input_size] = self._rewards[torch.as_tensor(tasks)[..., None], torch.as_tensor(rows)]
         return features
 
 

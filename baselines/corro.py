@@ -116,11 +116,6 @@ class Corro(Joint):
     Config = CorroConfig
     encoder: ScoredEncoder
 
-    @property
-    def inputs(self) -> int:
-        """Length of (s, a), where the reward follows."""
-        return self.space.observation_size + self.space.action_size
-
     def make_encoder(self, rngs: Rngs, features: int) -> ScoredEncoder:
         """Transition encoder and score."""
         return ScoredEncoder(rngs, features, self.config)
@@ -167,7 +162,7 @@ class CorroNoise(Corro):
         """The anchors with noise on their rewards."""
         copies = anchors[:, :, None].repeat(1, 1, self.config.negatives, 1)
         noise = standard_normal(self.noise, *copies.shape[1:3])
-        copies[..., self.inputs] += self.config.noise * noise
+        copies[..., self.space.input_size] += self.config.noise * noise  # the reward follows (s, a)
         return copies
 
 
@@ -199,7 +194,7 @@ class CorroCVAE(Corro):
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct the CVAE as well."""
         super().build(seeds, scale)
-        sizes = self.inputs, 1 + self.space.observation_size
+        sizes = self.space.input_size, 1 + self.space.observation_size
         self.generator = TransitionCVAE(seed_generators(seeds, "generator"), *sizes, self.config)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -219,13 +214,13 @@ class CorroCVAE(Corro):
         """The CVAE's loss on transitions of a meta-batch, (R,)."""
         tasks = batches.tasks(META_BATCH)
         rows = batches.rows(tasks, self.config.generator_batch // tasks.shape[1])
-        known, label = split_features(batches.at(rows), self.inputs, self.space.observation_size)
+        known, label = split_features(batches.at(rows), self.space.observation_size)
         noise = standard_normal(self.noise, known.shape[1], self.config.generator_latent)
         return self.generator.loss(known, label, noise, self.config.kl_weight)
 
     @torch.no_grad()
     def negatives(self, anchors: Tensor) -> Tensor:
         """Decoded from the prior, at the anchors' states and actions."""
-        known = anchors[:, :, None, : self.inputs].expand(-1, -1, self.config.negatives, -1)
+        known = anchors[:, :, None, : self.space.input_size].expand(-1, -1, self.config.negatives, -1)
         u = standard_normal(self.noise, *known.shape[1:3], self.config.generator_latent)
         return join_features(known, self.generator.decode(known, u), self.space.observation_size)

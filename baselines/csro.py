@@ -85,7 +85,7 @@ class CSRO(Focal):
 
     def make_encoder(self, rngs: Rngs, features: int) -> BehaviourEncoder:
         """FOCAL's encoder with q beside it."""
-        return BehaviourEncoder(rngs, features, self.space.observation_size + self.space.action_size, self.config)
+        return BehaviourEncoder(rngs, features, self.space.input_size, self.config)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """Metric loss, bound and fit of q of a meta-batch."""

@@ -39,9 +39,8 @@ class DynamicsEnsemble(TensorModule):
         super().__init__()
         self.shape = (len(rngs), tasks, members)
         self.observation_size = observation_size
-        self.inputs = observation_size + action_size
         networks = [rng for rng in rngs for _ in range(tasks * members)]
-        self.networks = mlp(networks, self.inputs, width, width, 1 + observation_size)
+        self.networks = mlp(networks, observation_size + action_size, width, width, 1 + observation_size)
 
     def members(self, inputs: Tensor) -> Tensor:
         """Every member's (r, s' - s): (R, tasks, members, B, inputs) -> (R, tasks, members, B, labels)."""
@@ -55,7 +54,7 @@ class DynamicsEnsemble(TensorModule):
 
     def loss(self, transitions: Tensor) -> Tensor:
         """Mean squared error of every member, summed over tasks and members: (R, tasks, members, B, F) -> (R,)."""
-        inputs, targets = split_features(transitions, self.inputs, self.observation_size)
+        inputs, targets = split_features(transitions, self.observation_size)
         squared = (self.members(inputs) - targets).square().sum(dim=-1)
         return squared.mean(dim=-1).sum(dim=(1, 2))
 

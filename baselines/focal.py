@@ -92,7 +92,7 @@ class Focal(TwoStage):
 
 
 def metric_loss(z: Tensor, labels: Tensor, beta: float, epsilon: float) -> Tensor:
-    """FOCAL's distance metric loss: z (R, C, latent), labels (R, C) -> (R,)."""
+    """FOCAL's distance metric loss: z (R, C, latent), labels (R, C) -> (R,), with beta and epsilon of the formula."""
     squared = (z[:, :, None] - z[:, None]).square().sum(dim=-1)
     same = labels[:, :, None] == labels[:, None]
     upper = torch.ones_like(same).triu(diagonal=1)  # each pair once

@@ -112,8 +112,7 @@ class Gentle(Encoded):
         """Construct backbone and task auto-encoder."""
         super().build(seeds, scale)
         observation, width, latent = self.space.observation_size, self.config.width, self.config.latent
-        self.inputs = observation + self.space.action_size
-        decoder_sizes = (self.inputs + latent, width, width, width, 1 + observation)
+        decoder_sizes = (self.space.input_size + latent, width, width, width, 1 + observation)
         self.decoder = mlp(seed_generators(seeds, "decoder"), *decoder_sizes)
 
     def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
@@ -151,7 +150,7 @@ class Gentle(Encoded):
 
     def reconstruction_loss(self, contexts: Tensor, z: Tensor) -> Tensor:
         """Eq. 4 / n, mean over tasks: contexts (R, T, n, F), z (R, T, latent) -> (R,)."""
-        known, label = split_features(contexts, self.inputs, self.space.observation_size)
+        known, label = split_features(contexts, self.space.observation_size)
         each = z[:, :, None].expand(-1, -1, contexts.shape[2], -1)
         predicted = self.decoder(torch.cat([known, each], dim=-1))
         return (label - predicted).square().sum(dim=-1).mean(dim=(1, 2))
@@ -173,7 +172,7 @@ class Gentle(Encoded):
     @torch.no_grad()
     def relabel(self, batches: Batches, buffer: Tensor | None) -> Tensor | None:
         """Algorithm 1: D_aug of every training task, (R, tasks, K1 + K2, F); ``buffer`` is that of the epoch before."""
-        known = batches.at(self.draw_states(batches))[..., : self.inputs]
+        known = batches.at(self.draw_states(batches))[..., : self.space.input_size]
         known = self.relabel_actions(batches, buffer, known)
         return join_features(known, self.models(known), self.space.observation_size)
 

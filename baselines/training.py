@@ -187,9 +187,10 @@ class Batches:
         return table.index_select(0, flat).reshape(*rows.shape, table.shape[1])
 
 
-def split_features(features: Tensor, inputs: int, observation_size: int) -> tuple[Tensor, Tensor]:
+def split_features(features: Tensor, observation_size: int) -> tuple[Tensor, Tensor]:
     """Context features (s, a, r, s'), (..., F), as inputs (s, a) and labels (r, s' - s)."""
-    known, reward, following = torch.split(features, [inputs, 1, observation_size], dim=-1)
+    sizes = [features.shape[-1] - 1 - observation_size, 1, observation_size]
+    known, reward, following = torch.split(features, sizes, dim=-1)
     return known, torch.cat([reward, following - known[..., :observation_size]], dim=-1)
 
 

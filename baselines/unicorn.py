@@ -78,14 +78,9 @@ class Unicorn(Focal):
     Config = UnicornConfig
     encoder: DecodedEncoder
 
-    @property
-    def inputs(self) -> int:
-        """Length of (s, a)."""
-        return self.space.observation_size + self.space.action_size
-
     def make_encoder(self, rngs: Rngs, features: int) -> DecodedEncoder:
         """FOCAL's encoder with the decoder beside it."""
-        return DecodedEncoder(rngs, features, self.inputs, self.config)
+        return DecodedEncoder(rngs, features, self.space.input_size, self.config)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """Reconstruction and weighted metric loss of a meta-batch."""
@@ -97,7 +92,7 @@ class Unicorn(Focal):
 
     def reconstruction_loss(self, contexts: Tensor, z: Tensor) -> Tensor:
         """Mean over transitions: contexts (R, C, n, features), z (R, C, latent) -> (R,)."""
-        known, targets = split_features(contexts, self.inputs, self.space.observation_size)
+        known, targets = split_features(contexts, self.space.observation_size)
         mean, log_variance = self.encoder.predict(known, z)
         return gaussian_nll(targets, mean, log_variance).mean(dim=(1, 2))
 
