@@ -89,10 +89,10 @@ class Backbone(nn.Module):
 
         Args:
             optimiser: Of the backbone, and of an encoder that is trained together with it.
-            batch: As for :meth:`loss`, like z, next_z and policy_z.
-            z: As for :meth:`loss`.
-            next_z: As for :meth:`loss`.
-            policy_z: As for :meth:`loss`.
+            batch: B transitions per seed.
+            z: Representation at s; this and the next two as for :meth:`loss`.
+            next_z: Representation at s'.
+            policy_z: Representation that the policy's loss sees.
             encoder_loss: (R,) what such an encoder adds to the loss; nothing if not given.
         """
         self.before_step(batch, z.detach())
@@ -101,7 +101,7 @@ class Backbone(nn.Module):
         self.after_step()
 
     def before_step(self, batch: Batch, z: Tensor) -> None:
-        """Train what is trained apart from the loss; nothing by default."""
+        """Train what is trained apart from the loss, given z without a gradient; nothing by default."""
 
     @torch.no_grad()
     def after_step(self) -> None:

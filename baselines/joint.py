@@ -19,13 +19,12 @@ class Joint(Encoded):
     """Every update draws one context of each task of a meta-batch and sends a loss of the backbone into its encoder."""
 
     def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Z to learn from, (R, T, z size), of the drawn contexts, and what its encoder adds to the loss, (R,)."""
+        """Z of the drawn contexts to learn from, (R, T, z size), and what it adds to the loss, (R,); 0 by default."""
         return self.encoder(context), torch.zeros(len(self.seeds))
 
     def draw_contexts(self, batches: Batches, tasks: np.ndarray) -> Tensor:
         """Contexts to learn from, (R, C, n, features), given a meta-batch of tasks (R, T): one of each by default."""
-        episodes = batches.episodes(tasks)
-        return batches.contexts(episodes, self.config.transitions)
+        return batches.contexts(batches.episodes(tasks), self.config.transitions)
 
     def views(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Z as the critics see it, and as the policy does; the loss that sees it undetached trains the encoder."""
