@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib import import_module, metadata, resources
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
@@ -60,6 +60,19 @@ def load_protocol(kind: str) -> type[Protocol]:
     except Exception as error:  # it may be somebody's code
         raise InputError(f"protocol {kind!r}: {module} cannot be imported: {error}") from error
     return cls
+
+
+def load_backbone(name: str) -> type[Any]:
+    """Import a backbone's class.
+
+    Raises:
+        InputError: if there is no such backbone, with the nearest names.
+    """
+    known = backbones()
+    if name not in known:
+        raise unknown_name("backbone", name, known)
+    module_name, _, cls = known[name].rpartition(":")
+    return getattr(import_module(module_name), cls)
 
 
 def resolve_method(reference: str) -> tuple[str, str]:
