@@ -8,7 +8,6 @@ Built-in ones are found by scanning the files of ``baselines/`` for a literal ``
 
 from __future__ import annotations
 
-import ast
 import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -18,14 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omrl_bench.adapter_files import import_file, place_of
+from omrl_bench.declarations import declared
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
-from omrl_bench.imports import closure, file_of, imports_of, modules_behind, parse, read_source
+from omrl_bench.imports import closure, file_of, imports_of, modules_behind, read_source
 
 if TYPE_CHECKING:
     from omrl_bench.api import Algorithm
+    from omrl_bench.protocols.protocol import Protocol
 
 BASELINES = "omrl_bench.baselines"
+PROTOCOLS = "omrl_bench.protocols"  # the package, and the entry-point group
 ENTRY_POINTS = "omrl_bench.algorithms"
 
 
@@ -36,12 +38,35 @@ def methods() -> dict[str, str]:
         InputError: if a file of ``baselines/`` registers its methods in a way that cannot be read without running it.
     """
     found = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
-    return found | _scan("METHODS")
+    return found | declared("METHODS", _folder(), BASELINES)
 
 
 def backbones() -> dict[str, str]:
     """All backbones: name -> ``module:Class``."""
-    return _scan("BACKBONES")
+    return declared("BACKBONES", _folder(), BASELINES)
+
+
+def protocols() -> dict[str, str]:
+    """All kinds of protocols: name -> ``module:Class``. A built-in one wins over an entry point of its name."""
+    found = {point.name: point.value for point in metadata.entry_points(group=PROTOCOLS)}
+    return found | declared("PROTOCOLS", Path(str(resources.files(PROTOCOLS))), PROTOCOLS)
+
+
+def load_protocol(kind: str) -> type[Protocol]:
+    """Import the class of a kind of protocol.
+
+    Raises:
+        InputError: if there is no such kind, with the nearest names, or it cannot be imported.
+    """
+    known = protocols()
+    if kind not in known:
+        raise unknown_name("protocol", kind, known)
+    module, _, name = known[kind].partition(":")
+    try:
+        cls: type[Protocol] = getattr(import_module(module), name)
+    except Exception as error:  # it may be somebody's code
+        raise InputError(f"protocol {kind!r}: {module} cannot be imported: {error}") from error
+    return cls
 
 
 def resolve_method(reference: str) -> tuple[str, str]:
@@ -219,68 +244,3 @@ def _normalised(file: Path) -> str:
         return normalise_source(read_source(file))
     except (InputError, SyntaxError, ValueError):
         return file.read_bytes().decode("ascii", errors="backslashreplace")
-
-
-def _scan(variable: str) -> dict[str, str]:
-    """What the files of ``baselines/`` register: name -> ``module:Class``."""
-    found: dict[str, str] = {}
-    folder = _folder()
-    for file in sorted(folder.rglob("*.py"), key=lambda file: file.relative_to(folder).parts):
-        module = ".".join([BASELINES, *file.relative_to(folder).with_suffix("").parts])
-        for name, cls in _literal(file, variable).items():
-            if name in found:
-                other = found[name].partition(":")[0].rpartition(".")[2]
-                raise InputError(f"{file} and {other}.py both have {name!r} in {variable}; rename one")
-            found[name] = f"{module}:{cls}"
-    return found
-
-
-def _literal(file: Path, variable: str) -> dict[str, str]:
-    """The dictionary that a module assigns to a variable, without running the module.
-
-    Raises:
-        InputError: if the module fills the variable in any other way than by one literal.
-    """
-    source = read_source(file)
-    return _find_literal(source, variable, str(file)) if variable in source else {}
-
-
-@lru_cache(maxsize=256)  # listing methods reads the same few files again and again
-def _find_literal(source: str, variable: str, where: str) -> dict[str, str]:
-    tree = parse(source, where)
-    names: dict[str, str] = {}
-    understood: list[ast.AST] = []
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and not understood:
-            target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
-            literal = _strings(statement.value)
-            if isinstance(target, ast.Name) and target.id == variable and literal is not None:
-                names = literal
-                understood.append(target)
-    for node in ast.walk(tree):
-        if node not in understood and _fills(node, variable):
-            line = getattr(node, "lineno", 1)
-            raise InputError(
-                f"{where}:{line}: {variable} is read without running the file: make it one literal dictionary at the "
-                f'top level of the file, {variable} = {{"name": "Class"}}, with each name once'
-            )
-    return names
-
-
-def _strings(node: ast.expr | None) -> dict[str, str] | None:
-    """A literal dictionary of strings without repeated names, or None if a node is none."""
-    if not isinstance(node, ast.Dict):
-        return None
-    pairs = [tuple(getattr(n, "value", None) for n in pair) for pair in zip(node.keys, node.values, strict=True)]
-    found = {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, str)}
-    return found if len(found) == len(pairs) else None
-
-
-def _fills(node: ast.AST, variable: str) -> bool:
-    """Whether a node changes a variable, or may."""
-    if isinstance(node, ast.alias):
-        return (node.asname or node.name) == variable
-    if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name):
-        changes = isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load)  # METHODS.update(...), too
-        return node.value.id == variable and changes
-    return isinstance(node, ast.Name) and node.id == variable and not isinstance(node.ctx, ast.Load)

@@ -12,8 +12,8 @@ from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.registry import load_class, methods
 from omrl_bench.report.build import build
-from omrl_bench.report.paper_tables import compare_with, page, summary
-from omrl_bench.report.papers import paper_names
+from omrl_bench.report.papers.mapping import paper_names
+from omrl_bench.report.papers.pages import compare_with, page, summary
 from omrl_bench.testing import check_adapter
 
 ROOT = Path(__file__).parents[1]

@@ -90,7 +90,7 @@ def test_every_module_is_in_the_wheel(names, copy):
         "omrl_bench/envs/assets/*",
         "omrl_bench/data/manifests/*",
         "omrl_bench/data/policies/**/*",
-        "omrl_bench/report/templates/*",
+        "omrl_bench/report/site/templates/*",
         "protocols/*.toml",
         "protocols/papers/*",
     ],

@@ -11,7 +11,7 @@ import typer
 from omrl_bench.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from omrl_bench.data.card import Local
+    from omrl_bench.cards.card import Local
     from omrl_bench.envs.families import Family
 
 
@@ -28,12 +28,12 @@ def show(
     """
     from rich.console import Console
 
+    from omrl_bench.cards.card import is_scripted, make_card
+    from omrl_bench.cards.page import card_sections, terminal_section
     from omrl_bench.data.behaviour import read_checkpoints
-    from omrl_bench.data.card import is_scripted, make_card
     from omrl_bench.data.manifest import ensure_dataset, read_manifest
     from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
     from omrl_bench.envs.families import get_family
-    from omrl_bench.report.card import card_sections, terminal_section
 
     chosen = get_family(family)
     manifest = read_manifest(chosen)
@@ -49,9 +49,9 @@ def show(
     for section in card_sections(card):
         console.print(terminal_section(section))
     if out is not None:
+        from omrl_bench.cards.figures import data_pictures
+        from omrl_bench.cards.page import card_markdown
         from omrl_bench.files import write_atomically
-        from omrl_bench.report.card import card_markdown
-        from omrl_bench.report.data_figures import data_pictures
 
         episodes = {quality: local.episodes for quality, local in datasets.items()}
         pictures = data_pictures(chosen, episodes, manifest.reference())
@@ -80,11 +80,11 @@ def render(
 
       MUJOCO_GL=egl omrl-bench data render cheetah-vel --task 7 --out cheetah.gif
     """
+    from omrl_bench.cards.film import check_ending, check_renderer, encode, film, median_episode
     from omrl_bench.data.manifest import ensure_dataset
     from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, read_episodes
     from omrl_bench.envs.families import get_family
     from omrl_bench.files import write_atomically
-    from omrl_bench.report.film import check_ending, check_renderer, encode, film, median_episode
 
     chosen = get_family(family)
     chosen.tasks().check([task])
@@ -106,7 +106,7 @@ def render(
 
 
 def _read(family: Family, quality: str) -> Local:
-    from omrl_bench.data.card import Local
+    from omrl_bench.cards.card import Local
     from omrl_bench.data.manifest import compare
     from omrl_bench.data.store import dataset_folder, read_contexts, read_episodes
 

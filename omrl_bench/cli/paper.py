@@ -32,7 +32,7 @@ def paper(
       omrl-bench paper gentle --preset quick --run
     """
     from omrl_bench.errors import no_results_folder
-    from omrl_bench.report.paper_tables import compare_with, summary, write
+    from omrl_bench.report.papers.pages import compare_with, summary, write
 
     if results.exists() and not results.is_dir():
         raise no_results_folder(results)
@@ -60,7 +60,7 @@ def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
         InputError: if there is no such paper, preset or device.
     """
     from omrl_bench.protocols.suite import load_suite
-    from omrl_bench.report.papers import all_targets, load_paper, locate, published
+    from omrl_bench.report.papers.mapping import all_targets, load_paper, locate, published
     from omrl_bench.runner.plan import select
 
     paper = load_paper(name)

@@ -34,7 +34,7 @@ def report(
     folder = out or results / "report"
     warn = partial(typer.echo, err=True)
     if site:
-        from omrl_bench.report.site import build_site
+        from omrl_bench.report.site.page import build_site
 
         paths = build_site(results, folder, suite, preset, warn)
     else:

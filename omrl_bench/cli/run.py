@@ -132,7 +132,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _conclude(out: Path, selection: Selection, errors: list[str]) -> None:
     from omrl_bench.report.build import build
-    from omrl_bench.report.terminal import print_scores
+    from omrl_bench.report.tables.terminal import print_scores
 
     if print_scores(out, selection.suite.name, selection.preset_name):
         written = build(out, out / "report", selection.suite.name, selection.preset_name)

@@ -9,11 +9,11 @@ from tabulate import tabulate
 
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Preset, load_suite
-from omrl_bench.report.captions import INTERVAL_NOTE, MISSING
-from omrl_bench.report.frames import SetKey
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.line_figures import task_number_figure
-from omrl_bench.report.text import escape_markdown
+from omrl_bench.report.figures.lines import task_number_figure
+from omrl_bench.report.reading.frames import SetKey
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.text import escape_markdown
 from omrl_bench.stats.generalisation import generalisation_gap
 from omrl_bench.stats.panels import ALL, Key, Panel, Panels, with_means
 
@@ -44,11 +44,11 @@ def task_number_pictures(
         if len(by_count) < 2:
             continue
         most = by_count[max(by_count)]
-        condition = layouts[most].qualities[0]
+        condition = layouts[most].conditions[0]
         rows = []
         for count, index in sorted(by_count.items()):
             summary = summaries[index]
-            here = summary[(summary["quality"] == condition) & (summary["family"] != ALL)]
+            here = summary[(summary["condition"] == condition) & (summary["family"] != ALL)]
             rows.append(here.assign(train_tasks=count))
         table = pd.concat(rows, ignore_index=True)
         columns = {"score_mean": "score", "score_mean_low": "low", "score_mean_high": "high"}
@@ -89,15 +89,15 @@ def _common(train: Panels, test: Panels) -> tuple[Panels, Panels]:
 
 def _gap_markdown(frame: pd.DataFrame, layout: Layout, lacking: Sequence[str]) -> str:
     rows = []
-    indexed = frame.set_index(["family", "quality", "method"]).sort_index()
+    indexed = frame.set_index(["family", "condition", "method"]).sort_index()
     for family in layout.families:
-        for quality in layout.qualities:
+        for condition in layout.conditions:
             for method in layout.methods:
-                if (family, quality, method) in indexed.index:
-                    row = indexed.loc[(family, quality, method)]
+                if (family, condition, method) in indexed.index:
+                    row = indexed.loc[(family, condition, method)]
                     numbers = [f"{row[name]:.1f}" for name in ("score_train", "score_test")]
                     gap = f"{row['gap']:.1f} [{row['gap_low']:.1f}, {row['gap_high']:.1f}]"
-                    rows.append([*map(escape_markdown, (family, quality, method)), *numbers, gap])
+                    rows.append([*map(escape_markdown, (family, condition, method)), *numbers, gap])
     headers = ["family", "condition", "method", "training tasks", "test tasks", "gap"]
     body = tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 3)
     notes = ["Gap: score on training tasks minus score on test tasks.", INTERVAL_NOTE]

@@ -16,19 +16,19 @@ from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.processes import process_pool
 from omrl_bench.report.across import gap_tables, task_number_pictures
-from omrl_bench.report.costs import method_table
-from omrl_bench.report.frames import Results, SetKey, find_sets, read_set
-from omrl_bench.report.layout import Layout, layout_of
-from omrl_bench.report.pictures import Files, figures_across, figures_of
-from omrl_bench.report.tables import Table, drop_table, return_table, score_table
-from omrl_bench.report.text import latex, markdown
+from omrl_bench.report.figures.pictures import Files, figures_across, figures_of
+from omrl_bench.report.reading.frames import Results, SetKey, find_sets, read_set
+from omrl_bench.report.tables.costs import method_table
+from omrl_bench.report.tables.layout import Layout, layout_of
+from omrl_bench.report.tables.text import latex, markdown
+from omrl_bench.report.tables.wide import Table, drop_table, return_table, score_table
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.panels import Panels, panels
 from omrl_bench.stats.summary import summarise
 
 _WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
 DROP_FROM, DROP_TO = "high", "low"
-_ORDER = (("family", "families"), ("quality", "qualities"), ("method", "methods"))  # of rows in the CSV file
+_ORDER = (("family", "families"), ("condition", "conditions"), ("method", "methods"))  # of rows in the CSV file
 
 
 def build(
@@ -47,7 +47,7 @@ def build(
     quality. ``gap.md`` where suite X-train has the same methods on the training tasks; figure ``training-tasks`` where
     presets of a shipped suite differ in their number.
 
-    Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.pictures.figures_of`. If a suite has
+    Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.figures.pictures.figures_of`. If a suite has
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
     shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 
@@ -169,11 +169,11 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     layout = layout_of(results, summary, families, methods)
     scores = score_table(results, summary, layout)
     tables: dict[str, Table] = {"score": scores, "return": return_table(results, summary, layout)}
-    if {DROP_FROM, DROP_TO} <= set(layout.qualities):
+    if {DROP_FROM, DROP_TO} <= set(layout.conditions):
         drops = drop_under_shift(groups, DROP_FROM, DROP_TO)
         if len(drops):
             tables["drop"] = drop_table(results, drops, layout)
-    first, *_, last = (*layout.qualities, *layout.qualities)
+    first, *_, last = (*layout.conditions, *layout.conditions)
     compared = tuple(dict.fromkeys((DROP_FROM, DROP_TO) if "drop" in tables else (first, last)))
     files: Files = {("methods", "md"): method_table(results, scores, compared).encode()}
     for stem, table in tables.items():

@@ -9,14 +9,14 @@ import pandas as pd
 from tabulate import tabulate
 
 from omrl_bench.envs.families import FAMILIES
-from omrl_bench.report.attention_figures import attention_figure
-from omrl_bench.report.captions import MISSING
-from omrl_bench.report.embedding_figures import embedding_figure
-from omrl_bench.report.frames import Results
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import shown
-from omrl_bench.report.text import escape_markdown
-from omrl_bench.report.trajectory_figures import trajectory_figure
+from omrl_bench.report.figures.attention import attention_figure
+from omrl_bench.report.figures.embeddings import embedding_figure
+from omrl_bench.report.figures.styles import shown
+from omrl_bench.report.figures.trajectories import trajectory_figure
+from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.tables.captions import MISSING
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.text import escape_markdown
 from omrl_bench.runner.traces import Traces, read_traces
 
 MEASURES = {
@@ -40,24 +40,24 @@ def measure_frame(results: Results) -> pd.DataFrame:
     """Measures of the complete records, long form.
 
     Returns:
-        One row per (family, quality, method, measure): ``mean``, ``minimum``, ``maximum`` over seeds, ``n_seeds``.
+        One row per (family, condition, method, measure): ``mean``, ``minimum``, ``maximum`` over seeds, ``n_seeds``.
     """
     rows = [
-        (record.cell.family, quality, record.cell.method, name, value)
+        (record.cell.family, condition, record.cell.method, name, value)
         for record in results.records
-        for quality, values in record.representation.items()
+        for condition, values in record.representation.items()
         for name, value in values.items()
     ]
-    key = ["family", "quality", "method", "measure"]
+    key = ["family", "condition", "method", "measure"]
     frame = pd.DataFrame(rows, columns=[*key, "value"])
     columns = {"mean": "mean", "minimum": "min", "maximum": "max", "n_seeds": "count"}
     return frame.groupby(key, sort=True)["value"].agg(**columns).reset_index()
 
 
-def measure_table(frame: pd.DataFrame, layout: Layout, quality: str) -> str:
-    """Write the measures with contexts of one quality as Markdown, a section of rows per family."""
+def measure_table(frame: pd.DataFrame, layout: Layout, condition: str) -> str:
+    """Write the measures under one condition as Markdown, a section of rows per family."""
     names = [name for name in MEASURES if name in set(frame["measure"])]
-    means = frame[frame["quality"] == quality].set_index(["family", "method", "measure"])["mean"]
+    means = frame[frame["condition"] == condition].set_index(["family", "method", "measure"])["mean"]
     rows = []
     for family in layout.families:
         for method in layout.methods:
@@ -69,7 +69,7 @@ def measure_table(frame: pd.DataFrame, layout: Layout, quality: str) -> str:
     body = tabulate(
         rows, headers, tablefmt="github", disable_numparse=True, colalign=["left", "left", *["right"] * len(names)]
     )
-    title = escape_markdown(f"Representation by method, context quality {quality}")
+    title = escape_markdown(f"Representation by method, context quality {condition}")
     return f"**{title}**\n\n{body}\n\n- {escape_markdown(NOTE)}\n"
 
 
@@ -112,9 +112,9 @@ def _embeddings(family: str, method: str, seed: int, traces: Traces) -> dict[str
     assert traces.embeddings is not None
     conditions, tasks, draws, size = traces.embeddings.shape
     ids = np.tile(np.repeat(traces.tasks, draws), conditions)
-    qualities = np.repeat(traces.conditions, tasks * draws).tolist()
+    conditions = np.repeat(traces.conditions, tasks * draws).tolist()
     detail = f"{family}, seed {seed}, {draws} contexts per task and quality"
-    return embedding_figure(method, detail, traces.embeddings.reshape(-1, size), ids, qualities)
+    return embedding_figure(method, detail, traces.embeddings.reshape(-1, size), ids, conditions)
 
 
 def _paths(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:

@@ -191,6 +191,7 @@ def make_jobs(
                 dataset_status=_status(statuses, cell, selection.preset.qualities),
                 results=results.resolve(),
                 threads=threads,
+                context_rho=selection.suite.context_rho.get(cell.family),
                 device=selection.device,
                 train_again=rerun == "all",
             )
@@ -216,7 +217,7 @@ def expected_hashes(
     family = get_family(family_name)
     setup = Setup(selection.preset_name, backbone, selection.settings)
     configuration = _configuration(target, family, setup)
-    contexts = [f"{quality}.{selection.suite.protocol.unit}" for quality in selection.preset.qualities]
+    contexts = selection.suite.protocol.context_sets(selection.preset.qualities)
     local, canonical = (
         Hashes(
             suite=selection.suite.fingerprint(selection.preset_name, family_name),

@@ -141,29 +141,29 @@ class Cube(_Frozen):
     """All returns of one cell, with what is needed to score them.
 
     Attributes:
-        qualities: Names of the first axis, the protocol's conditions: context qualities, or episodes.
+        conditions: Names of the first axis: context qualities, or episodes.
         tasks: (tasks,) ids of the second axis.
-        returns: (qualities, tasks, draws) float32, undiscounted.
+        returns: (conditions, tasks, draws) float32, undiscounted.
         random: (tasks,) reference return of the random policy.
         expert: (tasks,) reference return of the expert.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-    qualities: tuple[str, ...]
+    conditions: tuple[str, ...]
     tasks: np.ndarray
     returns: np.ndarray
     random: np.ndarray
     expert: np.ndarray
 
     def scores(self) -> np.ndarray:
-        """100 (R - random) / (expert - random), (qualities, tasks, draws)."""
+        """100 (R - random) / (expert - random), (conditions, tasks, draws)."""
         floor, ceiling = self.random[None, :, None], self.expert[None, :, None]
         scores: np.ndarray = 100 * (self.returns - floor) / (ceiling - floor)
         return scores
 
     def content_hash(self) -> str:
         """The sha256 of the arrays: the same numbers have the same hash, however the file is compressed."""
-        digest = hashlib.sha256(json.dumps(self.qualities).encode())
+        digest = hashlib.sha256(json.dumps(self.conditions).encode())
         for name in _ARRAYS:
             array = getattr(self, name)
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -177,7 +177,7 @@ def write_record(results: Path, record: Record, cube: Cube | None) -> None:
         cube = cube.model_copy(update={name: getattr(cube, name).astype(np.float32) for name in _VALUES})
         buffer = io.BytesIO()
         arrays = {name: getattr(cube, name) for name in _ARRAYS}
-        np.savez_compressed(buffer, qualities=np.array(cube.qualities), **arrays)
+        np.savez_compressed(buffer, conditions=np.array(cube.conditions), **arrays)
         write_atomically(record.cell.cube_path(results), buffer.getvalue())
         record = record.model_copy(update={"cube": cube.content_hash()})
     content = _content_hash(json.loads(record.model_dump_json()))
@@ -226,8 +226,9 @@ def read_cube(path: Path, expected: str | None = None) -> Cube:
     try:
         with zipfile.ZipFile(path) as file:
             arrays = {name: _read_array(file.read(f"{name}.npy")) for name in _ARRAYS}
-            qualities = tuple(str(quality) for quality in _read_array(file.read("qualities.npy")))
-        cube = Cube(qualities=qualities, **arrays)
+            names = "conditions.npy" if "conditions.npy" in file.namelist() else "qualities.npy"  # of the first records
+            conditions = tuple(str(condition) for condition in _read_array(file.read(names)))
+        cube = Cube(conditions=conditions, **arrays)
         _check_shapes(cube)
     except OSError as error:
         raise RecordError(path, f"is missing or damaged: {error.strerror or 'it cannot be read'}") from error
@@ -321,14 +322,14 @@ def _read_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 def _check_shapes(cube: Cube) -> None:
     """Raise ValueError if the arrays of a cube do not belong together."""
-    shape = (len(cube.qualities), len(cube.tasks))
+    shape = (len(cube.conditions), len(cube.tasks))
     if cube.returns.ndim != 3 or cube.returns.shape[:2] != shape or not cube.returns.size:
         raise ValueError(f"returns of shape {cube.returns.shape} for {shape[0]} conditions and {shape[1]} tasks")
     if cube.tasks.dtype.kind not in "iu" or any(getattr(cube, name).dtype.kind != "f" for name in _VALUES):
         raise ValueError("an array has the wrong type")
     if any(array.shape != (shape[1],) for array in (cube.tasks, cube.random, cube.expert)):
         raise ValueError("tasks and reference returns differ in their number")
-    if len(set(cube.qualities)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
+    if len(set(cube.conditions)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
         raise ValueError("a condition or task is there twice")
-    if not all(name and name.isprintable() for name in cube.qualities):
+    if not all(name and name.isprintable() for name in cube.conditions):
         raise ValueError("a condition has no printable name")

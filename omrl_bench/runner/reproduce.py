@@ -191,7 +191,7 @@ def read_original(path: Path, record: Record) -> Cube:
     cube_path = path.with_suffix(".npz")
     cube = read_cube(cube_path, record.cube)
     scores, returns = (array.mean(axis=(1, 2), dtype=float) for array in (cube.scores(), cube.returns))
-    found = dict(zip(cube.qualities, zip(scores, returns, strict=True), strict=True))
+    found = dict(zip(cube.conditions, zip(scores, returns, strict=True), strict=True))
     for condition, metric in record.metrics.items():
         stated = metric.score, metric.mean_return
         if condition not in found or not np.allclose(
@@ -226,7 +226,7 @@ def compare(original: Cube, repeated: Mapping[int, Cube], seed: int) -> Agreemen
         seed: The record's.
     """
     again = repeated[seed]
-    if (original.qualities, original.returns.shape) != (again.qualities, again.returns.shape):
+    if (original.conditions, original.returns.shape) != (again.conditions, again.returns.shape):
         return None
     if not np.array_equal(original.tasks, again.tasks):
         return None
@@ -238,7 +238,9 @@ def compare(original: Cube, repeated: Mapping[int, Cube], seed: int) -> Agreemen
         identical=original.content_hash() == again.content_hash(),
         return_difference=float(np.abs(original.returns - again.returns).max()),
         score_difference=float(np.abs(original.scores() - again.scores()).max()),
-        scores={name: (float(a), float(b), float(c)) for name, (a, b, c) in zip(original.qualities, rows, strict=True)},
+        scores={
+            name: (float(a), float(b), float(c)) for name, (a, b, c) in zip(original.conditions, rows, strict=True)
+        },
     )
 
 

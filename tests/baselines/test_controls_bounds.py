@@ -14,8 +14,15 @@ from omrl_bench.baselines.training import Batches, Scale, seed_generators
 from omrl_bench.data.contexts import gather
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
-from omrl_bench.protocols.given_context import evaluate
+from omrl_bench.protocols.given_context import GivenContext
 from omrl_bench.protocols.rollout import Rollout
+
+
+def evaluate(policy, rollout, context):
+    """The returns under one condition, with this context."""
+    protocol = GivenContext(kind="given-context")
+    (played,) = protocol.evaluate(lambda: policy, rollout, protocol.conditions(["high"]), lambda condition: context)
+    return played.returns
 
 
 def untrained(cls, space, data=None):

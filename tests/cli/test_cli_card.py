@@ -7,12 +7,12 @@ import sys
 import pytest
 from PIL import Image
 
+from omrl_bench.cards.film import check_renderer
 from omrl_bench.data.build import collect
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import write_dataset
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
-from omrl_bench.report.film import check_renderer
 
 GAOL = "unknown family 'point-gaol'; did you mean 'point-goal' or 'point-goal-h10' or 'point-goal-h200'?"
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from omrl_bench.cards.card import Local, is_scripted, make_card, weak_tasks
+from omrl_bench.cards.leak import Leak, measure_leak
 from omrl_bench.data.build import collect
-from omrl_bench.data.card import Local, is_scripted, make_card, weak_tasks
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.leak import Leak, measure_leak
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.errors import InputError

@@ -12,8 +12,8 @@ import pytest
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.build import build
-from omrl_bench.report.frames import collect, load
-from omrl_bench.report.leaderboard import leaderboard
+from omrl_bench.report.reading.frames import collect, load
+from omrl_bench.report.site.leaderboard import leaderboard
 from omrl_bench.runner.plan import expected_hashes, select
 from omrl_bench.runner.records import write_record
 from omrl_bench.stats.panels import panels
@@ -103,7 +103,7 @@ def test_the_report_is_made_of_the_rest_and_says_what_is_not_in_it(invoke, damag
     assert "focal/iql/seed-1.json left out: it was changed after it was written" in text
     assert "ant-dir / oracle: seed 0 left out: its cube is missing or damaged" in text
     assert str(tmp_path) not in text  # the same records make the same bytes, wherever they lie
-    table = pd.read_csv(tmp_path / "out" / "shift-quick" / "score.csv").query("quality == 'high'")
+    table = pd.read_csv(tmp_path / "out" / "shift-quick" / "score.csv").query("condition == 'high'")
     assert table.set_index("method")["n_seeds"].to_dict() == {"focal": 2, "oracle": 2, "task-blind": 3}
 
 

@@ -11,15 +11,15 @@ import pytest
 from matplotlib._pylab_helpers import Gcf
 from PIL import Image
 
+from omrl_bench.cards import film as films
+from omrl_bench.cards.card import Local, make_card
+from omrl_bench.cards.figures import COLORS, _principal_components, data_pictures, goals, is_point
+from omrl_bench.cards.page import card_markdown, card_sections
 from omrl_bench.data.build import collect
-from omrl_bench.data.card import Local, make_card
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.errors import InputError
-from omrl_bench.report import film as films
-from omrl_bench.report.card import card_markdown, card_sections
-from omrl_bench.report.data_figures import COLORS, _principal_components, data_pictures, goals, is_point
 
 QUALITIES = ("mixed", "expert", "medium", "random", "cross")
 REFERENCE = (-60.0, -4.0)

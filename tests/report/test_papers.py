@@ -13,11 +13,7 @@ from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite, suite_names
 from omrl_bench.registry import methods
-from omrl_bench.report.captions import MISSING, sizes_text
-from omrl_bench.report.frames import load
-from omrl_bench.report.orderings import Sample, orderings, samples
-from omrl_bench.report.paper_tables import compare_with, numbers_frame, orderings_frame, page, summary, write
-from omrl_bench.report.papers import (
+from omrl_bench.report.papers.mapping import (
     Published,
     Target,
     all_targets,
@@ -27,6 +23,10 @@ from omrl_bench.report.papers import (
     parse_paper,
     published,
 )
+from omrl_bench.report.papers.orderings import Sample, orderings, samples
+from omrl_bench.report.papers.pages import compare_with, numbers_frame, orderings_frame, page, summary, write
+from omrl_bench.report.reading.frames import load
+from omrl_bench.report.tables.captions import MISSING, sizes_text
 from omrl_bench.stats.bootstrap import holm
 from omrl_bench.stats.panels import Key, Panel
 from omrl_bench.stats.representation import measures
@@ -281,7 +281,7 @@ def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
 
 def test_our_numbers_are_those_of_the_score_table(filled):
     comparison = compare_with("hs-omrl", filled.path, "standard")
-    expected = summarise(load(filled.path)[0]).set_index(["quality", "method"])
+    expected = summarise(load(filled.path)[0]).set_index(["condition", "method"])
     frame = numbers_frame(comparison).query("our_family == 'point-goal' and our_method == 'focal'")
     assert list(frame["our_condition"]) == ["low", "high"]
     for _, row in frame.iterrows():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from omrl_bench.report import across, build
-from omrl_bench.report.frames import collect
+from omrl_bench.report.reading.frames import collect
 from omrl_bench.report.representation import measure_frame
 from omrl_bench.runner.records import write_record
 from omrl_bench.runner.traces import Traces, read_traces, write_traces
@@ -101,7 +101,7 @@ def test_measures_are_averaged_over_seeds(store):
         store.put("point-goal", "focal", seed, costs={"representation": measured})
     store.put("point-goal", "random", 0)
     (results,) = collect(store.path)
-    frame = measure_frame(results).set_index(["quality", "measure"])
+    frame = measure_frame(results).set_index(["condition", "measure"])
     assert set(frame["method"]) == {"focal"}
     assert frame.loc[("high", "rms"), ["mean", "minimum", "maximum", "n_seeds"]].tolist() == [1.0, 0.5, 1.5, 3]
     assert frame.loc[("low", "rms"), "mean"] == pytest.approx(0.1)

@@ -14,11 +14,11 @@ import pytest
 
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite
-from omrl_bench.report import leaderboard as leaderboard_module
-from omrl_bench.report import site as site_module
-from omrl_bench.report.frames import load
-from omrl_bench.report.leaderboard import Leaderboard, leaderboard
-from omrl_bench.report.site import build_site
+from omrl_bench.report.reading.frames import load
+from omrl_bench.report.site import leaderboard as leaderboard_module
+from omrl_bench.report.site import page as site_module
+from omrl_bench.report.site.leaderboard import Leaderboard, leaderboard
+from omrl_bench.report.site.page import build_site
 from omrl_bench.runner.records import Cube, read_cube, write_record
 from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.ranks import rank_intervals
@@ -67,10 +67,10 @@ def test_every_number_is_that_of_the_tables(store):
     store.fill()
     content = leaderboard(store.path)
     frame = load(store.path)[0]
-    keys = ["family", "quality", "method"]
+    keys = ["family", "condition", "method"]
     ranks = rank_intervals(frame, 200)[[*keys, "rank", "rank_low", "rank_high"]]
     expected = summarise(frame, 200).merge(ranks, on=keys)
-    assert len(content.entries) == len(expected) == 2 * 3 * 3  # qualities, families and their mean, methods
+    assert len(content.entries) == len(expected) == 2 * 3 * 3  # conditions, families and their mean, methods
     rows = expected.set_index(keys)
     for entry in content.entries:
         run = content.runs[entry.run]
@@ -247,7 +247,7 @@ def test_boards(store):
 def test_the_main_condition_of_episodes_is_the_last(store):
     record = store.put("point-goal", "focal", 0)
     cube = Cube(
-        qualities=("episode-1", "episode-2", "episode-3"),
+        conditions=("episode-1", "episode-2", "episode-3"),
         tasks=np.arange(2),
         returns=np.full((3, 2, 1), -100, dtype=np.float32),
         random=np.full(2, -300.0),

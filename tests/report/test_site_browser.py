@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from omrl_bench.report import leaderboard as leaderboard_module
-from omrl_bench.report.leaderboard import Board, Entry, Leaderboard, Notes, Run
-from omrl_bench.report.site import build_site, page
+from omrl_bench.report.site import leaderboard as leaderboard_module
+from omrl_bench.report.site.leaderboard import Board, Entry, Leaderboard, Notes, Run
+from omrl_bench.report.site.page import build_site, page
 
 from .browser import EXECUTABLE, NAMES, ROWS, Site
 

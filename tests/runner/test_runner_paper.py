@@ -45,7 +45,8 @@ mine,Table 1,Point,test,bad context,Logged,-20.0,1.0
 def mine(monkeypatch, tmp_path, tiny):
     """A paper of our own, whose suite is the small one under the name of `shift`."""
     from omrl_bench.protocols import suite
-    from omrl_bench.report import paper_tables, papers
+    from omrl_bench.report.papers import mapping as papers
+    from omrl_bench.report.papers import pages as paper_tables
 
     folder = tmp_path / "papers"
     folder.mkdir()

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from omrl_bench.report import canvas
-from omrl_bench.report.styles import condition_style
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.styles import condition_style
 
 FEWEST = 4  # contexts that can be placed
 _PERPLEXITY = 30
@@ -27,7 +27,7 @@ _POINT = 9.0
 
 
 def embedding_figure(
-    name: str, detail: str, embeddings: np.ndarray, tasks: np.ndarray, qualities: Sequence[str]
+    name: str, detail: str, embeddings: np.ndarray, tasks: np.ndarray, conditions: Sequence[str]
 ) -> dict[str, bytes]:
     """Draw the context embeddings of one method in one family, placed by t-SNE.
 
@@ -36,21 +36,21 @@ def embedding_figure(
         detail: Below it: the family, the seed, which contexts.
         embeddings: (contexts, size).
         tasks: (contexts,) task ids.
-        qualities: (contexts,) context qualities; their order of appearance is the order of the legend.
+        conditions: (contexts,) context qualities; their order of appearance is the order of the legend.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`: the same on one machine; another
-        processor may round differently, and t-SNE makes much of little.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`: the same on one machine;
+        another processor may round differently, and t-SNE makes much of little.
 
     Raises:
         ValueError: if there are fewer than :data:`FEWEST` contexts, or the numbers of contexts do not agree.
     """
     if len(embeddings) < FEWEST:
         raise ValueError(f"{len(embeddings)} contexts cannot be placed by t-SNE; {FEWEST} are needed")
-    if not len(embeddings) == len(tasks) == len(qualities):
-        raise ValueError(f"{len(embeddings)} embeddings, {len(tasks)} tasks and {len(qualities)} qualities")
+    if not len(embeddings) == len(tasks) == len(conditions):
+        raise ValueError(f"{len(embeddings)} embeddings, {len(tasks)} tasks and {len(conditions)} conditions")
     places = coordinates(embeddings)
-    return canvas.render(lambda: draw_embeddings(name, detail, places, np.asarray(tasks), list(qualities)))
+    return canvas.render(lambda: draw_embeddings(name, detail, places, np.asarray(tasks), list(conditions)))
 
 
 def coordinates(embeddings: np.ndarray) -> np.ndarray:
@@ -61,9 +61,9 @@ def coordinates(embeddings: np.ndarray) -> np.ndarray:
         return np.asarray(model.fit_transform(np.asarray(embeddings, dtype=np.float64)))
 
 
-def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarray, qualities: list[str]) -> Figure:
+def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarray, conditions: list[str]) -> Figure:
     """The figure of :func:`embedding_figure`; ``places`` are (contexts, 2)."""
-    kinds = list(dict.fromkeys(qualities))
+    kinds = list(dict.fromkeys(conditions))
     number = len(np.unique(tasks))
     lines = canvas.note_lines(
         2 * _SIDE,
@@ -89,7 +89,7 @@ def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarra
     handles = []
     for index, kind in enumerate(kinds):
         color, marker = condition_style(index)
-        chosen = np.array([quality == kind for quality in qualities])
+        chosen = np.array([condition == kind for condition in conditions])
         points = places[chosen]
         # hollow, so that what lies below can be seen
         right.scatter(

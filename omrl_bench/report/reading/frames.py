@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from omrl_bench.report.provenance import expected_seeds, one_version, provenance, unlike_the_others
+from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
 
 CONTROLS = ("random", "behaviour", "task-blind", "oracle")
 #: Columns of the tidy frame.
 COLUMNS = (
     *("suite", "preset", "family", "dataset", "method", "backbone", "seed"),
-    *("quality", "task", "draw", "return", "score"),
+    *("condition", "task", "draw", "return", "score"),
 )
 
 #: Columns of the frame of costs; 0 where a method has no such stage.
@@ -46,7 +46,7 @@ class Results:
     Attributes:
         suite: Name of the suite.
         preset: Name of the preset.
-        dataset: Quality of the training data.
+        dataset: Condition of the training data.
         backbone: Offline-RL learner under the methods.
         frame: Tidy frame with columns :data:`COLUMNS`, of the complete records only; names are categorical.
         costs: One row per complete record, with columns :data:`COST_COLUMNS`.
@@ -252,12 +252,12 @@ def _frame(kept: list[tuple[Record, Cube]]) -> pd.DataFrame:
     sizes = [cube.returns.size for _, cube in kept]
     cells = [record.cell for record, _ in kept]
     columns: dict[str, object] = {
-        name: _repeated([getattr(cell, name) for cell in cells], sizes) for name in _NAMES if name != "quality"
+        name: _repeated([getattr(cell, name) for cell in cells], sizes) for name in _NAMES if name != "condition"
     }
     columns["seed"] = np.repeat([cell.seed for cell in cells], sizes)
     shapes = [cube.returns.shape for _, cube in kept]
-    qualities = [name for _, cube in kept for name in cube.qualities]
-    columns["quality"] = _repeated(qualities, [tasks * draws for n, tasks, draws in shapes for _ in range(n)])
+    conditions = [name for _, cube in kept for name in cube.conditions]
+    columns["condition"] = _repeated(conditions, [tasks * draws for n, tasks, draws in shapes for _ in range(n)])
     columns["task"] = np.concatenate(
         [np.tile(np.repeat(cube.tasks, s[2]), s[0]) for (_, cube), s in zip(kept, shapes, strict=True)]
     )

@@ -1,7 +1,7 @@
 """Figures with a line per method: performance profiles, learning curves, episodes in a new task, numbers of tasks.
 
-A method has the same colour, marker and line in all of them (:mod:`omrl_bench.report.styles`, which also says which
-methods are drawn where there are many).
+A method has the same colour, marker and line in all of them (:mod:`omrl_bench.report.figures.styles`, which also says
+which methods are drawn where there are many).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from omrl_bench.report import canvas
-from omrl_bench.report.captions import EPISODES, TIMES, Sizes
-from omrl_bench.report.figures import PRIVILEGE, any_marked, condition_text, labels_of, panel_detail
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import method_style, shown, shown_note
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of, panel_detail
+from omrl_bench.report.figures.styles import method_style, shown, shown_note
+from omrl_bench.report.tables.captions import EPISODES, TIMES, Sizes
+from omrl_bench.report.tables.layout import Layout
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
 _LEFT, _GAP = 0.5, 0.3  # room left of the panels, and between them
@@ -58,34 +58,34 @@ class Panel:
 
 
 def profile_figure(
-    profiles: pd.DataFrame, layout: Layout, qualities: Sequence[str], sizes: Mapping[str, Sizes]
+    profiles: pd.DataFrame, layout: Layout, conditions: Sequence[str], sizes: Mapping[str, Sizes]
 ) -> dict[str, bytes]:
     """Draw performance profiles: the share of (seed, task) with a score above a threshold.
 
     Args:
         profiles: What :func:`omrl_bench.stats.ranks.performance_profiles` returns.
         layout: Order of everything.
-        qualities: Context qualities that are drawn, side by side.
+        conditions: Context qualities that are drawn, side by side.
         sizes: Usual (seeds, tasks, draws) of each family.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     names = ("threshold", "fraction", "fraction_low", "fraction_high")
     panels = [
         Panel(
             family,
-            f"{condition_text(quality)}; {panel_detail(family, layout, sizes)}",
-            _lines(profiles[(profiles["family"] == family) & (profiles["quality"] == quality)], names),
+            f"{condition_text(condition)}; {panel_detail(family, layout, sizes)}",
+            _lines(profiles[(profiles["family"] == family) & (profiles["condition"] == condition)], names),
         )
         for family in layout.families
-        for quality in qualities
+        for condition in conditions
     ]
     thresholds = profiles["threshold"]
     x = Axis("score threshold", (float(thresholds.min()), float(thresholds.max())))
     y = Axis("share of runs above", (-0.02, 1.02))
     note = f"Share of (seed, task) whose mean score over the draws is above the threshold. {_N} Bands: {_BOOTSTRAP}"
-    per_row = len(qualities) * max(1, _PER_ROW // len(qualities))
+    per_row = len(conditions) * max(1, _PER_ROW // len(conditions))
     return canvas.render(lambda: draw_lines(panels, layout, x, y, note, bands=True, per_row=per_row))
 
 
@@ -97,7 +97,7 @@ def learning_figure(curves: pd.DataFrame, layout: Layout) -> dict[str, bytes]:
         layout: Order of everything.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     by_step = curves.groupby(["family", "method", "step"], observed=True)["score"]
     rows = by_step.agg(["mean", "min", "max"]).reset_index()
@@ -120,22 +120,22 @@ def episode_figure(
 
     Args:
         summary: What :func:`omrl_bench.stats.summary.summarise` returns.
-        layout: Order of everything; all its qualities are episodes.
+        layout: Order of everything; all its conditions are episodes.
         sizes: Usual (seeds, tasks, draws) of each family.
         areas: What :func:`omrl_bench.stats.episodes.area_under_episodes` returns, for the legend.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
-    places = {quality: float(index) for index, quality in enumerate(layout.qualities)}
-    rows = summary.assign(x=summary["quality"].map(places).astype(float))
+    places = {condition: float(index) for index, condition in enumerate(layout.conditions)}
+    rows = summary.assign(x=summary["condition"].map(places).astype(float))
     panels = []
     for family in layout.families:
         lines = _lines(rows[rows["family"] == family], ("x", "score_mean", "score_mean_low", "score_mean_high"))
-        broken = {method: _broken(line, layout.qualities) for method, line in lines.items()}
+        broken = {method: _broken(line, layout.conditions) for method, line in lines.items()}
         legend = {} if areas is None else _area_texts(areas[areas["family"] == family], layout)
         panels.append(Panel(family, panel_detail(family, layout, sizes), broken, legend))
-    ticks = {place: _episode_text(quality) for quality, place in places.items()}
+    ticks = {place: _episode_text(condition) for condition, place in places.items()}
     x = Axis("episode in a new task", (-0.5, len(places) - 0.5), ticks)
     note = f"{_N} Bars: {_BOOTSTRAP}"
     if areas is not None:
@@ -152,7 +152,7 @@ def task_number_figure(scores: pd.DataFrame, layout: Layout, note: str = "") -> 
         note: What a reader must know, such as the condition and the sample sizes.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     names = ("train_tasks", "score", "low", "high")
     present = set(scores["family"])
@@ -176,7 +176,7 @@ def draw_lines(
 
     Args:
         panels: What to draw.
-        layout: Order of the methods, of which those are drawn that are :func:`~omrl_bench.report.styles.shown`.
+        layout: Order of the methods, of which those are drawn that are :func:`~omrl_bench.report.figures.styles.shown`.
         x: The horizontal axis.
         y: The vertical axis.
         note: What is written below.
@@ -269,20 +269,20 @@ def _lines(rows: pd.DataFrame, names: tuple[str, str, str, str]) -> dict[str, np
     return {str(method): group[list(names)].sort_values(names[0]).to_numpy(dtype=float) for method, group in groups}
 
 
-def _broken(line: np.ndarray, qualities: Sequence[str]) -> np.ndarray:
+def _broken(line: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
     """Break a line where episodes of another kind begin: those that explore are not to be compared with the last."""
-    kinds = [_kind(qualities[int(place)]) for place in line[:, 0]]
+    kinds = [_kind(conditions[int(place)]) for place in line[:, 0]]
     changes = [index for index in range(1, len(kinds)) if kinds[index] != kinds[index - 1]]
     return np.insert(line, changes, np.nan, axis=0)
 
 
-def _kind(quality: str) -> str:
-    return next(start for start in EPISODES if quality.startswith(start))
+def _kind(condition: str) -> str:
+    return next(start for start in EPISODES if condition.startswith(start))
 
 
-def _episode_text(quality: str) -> str:
+def _episode_text(condition: str) -> str:
     """``1`` for ``episode-1``, ``explore 1`` for ``explore-1``."""
-    return quality.removeprefix("episode-").replace("-", "\n")
+    return condition.removeprefix("episode-").replace("-", "\n")
 
 
 def _area_texts(areas: pd.DataFrame, layout: Layout) -> dict[str, str]:

@@ -16,7 +16,7 @@ _ALIKE: tuple[tuple[str, str, Callable[[Cube], object]], ...] = (
     ("tasks", "family", lambda cube: cube.tasks.tobytes()),
     ("reference returns", "family", lambda cube: (cube.random.tobytes(), cube.expert.tobytes())),
     ("draws", "family", lambda cube: cube.returns.shape[2]),
-    ("conditions", "method", lambda cube: cube.qualities),
+    ("conditions", "method", lambda cube: cube.conditions),
 )
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pandas as pd
 
 from omrl_bench.protocols.suite import load_suite
-from omrl_bench.report.frames import collect
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.line_figures import learning_figure
-from omrl_bench.report.papers import Paper, PaperFigure
+from omrl_bench.report.figures.lines import learning_figure
+from omrl_bench.report.papers.mapping import Paper, PaperFigure
+from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.tables.layout import Layout
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Learning curves, with columns :data:`omrl_bench.report.frames.CURVE_COLUMNS`, and their order."""
+    """Learning curves, with columns :data:`omrl_bench.report.reading.frames.CURVE_COLUMNS`, and their order."""
 
     frame: pd.DataFrame
     layout: Layout
@@ -58,7 +58,7 @@ def _curves(figure: PaperFigure, results: Path, preset: str) -> Curves | None:
             families, methods = set(frame["family"]), set(frame["method"])
             layout = Layout(
                 families=tuple(family for family in suite.families_of(preset) if family in families),
-                qualities=(figure.condition,),
+                conditions=(figure.condition,),
                 methods=tuple(method for method in figure.methods if method in methods),
                 marked=frozenset(each.privileges),
             )

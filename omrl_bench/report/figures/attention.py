@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from omrl_bench.report import canvas
-from omrl_bench.report.styles import condition_style
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.styles import condition_style
 from omrl_bench.stats.representation import attention_by_reward
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
@@ -25,10 +25,10 @@ def attention_figure(method: str, detail: str, pairs: Mapping[str, np.ndarray]) 
         pairs: By context quality: (contexts, n, 2) reward and weight, NaN where a context is shorter.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
 
     Raises:
-        ValueError: if there is no quality.
+        ValueError: if there is no condition.
     """
     if not pairs:
         raise ValueError("there are no attention weights")
@@ -57,7 +57,7 @@ def draw_attention(method: str, detail: str, pairs: Mapping[str, np.ndarray]) ->
     every = np.concatenate([pair.reshape(-1, 2) for pair in pairs.values()])
     low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     margin = np.maximum(0.05 * (high - low), 1e-3)
-    for index, (axes, (quality, pair)) in enumerate(zip(panels, pairs.items(), strict=True)):
+    for index, (axes, (condition, pair)) in enumerate(zip(panels, pairs.items(), strict=True)):
         color, marker = condition_style(index)
         points = pair.reshape(-1, 2)
         points = points[np.isfinite(points).all(axis=1)]
@@ -73,6 +73,6 @@ def draw_attention(method: str, detail: str, pairs: Mapping[str, np.ndarray]) ->
             axes.set_ylabel("attention weight")
         correlation = attention_by_reward(pair[..., 1], pair[..., 0], np.isfinite(pair[..., 0]))
         text = "one reward only" if np.isnan(correlation) else f"rank correlation {correlation:.2f}"
-        canvas.title(axes, quality, text)
+        canvas.title(axes, condition, text)
     canvas.note(figure, lines)
     return figure

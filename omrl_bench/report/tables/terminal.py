@@ -8,10 +8,10 @@ import rich.table
 from rich.console import Console
 from rich.text import Text
 
-from omrl_bench.report.captions import DAGGER, MISSING
-from omrl_bench.report.frames import collect
-from omrl_bench.report.layout import layout_of
-from omrl_bench.report.tables import Table, score_table
+from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.tables.captions import DAGGER, MISSING
+from omrl_bench.report.tables.layout import layout_of
+from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 
@@ -34,11 +34,11 @@ def terminal_table(table: Table) -> rich.table.Table:
     )
     view.add_column("family")
     view.add_column("method")
-    for quality in table.layout.qualities:
-        view.add_column(Text(quality), justify="right")
+    for condition in table.layout.conditions:
+        view.add_column(Text(condition), justify="right")
     for family in table.layout.families:
         for row, method in enumerate(table.layout.methods):
-            entries = (table.entries.get((method, family, quality)) for quality in table.layout.qualities)
+            entries = (table.entries.get((method, family, condition)) for condition in table.layout.conditions)
             cells = [Text(MISSING if entry is None else " ".join(entry.texts())) for entry in entries]
             mark = f" {DAGGER}" if method in table.layout.marked else ""
             view.add_row(Text(family if row == 0 else ""), Text(method + mark), *cells)

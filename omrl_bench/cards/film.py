@@ -10,10 +10,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
+from omrl_bench.cards.figures import goals, is_point
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
-from omrl_bench.report.data_figures import goals, is_point
 
 SIZE = (320, 240)  # width, height of a picture
 #: Steps from one picture to the next, at most: a longer episode than 50 pictures is filmed so.

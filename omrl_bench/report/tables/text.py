@@ -6,8 +6,8 @@ import re
 
 from tabulate import tabulate
 
-from omrl_bench.report.captions import DAGGER, MISSING, TIMES
-from omrl_bench.report.tables import Table
+from omrl_bench.report.tables.captions import DAGGER, MISSING, TIMES
+from omrl_bench.report.tables.wide import Table
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -44,11 +44,11 @@ def markdown(table: Table) -> str:
     rows = []
     for method in table.layout.methods:
         row = [method_label(table, method)]
-        for family, quality in columns:
-            entry = table.entries.get((method, family, quality))
+        for family, condition in columns:
+            entry = table.entries.get((method, family, condition))
             row.append(MISSING if entry is None else " ".join(entry.texts()))
         rows.append(row)
-    headers = ["method", *(escape_markdown(f"{family} {quality}") for family, quality in columns)]
+    headers = ["method", *(escape_markdown(f"{family} {condition}") for family, condition in columns)]
     # tabulate must not take names or estimates for numbers: it would rewrite them
     body = tabulate(
         rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] + ["right"] * len(columns)
@@ -86,21 +86,21 @@ def latex(table: Table, label: str) -> str:
 
 
 def _latex_head(table: Table) -> list[str]:
-    families, qualities = table.layout.families, table.layout.qualities
-    width = len(qualities)
+    families, conditions = table.layout.families, table.layout.conditions
+    width = len(conditions)
     groups = [rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(family)}}}" for family in families]
-    lines = [" & ".join(["" if any(qualities) else "method", *groups]) + r" \\"]
-    if any(qualities):
+    lines = [" & ".join(["" if any(conditions) else "method", *groups]) + r" \\"]
+    if any(conditions):
         starts = range(2, 2 + width * len(families), width)
         lines.append(" ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts))
-        lines.append(" & ".join(["method", *map(escape_latex, qualities * len(families))]) + r" \\")
+        lines.append(" & ".join(["method", *map(escape_latex, conditions * len(families))]) + r" \\")
     return lines
 
 
 def _latex_row(table: Table, method: str, columns: list[tuple[str, str]]) -> str:
     cells = [escape_latex(method) + (escape_latex(DAGGER) if method in table.layout.marked else "")]
-    for family, quality in columns:
-        entry = table.entries.get((method, family, quality))
+    for family, condition in columns:
+        entry = table.entries.get((method, family, condition))
         if entry is None:
             cells.append(escape_latex(MISSING))
         else:
@@ -114,4 +114,4 @@ def _sentence(note: str) -> str:
 
 
 def _columns(table: Table) -> list[tuple[str, str]]:
-    return [(family, quality) for family in table.layout.families for quality in table.layout.qualities]
+    return [(family, condition) for family in table.layout.families for condition in table.layout.conditions]

@@ -11,12 +11,12 @@ from rich.box import SIMPLE_HEAD
 from rich.text import Text
 from tabulate import tabulate
 
-from omrl_bench.data.card import EPISODE_QUANTILES, TASK_QUANTILES, WEAK, Card
+from omrl_bench.cards.card import EPISODE_QUANTILES, TASK_QUANTILES, WEAK, Card
+from omrl_bench.cards.leak import HELD_OUT
 from omrl_bench.data.contexts import SOURCES, UNITS
-from omrl_bench.data.leak import HELD_OUT
 from omrl_bench.envs.families import SPLITS
-from omrl_bench.report.captions import MISSING
-from omrl_bench.report.text import escape_markdown
+from omrl_bench.report.tables.captions import MISSING
+from omrl_bench.report.tables.text import escape_markdown
 
 LICENCE = "MIT; robot models: see omrl_bench/envs/assets/README.md"
 HASH_DIGITS = 16

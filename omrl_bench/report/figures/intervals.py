@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from omrl_bench.report import canvas
-from omrl_bench.report.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import condition_style, method_style
-from omrl_bench.report.tables import Entry, Table
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.styles import condition_style, method_style
+from omrl_bench.report.tables.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
 PRIVILEGE = f"{DAGGER} sees more than the training data and the context."
@@ -31,11 +31,11 @@ def score_figure(table: Table, sizes: Mapping[str, Sizes]) -> dict[str, bytes]:
     """Draw a score table, one panel per family.
 
     Args:
-        table: What :func:`omrl_bench.report.tables.score_table` returns.
+        table: What :func:`omrl_bench.report.tables.wide.score_table` returns.
         sizes: Usual (seeds, tasks, draws) of each family.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     return canvas.render(lambda: draw_scores(table, sizes))
 
@@ -46,10 +46,10 @@ def rank_figure(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str,
     Args:
         ranks: What :func:`omrl_bench.stats.ranks.rank_intervals` returns.
         layout: Order of everything.
-        scopes: (family, quality) of each panel.
+        scopes: (family, condition) of each panel.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     return canvas.render(lambda: draw_ranks(ranks, layout, scopes))
 
@@ -74,10 +74,10 @@ def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
             axes.set_yticks([])
         canvas.title(axes, family, panel_detail(family, layout, sizes))
     handles = []
-    for index, quality in enumerate(layout.qualities):
+    for index, condition in enumerate(layout.conditions):
         color, marker = condition_style(index)
-        handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=quality))
-    canvas.legend(figure, handles, condition_word(layout.qualities))
+        handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=condition))
+    canvas.legend(figure, handles, condition_word(layout.conditions))
     note = [f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks."]
     canvas.note(figure, note + [PRIVILEGE] * any_marked(layout.methods, layout))
     return figure
@@ -132,9 +132,9 @@ def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str
     return f"n = {sizes_text(sizes[family], words=False)}"
 
 
-def condition_text(quality: str) -> str:
+def condition_text(condition: str) -> str:
     """Say under which condition a panel's numbers were measured."""
-    return quality if condition_word((quality,)) == "episode" else f"{quality} context"
+    return condition if condition_word((condition,)) == "episode" else f"{condition} context"
 
 
 def _score_panel(axes: Axes, table: Table, family: str) -> None:
@@ -145,12 +145,12 @@ def _score_panel(axes: Axes, table: Table, family: str) -> None:
         axes.axvline(score, color=canvas.GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
     axes.axvline(50, color=canvas.LIGHT, linewidth=0.5, zorder=0.5)
     _stripes(axes, len(layout.methods))
-    for index, quality in enumerate(layout.qualities):
-        offset = (index - (len(layout.qualities) - 1) / 2) * _POINT_HEIGHT / lane
-        entries = {row: table.entries.get((method, family, quality)) for row, method in enumerate(layout.methods)}
+    for index, condition in enumerate(layout.conditions):
+        offset = (index - (len(layout.conditions) - 1) / 2) * _POINT_HEIGHT / lane
+        entries = {row: table.entries.get((method, family, condition)) for row, method in enumerate(layout.methods)}
         _points(axes, {row + offset: entry for row, entry in entries.items() if entry is not None}, index)
     for row, method in enumerate(layout.methods):
-        if not any((method, family, quality) in table.entries for quality in layout.qualities):
+        if not any((method, family, condition) in table.entries for condition in layout.conditions):
             reason = "lacks a family" if family == ALL else "no results"
             axes.text(50, row, reason, color=canvas.GREY, fontsize=5.5, fontstyle="italic", ha="center", va="center")
     axes.set_ylim(len(layout.methods) - 0.5, -0.5)
@@ -189,14 +189,14 @@ def _stripes(axes: Axes, rows: int) -> None:
 
 
 def _scope(ranks: pd.DataFrame, layout: Layout, scope: tuple[str, str]) -> pd.DataFrame:
-    """Ranks of one family and quality, best first; methods of equal rank in the order of the layout."""
-    rows = ranks[(ranks["family"] == scope[0]) & (ranks["quality"] == scope[1])]
+    """Ranks of one family and condition, best first; methods of equal rank in the order of the layout."""
+    rows = ranks[(ranks["family"] == scope[0]) & (ranks["condition"] == scope[1])]
     place = rows["method"].map(layout.methods.index).astype(int)
     return rows.assign(place=place).sort_values(["rank", "place"], ignore_index=True)
 
 
 def _rank_panel(axes: Axes, rows: pd.DataFrame, longest: int) -> None:
-    """Draw the ranks of one family and quality."""
+    """Draw the ranks of one family and condition."""
     _stripes(axes, len(rows))
     styles = [method_style(method) for method in rows["method"]]
     colors = [style.color for style in styles]
@@ -222,4 +222,4 @@ def _limits(table: Table) -> tuple[float, float]:
 
 def _lane(table: Table) -> float:
     """Height of a method's band."""
-    return len(table.layout.qualities) * _POINT_HEIGHT + _METHOD_GAP
+    return len(table.layout.conditions) * _POINT_HEIGHT + _METHOD_GAP

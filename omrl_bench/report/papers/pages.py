@@ -12,10 +12,8 @@ from tabulate import tabulate
 
 from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import load_suite
-from omrl_bench.report.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
-from omrl_bench.report.orderings import Ordering, Sample, orderings, samples
-from omrl_bench.report.paper_figures import Curves, draw_curves, find_curves, picture_name
-from omrl_bench.report.papers import (
+from omrl_bench.report.papers.curves import Curves, draw_curves, find_curves, picture_name
+from omrl_bench.report.papers.mapping import (
     TRAIN_SPLIT,
     Field,
     Paper,
@@ -29,8 +27,10 @@ from omrl_bench.report.papers import (
     locate,
     published,
 )
-from omrl_bench.report.tables import Entry
-from omrl_bench.report.text import escape_markdown
+from omrl_bench.report.papers.orderings import Ordering, Sample, orderings, samples
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
+from omrl_bench.report.tables.text import escape_markdown
+from omrl_bench.report.tables.wide import Entry
 
 _CLAIMS = {
     "claimed": "differ by more than their combined spread",

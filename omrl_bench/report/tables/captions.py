@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from omrl_bench.report.frames import ordered
-from omrl_bench.report.layout import Layout
+from omrl_bench.report.reading.frames import ordered
+from omrl_bench.report.tables.layout import Layout
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.panels import ALL
 
@@ -27,9 +27,9 @@ Sizes = tuple[int, int, int]  # seeds, tasks, draws
 _SIZES = ("n_seeds", "n_tasks", "n_draws")
 
 
-def condition_word(qualities: tuple[str, ...]) -> str:
+def condition_word(conditions: tuple[str, ...]) -> str:
     """What the columns of a table are: context qualities, or episodes where a method collects its contexts itself."""
-    return "episode" if qualities and all(name.startswith(EPISODES) for name in qualities) else "context quality"
+    return "episode" if conditions and all(name.startswith(EPISODES) for name in conditions) else "context quality"
 
 
 def privilege_note(privileges: Mapping[str, tuple[str, ...]]) -> str:

@@ -15,8 +15,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from omrl_bench.files import write_atomically
-from omrl_bench.report.captions import MISSING
-from omrl_bench.report.leaderboard import Board, Leaderboard, leaderboard
+from omrl_bench.report.site.leaderboard import Board, Leaderboard, leaderboard
+from omrl_bench.report.tables.captions import MISSING
 
 
 class Row(NamedTuple):
@@ -59,7 +59,7 @@ def build_site(
 
 def page(content: Leaderboard) -> str:
     """Write the page: everything that it needs is inside, and its policy forbids it to load anything else."""
-    folder = resources.files("omrl_bench.report").joinpath("templates")
+    folder = resources.files("omrl_bench.report.site").joinpath("templates")
     template, style, script = (
         folder.joinpath(name).read_text(encoding="utf-8") for name in ("index.html.jinja2", "style.css", "script.js")
     )

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from omrl_bench.errors import InputError
-from omrl_bench.report.frames import load
-from omrl_bench.report.papers import Published, Target
-from omrl_bench.report.provenance import one_version
+from omrl_bench.report.papers.mapping import Published, Target
+from omrl_bench.report.reading.frames import load
+from omrl_bench.report.reading.provenance import one_version
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, holm
 from omrl_bench.stats.differences import enough_resamples, paired_difference
@@ -186,7 +186,7 @@ def _with_verdicts(rows: list[Ordering]) -> list[Ordering]:
 def _scores(frame: pd.DataFrame, preset: str, places: list[Target]) -> dict[Target, tuple[Key, Panel]]:
     """Scores of a suite, at the places where there are any."""
     keys = {place: Key(place.suite, preset, *place[1:4], place.condition, place.method) for place in places}
-    for column in ("dataset", "backbone", "family", "quality", "method"):
+    for column in ("dataset", "backbone", "family", "condition", "method"):
         frame = frame[frame[column].isin({getattr(key, column) for key in keys.values()})]
     groups = panels(frame) if len(frame) else {}
     return {place: (key, groups[key][0]) for place, key in keys.items() if key in groups}

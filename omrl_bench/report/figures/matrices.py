@@ -14,11 +14,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from omrl_bench.report import canvas
-from omrl_bench.report.figures import PRIVILEGE, any_marked, condition_text, labels_of
-from omrl_bench.report.frames import ordered
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.styles import shown, shown_note
+from omrl_bench.report.figures import canvas
+from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of
+from omrl_bench.report.figures.styles import shown, shown_note
+from omrl_bench.report.reading.frames import ordered
+from omrl_bench.report.tables.layout import Layout
 
 MOST_METHODS = 16  # in a matrix with numbers
 _COLORS = LinearSegmentedColormap.from_list("omrl", ["#ffffff", "#9ecae1", "#08306b"])
@@ -37,10 +37,10 @@ def improvement_figure(
     Args:
         improvements: What :func:`omrl_bench.stats.comparison.improvement_matrix` returns.
         layout: Order of everything; if there are more methods than :data:`MOST_METHODS`, some are chosen.
-        scopes: (family, quality) of each panel.
+        scopes: (family, condition) of each panel.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
     return canvas.render(lambda: draw_improvements(improvements, layout, scopes))
 
@@ -55,7 +55,8 @@ def dataset_figure(summaries: pd.DataFrame, layout: Layout) -> dict[str, bytes]:
         layout: Order of everything.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`; none if there is nothing to draw.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`; none if there is nothing to
+        draw.
     """
     panels = dataset_panels(summaries, layout)
     return canvas.render(lambda: draw_datasets(summaries, layout, panels)) if panels else {}
@@ -109,12 +110,12 @@ def draw_improvements(improvements: pd.DataFrame, layout: Layout, scopes: Sequen
 
 def draw_datasets(summaries: pd.DataFrame, layout: Layout, panels: Sequence[tuple[str, str]]) -> Figure:
     """The figure of :func:`dataset_figure`."""
-    datasets = ordered(map(str, summaries["dataset"].unique()), layout.qualities, first=())
-    qualities = [quality for quality in layout.qualities if quality in set(summaries["quality"])]
-    values = summaries.set_index(["family", "method", "dataset", "quality"])["score_mean"].sort_index()
+    datasets = ordered(map(str, summaries["dataset"].unique()), layout.conditions, first=())
+    conditions = [condition for condition in layout.conditions if condition in set(summaries["condition"])]
+    values = summaries.set_index(["family", "method", "dataset", "condition"])["score_mean"].sort_index()
     finite = values[values.index.get_level_values("method").isin([method for _, method in panels])]
     limits = float(finite.clip(*canvas.VIEW).min()), float(finite.clip(*canvas.VIEW).max())
-    size = len(qualities) * _DATA_CELL[0], len(datasets) * _DATA_CELL[1]
+    size = len(conditions) * _DATA_CELL[0], len(datasets) * _DATA_CELL[1]
     left = 0.35 + _ROW_LETTER * max(map(len, datasets))
     columns = canvas.columns_of(len(panels), max(1, int((_WIDEST - left) / (size[0] + 0.2))))
     methods = [method for method in layout.methods if method in set(summaries["method"])]
@@ -137,16 +138,16 @@ def draw_datasets(summaries: pd.DataFrame, layout: Layout, panels: Sequence[tupl
         row_gap=0.45 + canvas.TITLE,
     )
     for index, (axes, (family, method)) in enumerate(zip(every, panels, strict=True)):
-        rows = [[values.get((family, method, row, column), np.nan) for column in qualities] for row in datasets]
+        rows = [[values.get((family, method, row, column), np.nan) for column in conditions] for row in datasets]
         _heat_map(axes, np.array(rows, dtype=float), limits, None, size=8)
-        for row, column in ((datasets.index(name), qualities.index(name)) for name in {*datasets} & {*qualities}):
+        for row, column in ((datasets.index(name), conditions.index(name)) for name in {*datasets} & {*conditions}):
             axes.add_patch(
                 Rectangle(
                     (column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor="#000000", linewidth=1.0, zorder=3
                 )
             )
         axes.set_yticks(range(len(datasets)), datasets if index % columns == 0 else [])
-        axes.set_xticks(range(len(qualities)), qualities)
+        axes.set_xticks(range(len(conditions)), conditions)
         axes.set_xlabel("context", labelpad=1)
         axes.set_ylabel("training data" if index % columns == 0 else "", labelpad=1)
         canvas.title(axes, canvas.short(labels_of([method], layout)[0]), family)
@@ -156,7 +157,7 @@ def draw_datasets(summaries: pd.DataFrame, layout: Layout, panels: Sequence[tupl
 
 def _matrix(rows: pd.DataFrame, layout: Layout, scope: tuple[str, str]) -> tuple[list[str], np.ndarray]:
     """The methods of a panel, and estimate, low and high of each pair: (3, methods, methods), NaN if there is none."""
-    rows = rows[(rows["family"] == scope[0]) & (rows["quality"] == scope[1])]
+    rows = rows[(rows["family"] == scope[0]) & (rows["condition"] == scope[1])]
     present = {*rows["first"], *rows["second"]}
     methods = [method for method in shown(layout.methods, MOST_METHODS) if method in present]
     rows = rows[rows["first"].isin(methods) & rows["second"].isin(methods)]

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from omrl_bench.cards.figures import goals, is_point
 from omrl_bench.envs.families import Family
-from omrl_bench.report import canvas
-from omrl_bench.report.data_figures import goals, is_point
+from omrl_bench.report.figures import canvas
 
 _LEFT, _GAP, _PER_ROW = 0.42, 0.2, 4  # inches, like all lengths here
 _BOTTOM = 0.32
@@ -32,7 +32,7 @@ def trajectory_figure(
         tasks: (episodes,) task id of each path, the same in all conditions.
 
     Returns:
-        The files' contents by format, see :func:`omrl_bench.report.canvas.render`.
+        The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
 
     Raises:
         ValueError: if the family's robot is no point, there is no condition, or the shapes do not fit.

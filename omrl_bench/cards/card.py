@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from omrl_bench.cards.leak import Leak, measure_leak
 from omrl_bench.data.behaviour import BORROWED, SCRIPTED
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.leak import Leak, measure_leak
 from omrl_bench.data.manifest import Manifest, Status
 from omrl_bench.envs.families import SPLITS, Family
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pandas as pd
 
-from omrl_bench.report.captions import EPISODES, usual_sizes
-from omrl_bench.report.figures import rank_figure, score_figure
-from omrl_bench.report.frames import Results, ordered
-from omrl_bench.report.layout import Layout
-from omrl_bench.report.line_figures import episode_figure, learning_figure, profile_figure
-from omrl_bench.report.matrix_figures import MOST_METHODS, dataset_figure, improvement_figure
+from omrl_bench.report.figures.intervals import rank_figure, score_figure
+from omrl_bench.report.figures.lines import episode_figure, learning_figure, profile_figure
+from omrl_bench.report.figures.matrices import MOST_METHODS, dataset_figure, improvement_figure
+from omrl_bench.report.figures.styles import shown
+from omrl_bench.report.reading.frames import Results, ordered
 from omrl_bench.report.representation import measure_frame, measure_table, trace_pictures
-from omrl_bench.report.styles import shown
-from omrl_bench.report.tables import Table
+from omrl_bench.report.tables.captions import EPISODES, usual_sizes
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.wide import Table
 from omrl_bench.stats.comparison import improvement_matrix
 from omrl_bench.stats.episodes import area_under_episodes
 from omrl_bench.stats.panels import ALL, Panels
@@ -44,9 +44,9 @@ def figures_of(
     Returns:
         ``score``, ``profiles``, ``ranks``, ``improvement``, ``learning`` and ``episodes`` in all formats, and
         ``profiles.csv``, ``ranks.csv``, ``improvement.csv`` (profiles and improvements of the methods that are drawn;
-        see :func:`omrl_bench.report.styles.shown`); ``representation`` (csv, md) and, by method, ``embeddings-*``,
-        ``paths-*`` and ``attention-*`` where records have such things. With one method there are no ranks and
-        improvements, without learning curves no ``learning``, with given contexts no ``episodes``.
+        see :func:`omrl_bench.report.figures.styles.shown`); ``representation`` (csv, md) and, by method,
+        ``embeddings-*``, ``paths-*`` and ``attention-*`` where records have such things. With one method there are no
+        ranks and improvements, without learning curves no ``learning``, with given contexts no ``episodes``.
     """
     sizes = usual_sizes(summary)
     files = _named("score", score_figure(scores, sizes))
@@ -55,7 +55,7 @@ def figures_of(
     files["profiles", "csv"] = _csv(profiles[profiles["threshold"] % _WRITTEN_EVERY == 0])
     scopes = _scopes(summary, layout, compared)
     if scopes:
-        conditions = list(dict.fromkeys(quality for _, quality in scopes))
+        conditions = list(dict.fromkeys(condition for _, condition in scopes))
         ranks = rank_intervals(_only(groups, conditions, layout.methods))
         contestants = replace(layout, methods=_contestants(summary, layout, scopes))
         drawn = _only(groups, conditions, shown(contestants.methods, MOST_METHODS))
@@ -66,12 +66,12 @@ def figures_of(
     measured = measure_frame(results)
     if len(measured):
         files["representation", "csv"] = _csv(measured)
-        files["representation", "md"] = measure_table(measured, layout, layout.qualities[0]).encode()
+        files["representation", "md"] = measure_table(measured, layout, layout.conditions[0]).encode()
     files |= trace_pictures(results, layout)
     if len(results.curves):
         files |= _named("learning", learning_figure(results.curves, layout))
-    if len(layout.qualities) > 1 and all(quality.startswith(EPISODES) for quality in layout.qualities):
-        acting = any(quality.startswith("episode-") for quality in layout.qualities)  # elsewhere they only explore
+    if len(layout.conditions) > 1 and all(condition.startswith(EPISODES) for condition in layout.conditions):
+        acting = any(condition.startswith("episode-") for condition in layout.conditions)  # elsewhere they only explore
         areas = area_under_episodes(results.frame) if acting else None
         files |= _named("episodes", episode_figure(summary, layout, sizes, areas))
     return files
@@ -92,7 +92,7 @@ def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout],
     everywhere = {ALL} & {family for layout in layouts for family in layout.families}
     together = Layout(
         families=(*families, *everywhere),
-        qualities=tuple(dict.fromkeys(quality for layout in layouts for quality in layout.qualities)),
+        conditions=tuple(dict.fromkeys(condition for layout in layouts for condition in layout.conditions)),
         methods=tuple(ordered({method for layout in layouts for method in layout.methods}, methods)),
         marked=frozenset().union(*(layout.marked for layout in layouts)),
     )
@@ -100,24 +100,24 @@ def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout],
 
 
 def _scopes(summary: pd.DataFrame, layout: Layout, compared: Sequence[str]) -> list[tuple[str, str]]:
-    """The (family, quality) that methods are compared in: over all families if there is a mean over them."""
+    """The (family, condition) that methods are compared in: over all families if there is a mean over them."""
     if ALL in layout.families or len(layout.families) == 1:
-        candidates = [(layout.families[-1], quality) for quality in compared]
+        candidates = [(layout.families[-1], condition) for condition in compared]
     else:
         candidates = [(family, compared[0]) for family in layout.families]
-    numbers = summary.groupby(["family", "quality"], observed=True)["method"].nunique()
+    numbers = summary.groupby(["family", "condition"], observed=True)["method"].nunique()
     return [scope for scope in candidates if numbers.get(scope, 0) > 1]
 
 
 def _contestants(summary: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     """The methods that have results in one of these scopes."""
-    known = set(zip(summary["family"], summary["quality"], summary["method"], strict=True))
+    known = set(zip(summary["family"], summary["condition"], summary["method"], strict=True))
     return tuple(method for method in layout.methods if any((*scope, method) in known for scope in scopes))
 
 
-def _only(groups: Panels, qualities: Sequence[str], methods: Sequence[str]) -> Panels:
+def _only(groups: Panels, conditions: Sequence[str], methods: Sequence[str]) -> Panels:
     """Some panels; a mean over families stays that over all families, whichever methods are shown."""
-    return {key: group for key, group in groups.items() if key.quality in qualities and key.method in methods}
+    return {key: group for key, group in groups.items() if key.condition in conditions and key.method in methods}
 
 
 def _named(stem: str, contents: Mapping[str, bytes]) -> Files:

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from omrl_bench import __version__
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite
-from omrl_bench.report.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
-from omrl_bench.report.frames import CONTROLS, Results, collect, ordered
-from omrl_bench.report.provenance import COMPARABLE, expected_seeds, shipped
+from omrl_bench.report.reading.frames import CONTROLS, Results, collect, ordered
+from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL
@@ -177,13 +177,13 @@ def _numbers(results: Results) -> pd.DataFrame | str:
         summary, ranks = summarise(results.frame), rank_intervals(results.frame)
     except ValueError as error:
         return f"not shown: {error}"
-    keys = ["family", "quality", "method"]
+    keys = ["family", "condition", "method"]
     return summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
 
 
 def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, ...]]]) -> Board:
     frames = [results.frame for results, _ in tables if len(results.frame)]
-    conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["quality"].unique()))
+    conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["condition"].unique()))
     kind = condition_word(conditions)
     families = sorted({family for _, names in tables for family in names})
     of_package = shipped(suite)
@@ -206,7 +206,7 @@ def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> li
     return [
         Entry(
             run=positions[row["family"], row["method"]],
-            condition=row["quality"],
+            condition=row["condition"],
             rank=row["rank"],
             rank_low=row["rank_low"],
             rank_high=row["rank_high"],

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 from tabulate import tabulate
 
-from omrl_bench.report.captions import MISSING
-from omrl_bench.report.frames import Results
-from omrl_bench.report.tables import Table
-from omrl_bench.report.text import escape_markdown, method_label
+from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.tables.captions import MISSING
+from omrl_bench.report.tables.text import escape_markdown, method_label
+from omrl_bench.report.tables.wide import Table
 from omrl_bench.stats.panels import ALL
 
 COSTS = {
@@ -21,23 +21,23 @@ COSTS = {
 }
 
 
-def method_table(results: Results, scores: Table, qualities: Sequence[str]) -> str:
-    """Write scores with contexts of one or two qualities beside the costs of training, as Markdown.
+def method_table(results: Results, scores: Table, conditions: Sequence[str]) -> str:
+    """Write scores under one or two conditions beside the costs of training, as Markdown.
 
     Args:
         results: The records; costs are medians over them.
-        scores: See :func:`omrl_bench.report.tables.score_table`.
-        qualities: The qualities to show.
+        scores: See :func:`omrl_bench.report.tables.wide.score_table`.
+        conditions: The conditions to show.
     """
     layout = scores.layout
     families = [family for family in layout.families if family != ALL]
-    columns = [(family, quality) for family in families for quality in qualities]
+    columns = [(family, condition) for family in families for condition in conditions]
     rows = []
     for method in layout.methods:
         entries = [scores.entries.get((method, *column)) for column in columns]
         texts = [MISSING if entry is None else " ".join(entry.texts()) for entry in entries]
         rows.append([method_label(scores, method), *texts, *_costs(results.costs, method, families)])
-    headers = ["method", *(escape_markdown(f"{family} {quality}") for family, quality in columns), *COSTS.values()]
+    headers = ["method", *(escape_markdown(f"{family} {condition}") for family, condition in columns), *COSTS.values()]
     body = tabulate(
         rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] + ["right"] * (len(headers) - 1)
     )

@@ -1,0 +1,1 @@
+"""Data cards, the leak check and films: they show data, not records."""

@@ -1,0 +1,1 @@
+"""Figures: their sheet, the style of every method, and one module per kind."""

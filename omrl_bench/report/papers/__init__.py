@@ -1,0 +1,1 @@
+"""Papers' tables with our numbers beside them."""

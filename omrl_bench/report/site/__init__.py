@@ -1,0 +1,1 @@
+"""The leaderboard, as data and as one page."""
