@@ -17,6 +17,7 @@ Weights that are kept (:mod:`omrl_bench.runner.trained`) go by the hash alone: t
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from omrl_bench.errors import InputError
+from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import parse_as, parse_toml
 from omrl_bench.runner.records import Hashes, Record
 
@@ -136,6 +138,36 @@ def parse_equivalences(text: str, where: str) -> tuple[Declaration, ...]:
         InputError: naming the file and the first key that is wrong.
     """
     return parse_as(_File, parse_toml(text, where), where).equal
+
+
+def add_declarations(results: Path, declarations: Iterable[Declaration]) -> None:
+    """Append declarations to a results folder's file, which stays as it is otherwise; all are written, or none.
+
+    Raises:
+        InputError: if the file is damaged, or cannot be written.
+    """
+    file = results / FILE
+    read_equivalences(results)
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    blocks = [_block(each) for each in declarations]
+    text = "\n".join([*([text.rstrip("\n") + "\n"] if text.strip() else []), *blocks])
+    parse_equivalences(text, str(file))
+    write_atomically(file, text.encode())
+
+
+def _block(declaration: Declaration) -> str:
+    """A declaration as TOML, whose strings are written like those of JSON."""
+    lines = ["[[equal]]"]
+    for name, value in declaration.model_dump().items():
+        if isinstance(value, str):
+            lines.append(f"{name} = {_quoted(value)}")
+        else:
+            lines += [f"{name} = [", *(f"    {_quoted(text)}," for text in value), "]"]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read(file: Path) -> tuple[Declaration, ...]:
