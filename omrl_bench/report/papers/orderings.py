@@ -17,6 +17,7 @@ from omrl_bench.errors import InputError
 from omrl_bench.report.papers.mapping import Published, Target
 from omrl_bench.report.reading.frames import load
 from omrl_bench.report.reading.provenance import one_version
+from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, holm
 from omrl_bench.stats.differences import enough_resamples, paired_difference
@@ -200,9 +201,10 @@ def _measures(results: Path, preset: str, places: list[Target]) -> dict[Target, 
     for record in iterate_records(results, lambda error: None):  # what cannot be read is in the notes already
         if record.cell.preset == preset and record.status == "complete":
             records[record.cell.suite, record.cell.dataset, record.cell.backbone].append(record)
+    equal = read_equivalences(results)
     found = {}
     for place in places:
-        chosen, _ = one_version(records[place.suite, place.dataset, place.backbone])
+        chosen, _ = one_version(records[place.suite, place.dataset, place.backbone], equal)
         of_place = [r for r in chosen if (r.cell.family, r.cell.method) == (place.family, place.method)]
         values = {r.cell.seed: r.representation.get(place.condition, {}).get(place.measure) for r in of_place}
         known = {seed: value for seed, value in sorted(values.items()) if value is not None and math.isfinite(value)}

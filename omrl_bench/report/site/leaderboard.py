@@ -22,6 +22,7 @@ from omrl_bench.protocols.suite import Suite
 from omrl_bench.report.reading.frames import CONTROLS, Results, collect, ordered
 from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
+from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Record, iterate_records
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL
@@ -36,7 +37,8 @@ RANK_NOTE = (
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it, on data that are the canonical ones or equivalent, by code that was committed, with records that have a "
+    "has it (or as code had it that equivalences.toml declares equal, with the evidence), on data that are the "
+    "canonical ones or equivalent, by code that was committed, with records that have a "
     "content hash; a mean over families is over all of the suite's. It says that the row can be traced and compared; "
     "it does not say that someone else ran it again."
 )
@@ -252,7 +254,7 @@ def _run(
 ) -> Run:
     """One row, from the records whose numbers count and the seeds that the table has of the family."""
     start = f"{family} / {method}: "
-    doubts = _doubts(suite, results.preset, family, records)
+    doubts = _doubts(suite, results.preset, family, results.equal.applied(records), results.equal)
     seeds = {record.cell.seed for record in records}
     costs = (
         ("parameters", [record.parameters for record in records]),
@@ -307,7 +309,7 @@ def _mean_run(members: Sequence[Run], absent: Sequence[str]) -> Run:
     )
 
 
-def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record]) -> list[str]:
+def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record], equal: Equivalences) -> list[str]:
     """Why these records of one method and family are not verified; see :data:`VERIFIED_NOTE`."""
     if not records:
         return ["there are no results"]
@@ -318,7 +320,8 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
         lacking = sorted(set(suite.presets[preset].seeds) - {record.cell.seed for record in records})
         if lacking:
             doubts.append(f"without seeds {', '.join(map(str, lacking))} of the suite")
-        if {record.hashes.suite for record in records} != {suite.fingerprint(preset, family)}:
+        now = equal.representative("suite", suite.fingerprint(preset, family))
+        if {record.hashes.suite for record in records} != {now}:
             doubts.append("run by another version of the suite than this package has")
     if len({record.hashes.method for record in records}) > 1:
         doubts.append("the seeds were run with different versions of the method")
