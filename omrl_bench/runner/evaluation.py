@@ -103,7 +103,7 @@ class Evaluation:
             shape = (len(self.tasks), TRACED_DRAWS, -1)
             embeddings = np.stack([z.reshape(shape) for z in each if z is not None]) if each[0] is not None else None
             weights = self._attention(attention)
-        if self.family.name.startswith("point-"):
+        if self.family.is_point:
             seen: list[list[Transitions]] = []
             self._returns(policy, seed, self.tasks, self.conditions, 1, seen)
             paths = np.stack([np.concatenate([s.next_observations[:, :, :2] for s in steps], axis=1) for steps in seen])
