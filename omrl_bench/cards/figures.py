@@ -17,8 +17,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.envs.families import SPLITS, Family
-from omrl_bench.envs.point import PointHard, PointWind
+from omrl_bench.envs.families import Family
+from omrl_bench.envs.task_table import SPLITS
 
 COLORS = {"mixed": "#0072B2", "expert": "#D55E00", "medium": "#009E73", "random": "#000000", "cross": "#CC79A7"}
 _HATCHES = {"mixed": "//", "expert": "", "medium": "..", "random": "xx", "cross": "--"}
@@ -69,17 +69,13 @@ def data_pictures(family: Family, datasets: Mapping[str, Episodes], reference: t
 
 def is_point(family: Family) -> bool:
     """Whether the family's robot is a point in the plane, the first two observations its position."""
-    return not family.assets
+    return family.is_point
 
 
 def goals(family: Family) -> np.ndarray:
     """The goals of each task of a point family, (tasks, goals, 2)."""
-    law, descriptors = family.make_law(), family.tasks().descriptors
-    if isinstance(law, PointWind):
-        return np.broadcast_to(law.GOAL, (len(descriptors), 1, 2))
-    if isinstance(law, PointHard):
-        return np.stack([descriptors / 2, descriptors], axis=1)
-    return descriptors[:, None]
+    assert family.goals is not None
+    return family.goals(family.tasks().descriptors)
 
 
 def _tasks(family: Family, datasets: Mapping[str, Episodes], reference: tuple[float, float]) -> Figure:

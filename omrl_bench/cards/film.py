@@ -92,12 +92,15 @@ def film(family: Family, episodes: Episodes, number: int) -> list[np.ndarray]:
         number: Number of the episode in it.
 
     Raises:
-        InputError: if this machine's simulation does not give the stored rewards.
+        InputError: if this machine's simulation does not give the stored rewards, or the episode's seed is unknown.
     """
-    import omrl_bench.envs  # noqa: F401  (registers the families)
+    from omrl_bench.envs.single import register
 
+    register()
     rows = slice(episodes.offsets[number], episodes.offsets[number + 1])
     actions, rewards, task = episodes.actions[rows], episodes.rewards[rows], int(episodes.tasks[number])
+    if episodes.seeds[number] < 0:
+        raise InputError(f"episode {number} of {family.name} cannot be filmed: these data do not replay from seeds")
     point = is_point(family)
     env = gymnasium.make(family.env_id, task=task, render_mode=None if point else "rgb_array")
     every = EVERY if len(actions) > FEW else 1
