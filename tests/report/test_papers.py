@@ -25,7 +25,7 @@ from omrl_bench.report.papers.mapping import (
 )
 from omrl_bench.report.papers.orderings import Sample, orderings, samples
 from omrl_bench.report.papers.pages import compare_with, numbers_frame, orderings_frame, page, summary, write
-from omrl_bench.report.reading.frames import load
+from omrl_bench.report.reading.frames import load, read
 from omrl_bench.report.tables.captions import MISSING, sizes_text
 from omrl_bench.stats.bootstrap import holm
 from omrl_bench.stats.panels import Key, Panel
@@ -422,7 +422,7 @@ def test_samples_reads_nothing_but_what_is_asked_for(filled):
     paper = load_paper("hs-omrl")
     targets = all_targets(paper, locate(paper, published("hs-omrl"), "standard"), "standard")
     chosen = [place for place in targets if place.method == "focal" and place.condition == "low"]
-    found, _ = samples(filled.path, "standard", chosen)
+    found, _ = samples({"shift": read(filled.path, "shift", "standard")}, chosen)
     assert list(found) == [Target("shift", "mixed", "iql", "point-goal", "low", "focal", "")]
 
 
