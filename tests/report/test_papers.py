@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from omrl_bench.conditions import names
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite, suite_names
@@ -85,7 +86,7 @@ def test_every_mapping_is_used_and_names_what_exists(name):
         assert condition.suite in suite_names()
         suite = load_suite(condition.suite)
         assert condition.dataset in suite.datasets
-        assert condition.condition in suite.protocol.conditions(suite.preset("standard")[1].qualities)
+        assert condition.condition in names(suite.protocol.conditions(suite.preset("standard")[1].qualities))
         assert suite.protocol.split == condition.split
     for figure in paper.figures:
         if figure.suite:
