@@ -15,13 +15,14 @@ import pandas as pd
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.processes import process_pool
-from omrl_bench.report.figures.pictures import Files, csv, figures_across, figures_of, task_number_pictures
+from omrl_bench.report.extensions import extra_files
+from omrl_bench.report.figures.pictures import Files, figures_across, figures_of, task_number_pictures
 from omrl_bench.report.reading.frames import RecordFile, Results, SetKey, find_sets, read_set
 from omrl_bench.report.tables.costs import method_table
 from omrl_bench.report.tables.gap import gap_tables
 from omrl_bench.report.tables.layout import Layout, layout_of
 from omrl_bench.report.tables.measures import measure_frame, measure_table
-from omrl_bench.report.tables.text import latex, markdown
+from omrl_bench.report.tables.text import csv, latex, markdown
 from omrl_bench.report.tables.wide import Table, drop_table, return_table, score_table
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.panels import Panels, panels
@@ -53,6 +54,8 @@ def build(
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
     shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 
+    What installed packages add is beside these (:mod:`omrl_bench.report.extensions`).
+
     Many records are rendered in several processes; a script that calls this needs ``if __name__ == "__main__":``.
 
     Args:
@@ -62,7 +65,8 @@ def build(
         preset: Only this preset.
         families: Order of families; the rest follows alphabetically.
         methods: Order of methods; the rest follows, controls first, then alphabetically.
-        warn: Called with a line for each file that cannot be used, before anything is written.
+        warn: Called with a line for each file that cannot be used, and for what failed of other packages, before
+            anything is written.
         against: Another results folder, whose methods are shown beside, see
             :func:`omrl_bench.report.reading.frames.read`.
 
@@ -128,9 +132,12 @@ def _read_and_render(
     if found is None or found.frame.empty:
         return None, lines
     try:
-        return _render(found, families, methods), lines
+        rendered = _render(found, families, methods)
     except ValueError as error:
         return error, lines
+    extra, problems = extra_files(found, rendered.layout)
+    rendered.files.update(extra)
+    return rendered, [*lines, *problems]
 
 
 def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> list[Path]:

@@ -18,6 +18,7 @@ from omrl_bench.report.figures.traces import trace_pictures
 from omrl_bench.report.reading.frames import Results, SetKey, ordered
 from omrl_bench.report.tables.captions import are_episodes, usual_sizes
 from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.text import csv
 from omrl_bench.report.tables.wide import Table
 from omrl_bench.stats.comparison import improvement_matrix
 from omrl_bench.stats.episodes import area_under_episodes
@@ -162,11 +163,6 @@ def _only(groups: Panels, conditions: Sequence[str], methods: Sequence[str]) -> 
 
 def _named(stem: str, contents: Mapping[str, bytes]) -> Files:
     return {(stem, ending): content for ending, content in contents.items()}
-
-
-def csv(rows: pd.DataFrame) -> bytes:
-    """A frame as a CSV file, the same bytes on every machine."""
-    return rows.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
 
 
 def _preset(key: SetKey) -> Preset | None:

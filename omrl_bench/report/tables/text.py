@@ -1,8 +1,10 @@
-"""Tables as Markdown and LaTeX. Names come from records, so they are escaped."""
+"""Tables as Markdown, LaTeX and CSV. Names come from records, so they are escaped."""
 
 from __future__ import annotations
 
 import re
+
+import pandas as pd
 
 from omrl_bench.report.tables.captions import DAGGER, MISSING, TIMES
 from omrl_bench.report.tables.markdown import escape, grid, page
@@ -40,6 +42,11 @@ def markdown(table: Table) -> str:
         for method in table.layout.methods
     ]
     return page(table.title, grid(headers, rows), table.footnotes)
+
+
+def csv(rows: pd.DataFrame) -> bytes:
+    """A frame as a CSV file, the same bytes on every machine."""
+    return rows.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
 
 
 def latex(table: Table, label: str) -> str:
