@@ -10,7 +10,6 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
 from omrl_bench.envs.task_table import SPLITS
+from omrl_bench.report.figures import canvas
 
 COLORS = {"mixed": "#0072B2", "expert": "#D55E00", "medium": "#009E73", "random": "#000000", "cross": "#CC79A7"}
 _HATCHES = {"mixed": "//", "expert": "", "medium": "..", "random": "xx", "cross": "--"}
@@ -33,7 +33,7 @@ ROLLOUT_QUALITIES = ("random", "medium", "expert")
 EPISODES_SHOWN = 2  # of each task in the picture of rollouts
 ROWS = 60_000  # transitions in the picture of coverage, at most
 _VIEW = (0.2, 99.8)  # per cent of the projected transitions that the picture of coverage is cut to
-_STYLE: dict[Any, Any] = {
+_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
     "font.size": 7,
     "axes.linewidth": 0.6,
@@ -57,9 +57,7 @@ def data_pictures(family: Family, datasets: Mapping[str, Episodes], reference: t
         data.
     """
     pictures = {}
-    with mpl.rc_context():
-        mpl.rcdefaults()  # a user's matplotlibrc must not change the pictures
-        mpl.rcParams.update(_STYLE)
+    with canvas.settings(_STYLE):
         pictures["tasks"] = _png(_tasks(family, datasets, reference))
         pictures["coverage"] = _png(_coverage(family, datasets))
         if is_point(family):

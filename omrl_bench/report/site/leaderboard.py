@@ -19,11 +19,12 @@ from pydantic import BaseModel, ConfigDict
 from omrl_bench import __version__
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite
-from omrl_bench.report.reading.frames import CONTROLS, Results, collect, ordered
+from omrl_bench.report.reading.frames import Results, collect, ordered
+from omrl_bench.report.reading.groups import CONTROLS
 from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
-from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, are_episodes, condition_word
 from omrl_bench.runner.equivalences import Equivalences
-from omrl_bench.runner.records import Record, iterate_records
+from omrl_bench.runner.records import Record
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.ranks import rank_intervals
@@ -45,7 +46,6 @@ VERIFIED_NOTE = (
 #: Names in a summary and in an entry, and decimals kept.
 _VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
 _ENDS = ("", "_low", "_high")
-_Table = tuple[str, str, str, str]  # suite, preset, dataset, backbone
 
 
 class _Frozen(BaseModel):
@@ -150,10 +150,6 @@ def leaderboard(
     if not any(len(each.frame) for each in sets):
         of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
         raise InputError(f"{results} has no complete records{of}; run a suite first")
-    records: dict[_Table, list[Record]] = defaultdict(list)
-    for record in iterate_records(results, lambda error: None):  # what cannot be read is in the notes of its set
-        cell = record.cell
-        records[cell.suite, cell.preset, cell.dataset, cell.backbone].append(record)
     boards: dict[tuple[str, str], list[tuple[Results, tuple[str, ...]]]] = defaultdict(list)
     runs: list[Run] = []
     entries: list[Entry] = []
@@ -161,7 +157,7 @@ def leaderboard(
         numbers = _numbers(each) if len(each.frame) else None
         if isinstance(numbers, str):
             each = replace(each, frame=each.frame[:0], notes=(*each.notes, numbers))
-        of_table = _runs(each, records[each.suite, each.preset, each.dataset, each.backbone])
+        of_table = _runs(each)
         positions = {(run.family, run.method): len(runs) + position for position, run in enumerate(of_table)}
         runs += of_table
         if isinstance(numbers, pd.DataFrame):
@@ -186,16 +182,15 @@ def _numbers(results: Results) -> pd.DataFrame | str:
 def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, ...]]]) -> Board:
     frames = [results.frame for results, _ in tables if len(results.frame)]
     conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["condition"].unique()))
-    kind = condition_word(conditions)
     families = sorted({family for _, names in tables for family in names})
     of_package = shipped(suite)
     return Board(
         suite=suite,
         preset=preset,
         title=of_package.title if of_package else suite,
-        kind=kind,
+        kind=condition_word(conditions),
         conditions=conditions,
-        main_condition=(conditions or ("",))[-1 if kind == "episode" else 0],  # what adaptation ends with
+        main_condition=(conditions or ("",))[-1 if are_episodes(conditions) else 0],  # what adaptation ends with
         families=(*([ALL] if len(families) > 1 else []), *families),
         tables=tuple(
             Notes(dataset=results.dataset, backbone=results.backbone, notes=results.notes) for results, _ in tables
@@ -223,8 +218,9 @@ def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> li
     ]
 
 
-def _runs(results: Results, records: Sequence[Record]) -> list[Run]:
+def _runs(results: Results) -> list[Run]:
     """A run for each method and family that has any record, and means over the families if there are several."""
+    records = results.every
     kept = set(results.frame[["family", "method", "seed"]].drop_duplicates().itertuples(index=False, name=None))
     groups: dict[tuple[str, str], list[Record]] = {}
     families = sorted({record.cell.family for record in records})
