@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from omrl_bench.api import PRIVILEGES
+from omrl_bench.api import PRIVILEGES, MetaPolicy
 from omrl_bench.calls.data import ensure
 from omrl_bench.calls.policies import PolicyOrFactory, as_factory
 from omrl_bench.data.contexts import source_dataset
@@ -62,10 +62,11 @@ def evaluate(
     """
     selection = select(load_suite(suite), preset, [family], seeds=[seed])
     told = check_privileges(privileges)
+    make = as_factory(policy, selection)
     for quality in dict.fromkeys(source_dataset(quality) for quality in selection.preset.qualities):
         ensure(get_family(family), quality)
     evaluation = make_evaluation(selection, told)
-    cube = measure(evaluation, policy, seed, split).stored()
+    cube = measure(evaluation, make, seed, split).stored()
     return _frame(cube, suite=selection.suite.name, preset=selection.preset_name, family=family, seed=seed)
 
 
@@ -77,9 +78,8 @@ def make_evaluation(selection: Selection, privileges: frozenset[str]) -> Evaluat
     return Evaluation(datasets, suite.protocol, preset.qualities, preset.train_tasks, os.cpu_count() or 1)
 
 
-def measure(evaluation: Evaluation, policy: PolicyOrFactory, seed: int, split: str | None = None) -> Cube:
+def measure(evaluation: Evaluation, make: Callable[[], MetaPolicy], seed: int, split: str | None = None) -> Cube:
     """Returns of one policy; see :func:`evaluate`."""
-    make = as_factory(policy, evaluation.protocol, evaluation.conditions)
     try:
         return evaluation.cube(make, seed, split)
     except PolicyError as error:

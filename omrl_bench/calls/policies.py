@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from omrl_bench.api import MetaPolicy, Transitions
-from omrl_bench.conditions import EXPLORE, Condition
+from omrl_bench.conditions import EXPLORE
 from omrl_bench.errors import InputError
 from omrl_bench.protocols import protocol as protocols
+from omrl_bench.runner.plan import Selection
 
 
 class Policy(Protocol):
@@ -35,21 +36,19 @@ class Policy(Protocol):
 PolicyOrFactory = Policy | Callable[[], Policy]
 
 
-def as_factory(
-    policy: PolicyOrFactory, protocol: protocols.Protocol, conditions: Sequence[Condition]
-) -> Callable[[], MetaPolicy]:
-    """Return what makes a policy as the protocol takes it, after checking that it has what the protocol needs.
+def as_factory(policy: PolicyOrFactory, selection: Selection) -> Callable[[], MetaPolicy]:
+    """Return what makes a policy as protocols take it, after checking that it has what the suite's protocol needs.
 
     Args:
         policy: A policy, which is reset for each use of it, or a factory of such.
-        protocol: The protocol.
-        conditions: What is measured.
+        selection: The suite and preset that it is to be evaluated by.
 
     Raises:
         InputError: if the policy lacks a hook, or cannot explore where the protocol asks it to.
     """
-    make = _factory(policy)
-    _check(make(), protocol, any(condition.kind == EXPLORE for condition in conditions))
+    make, protocol = _factory(policy), selection.suite.protocol
+    explores = any(condition.kind == EXPLORE for condition in protocol.conditions(selection.preset.qualities))
+    _check(make(), protocol, explores)
     return lambda: _Delegate(make())
 
 

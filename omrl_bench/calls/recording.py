@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from omrl_bench.api import Transitions
+from omrl_bench.api import MetaPolicy, Transitions
 from omrl_bench.calls.data import announce
 from omrl_bench.calls.evaluation import check_privileges, make_evaluation, measure
 from omrl_bench.calls.policies import PolicyOrFactory, as_factory
@@ -22,7 +22,7 @@ from omrl_bench.registry import methods
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation
 from omrl_bench.runner.plan import Selection, data_status, hashes_with, prepare_data, select
-from omrl_bench.runner.records import Cell, Cube, Record, read_record, write_record
+from omrl_bench.runner.records import Cell, Cube, Record, check_statement, read_record, write_record
 from omrl_bench.runner.run import locked
 from omrl_bench.runner.traces import Traces, write_traces
 
@@ -77,20 +77,19 @@ def record(
     selection = select(definition, preset, [family], seeds=_seeds(policies))
     told = check_privileges(privileges)
     fields: dict[str, Any] = {
-        "trained_elsewhere": " ".join(trained_with.split()),
+        "trained_elsewhere": _statement(trained_with),
         "configuration": _as_json(configuration or {}),
         "privileges": tuple(sorted(told)),
     }
     cells = [_cell(selection, method, seed) for seed in selection.seeds]
-    for policy in policies.values():  # what can be wrong with one is said before anything takes time
-        as_factory(policy, definition.protocol, definition.protocol.conditions(selection.preset.qualities))
+    makers = {seed: as_factory(policy, selection) for seed, policy in policies.items()}
     results = Path(out)
     with locked(results):
         _check_free(results, cells, replace)
         statuses = prepare_data(selection, os.cpu_count() or 1, announce)
         evaluation = make_evaluation(selection, told)
         started = time.perf_counter()
-        measured = [_measure(evaluation, policies[cell.seed], cell.seed, selection) for cell in cells]
+        measured = [_measure(evaluation, makers[cell.seed], cell.seed, selection) for cell in cells]
         fields["evaluate_seconds"] = round(time.perf_counter() - started, 2)
         fields["dataset_status"] = data_status(statuses, cells[0], selection.preset.qualities)
         records = _records(selection, cells, measured, fields)
@@ -138,6 +137,13 @@ def _cell(selection: Selection, method: str, seed: int) -> Cell:
         raise InputError(f"method {method!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
 
 
+def _statement(trained_with: str) -> str:
+    try:
+        return check_statement(" ".join(trained_with.split()))
+    except ValueError as error:
+        raise InputError(f"trained_with: {error}") from error
+
+
 def _as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(dict(configuration), allow_nan=False)))
@@ -158,10 +164,9 @@ def _check_free(results: Path, cells: Sequence[Cell], replace: bool) -> None:
             raise InputError(f"{path} is there already; pass replace=True to replace it, or another out")
 
 
-def _measure(evaluation: Evaluation, policy: PolicyOrFactory, seed: int, selection: Selection) -> _Measured:
+def _measure(evaluation: Evaluation, make: Callable[[], MetaPolicy], seed: int, selection: Selection) -> _Measured:
     """What a worker measures of a trained seed."""
-    cube = measure(evaluation, policy, seed)
-    make = as_factory(policy, evaluation.protocol, evaluation.conditions)
+    cube = measure(evaluation, make, seed)
     pictured = seed == selection.preset.seeds[0]
     traces = evaluation.traces(make, _no_attention, seed) if pictured else None
     return cube, evaluation.representation(make, _no_attention), traces
@@ -186,18 +191,15 @@ def _records(
         "equivalent_to": canonical if canonical != local else None,
         "created": now(),
     }
-    try:
-        return [
-            Record(
-                cell=cell,
-                status="complete",
-                trained_together=(cell.seed,),
-                metrics=cube.metrics(),
-                representation=representation,
-                **shared,
-                **fields,
-            )
-            for cell, (cube, representation, _) in zip(cells, measured, strict=True)
-        ]
-    except ValidationError as error:
-        raise InputError(str(error)) from error
+    return [
+        Record(
+            cell=cell,
+            status="complete",
+            trained_together=(cell.seed,),
+            metrics=cube.metrics(),
+            representation=representation,
+            **shared,
+            **fields,
+        )
+        for cell, (cube, representation, _) in zip(cells, measured, strict=True)
+    ]

@@ -218,6 +218,9 @@ def _print_fields(record: Record, file: Path) -> None:
         "hashes": _pairs(record.hashes.model_dump().items()),
         "cube": _cube_state(record, file),
     }
+    if record.trained_elsewhere:
+        fields |= dict.fromkeys(("parameters", "seeds together", "memory"), "not measured")
+        fields["times"] = f"evaluation {times['evaluation']}"
     shown = {
         *("schema_version", "cell", "status", "error", "hashes", "dataset_status", "privileges", "configuration"),
         *(

@@ -55,7 +55,8 @@ def _folder_name(name: str) -> str:
     return name
 
 
-def _statement(text: str) -> str:
+def check_statement(text: str) -> str:
+    """Return what somebody says, to be shown as a note, or raise ValueError if it is no line, or too long."""
     if not text or not text.isprintable() or len(text) > MOST_CHARACTERS:
         raise ValueError(f"say it in a line of 1 to {MOST_CHARACTERS} characters")
     return text
@@ -64,7 +65,7 @@ def _statement(text: str) -> str:
 #: Cells are folders: a name must not lead anywhere else.
 Name = Annotated[str, AfterValidator(_folder_name)]
 #: What somebody says, as a note in tables.
-Statement = Annotated[str, AfterValidator(_statement)]
+Statement = Annotated[str, AfterValidator(check_statement)]
 
 
 class Cell(_Frozen):
