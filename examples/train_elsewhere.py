@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-import torch
+import numpy as np
+from sklearn.neural_network import MLPRegressor
 
 import omrl_bench
 from omrl_bench.report.build import build
 
 FAMILY, SUITE = "point-goal", "shift"
+LIMIT = 0.1  # of an action
 
 
 class GoalPolicy:
@@ -17,29 +19,23 @@ class GoalPolicy:
         self.network = network
 
     def reset(self, lanes):
-        self.goals = torch.zeros(lanes, 2)
+        self.goals = np.zeros((lanes, 2))
 
     def condition(self, context):
-        ends = torch.from_numpy(context.valid.sum(axis=1) - 1)
-        self.goals = torch.from_numpy(context.next_observations)[torch.arange(len(ends)), ends]
+        self.goals = context.next_observations[np.arange(len(self.goals)), context.valid.sum(axis=1) - 1]
 
-    @torch.no_grad()
     def act(self, observations):
-        return self.network(torch.cat([torch.from_numpy(observations), self.goals], dim=1)).numpy()
+        return LIMIT * self.network.predict(np.concatenate([observations, self.goals], axis=1))
 
 
-def train(seed, updates=400):
-    data = {name: torch.from_numpy(array) for name, array in omrl_bench.load(FAMILY, "mixed").items()}
+def train(seed, updates=1000):
+    data, rng = omrl_bench.load(FAMILY, "mixed"), np.random.default_rng(seed)
     ends = data["next_observations"][data["terminated"] | data["truncated"]]  # of each episode
-    torch.manual_seed(seed)
-    network = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    inputs = np.concatenate([data["observations"], ends[data["episodes"]]], axis=1)
+    network = MLPRegressor(hidden_layer_sizes=64, learning_rate_init=3e-3, random_state=seed)
     for _ in range(updates):
-        rows = torch.randint(len(data["rewards"]), (512,))
-        inputs = torch.cat([data["observations"][rows], ends[data["episodes"][rows]]], dim=1)
-        optimiser.zero_grad()
-        (network(inputs) - data["actions"][rows]).abs().mean().backward()
-        optimiser.step()
+        rows = rng.integers(len(inputs), size=200)
+        network.partial_fit(inputs[rows], data["actions"][rows] / LIMIT)
     return GoalPolicy(network)
 
 
@@ -47,5 +43,5 @@ if __name__ == "__main__":
     policies = {seed: train(seed) for seed in (0, 1)}
     validation = omrl_bench.evaluate(policies[0], SUITE, FAMILY, split="validation")  # tune on this, never on the test
     print(validation.groupby("condition")["score"].mean())
-    omrl_bench.record(policies, "goal-network", SUITE, FAMILY, trained_with="examples/train_elsewhere.py, 400 updates")
+    omrl_bench.record(policies, "goal-network", SUITE, FAMILY, trained_with="examples/train_elsewhere.py, 1000 updates")
     print(*build(Path("runs"), Path("runs/report"), SUITE), sep="\n")  # or: omrl-bench report --results runs

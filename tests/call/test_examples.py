@@ -54,7 +54,7 @@ def test_policies_trained_elsewhere_become_rows(data, tmp_path):
     assert [record.cell.method for record in records] == ["goal-network"] * 2
     for record in records:
         assert record.metrics["high"].score > 80
-        assert record.trained_elsewhere == "examples/train_elsewhere.py, 400 updates"
+        assert record.trained_elsewhere == "examples/train_elsewhere.py, 1000 updates"
     assert "runs/report/shift-quick/score.md" in printed
     assert "trained elsewhere, self-reported" in (tmp_path / "runs/report/shift-quick/score.md").read_text()
 
