@@ -17,7 +17,7 @@ from omrl_bench.files import write_atomically
 from omrl_bench.processes import process_pool
 from omrl_bench.report.across import gap_tables, task_number_pictures
 from omrl_bench.report.figures.pictures import Files, figures_across, figures_of
-from omrl_bench.report.reading.frames import Results, SetKey, find_sets, read_set
+from omrl_bench.report.reading.frames import RecordFile, Results, SetKey, find_sets, read_set
 from omrl_bench.report.tables.costs import method_table
 from omrl_bench.report.tables.layout import Layout, layout_of
 from omrl_bench.report.tables.text import latex, markdown
@@ -39,6 +39,7 @@ def build(
     families: Sequence[str] = (),
     methods: Sequence[str] = (),
     warn: Callable[[str], object] = lambda line: None,
+    against: Path | None = None,
 ) -> list[Path]:
     """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
@@ -61,6 +62,8 @@ def build(
         families: Order of families; the rest follows alphabetically.
         methods: Order of methods; the rest follows, controls first, then alphabetically.
         warn: Called with a line for each file that cannot be used, before anything is written.
+        against: Another results folder, whose methods are shown beside, see
+            :func:`omrl_bench.report.reading.frames.collect`.
 
     Returns:
         The files written.
@@ -69,7 +72,7 @@ def build(
         InputError: if there are no complete records, or those of a suite and preset do not fit together; the others'
             files are written nevertheless.
     """
-    sets, lines = find_sets(results, suite, preset)
+    sets, lines = find_sets(results, suite, preset, against)
     every, problems = [], []
     for key, (rendered, of_set) in zip(sets, _render_all(results, sets, families, methods), strict=True):
         lines += of_set
@@ -104,13 +107,13 @@ _Outcome = tuple[_Rendered | ValueError | None, list[str]]
 
 
 def _render_all(
-    results: Path, sets: Mapping[SetKey, Sequence[Path]], families: Sequence[str], methods: Sequence[str]
+    results: Path, sets: Mapping[SetKey, Sequence[RecordFile]], families: Sequence[str], methods: Sequence[str]
 ) -> list[_Outcome]:
     """Read and render every set, large ones in processes of their own."""
     work = partial(_read_and_render, results, families=families, methods=methods)
     processes = min(len(sets), os.cpu_count() or 1)
     if processes <= 1 or sum(map(len, sets.values())) < _WORTH_PROCESSES:
-        return [work(key, paths) for key, paths in sets.items()]
+        return [work(key, files) for key, files in sets.items()]
     with process_pool(processes) as pool:
         largest_first = sorted(sets, key=lambda key: len(sets[key]), reverse=True)
         futures = {key: pool.submit(work, key, sets[key]) for key in largest_first}
@@ -118,9 +121,9 @@ def _render_all(
 
 
 def _read_and_render(
-    results: Path, key: SetKey, paths: Sequence[Path], families: Sequence[str], methods: Sequence[str]
+    results: Path, key: SetKey, files: Sequence[RecordFile], families: Sequence[str], methods: Sequence[str]
 ) -> _Outcome:
-    found, lines = read_set(results, key, paths)
+    found, lines = read_set(results, key, files)
     if found is None or found.frame.empty:
         return None, lines
     try:

@@ -102,7 +102,7 @@ def _traces(results: Results) -> dict[tuple[str, str], tuple[int, Traces]]:
     found: dict[tuple[str, str], tuple[int, Traces]] = {}
     for record in results.records:
         key = record.cell.family, record.cell.method
-        traces = None if key in found else read_traces(results.folder, record.cell)
+        traces = None if key in found else read_traces(results.folders[record.cell.method], record.cell)
         if traces is not None:
             found[key] = record.cell.seed, traces
     return found

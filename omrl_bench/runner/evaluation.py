@@ -134,8 +134,8 @@ class Evaluation:
         return Cube(conditions=names(conditions), tasks=tasks, returns=returns, random=random, expert=expert)
 
     def _given(self) -> tuple[Condition, ...]:
-        """The conditions of contexts that methods are given."""
-        return self.conditions if self.protocol.gives_contexts else ()
+        """The conditions, if all of them are contexts that methods are given."""
+        return self.conditions if all(condition.given for condition in self.conditions) else ()
 
     def _embeddings(self, policy: Callable[[], MetaPolicy]) -> np.ndarray | None:
         """Representations of some contexts, (conditions, tasks, draws, size); None if there are none."""

@@ -54,7 +54,9 @@ class Results:
         privileges: Of each method that has any.
         curves: One row per point of the complete records' learning curves, with columns :data:`CURVE_COLUMNS`.
         records: The complete records that the frames are made of.
-        folder: The results folder.
+        every: All records that could be read, failed ones too.
+        reference: Methods whose records are of another results folder, see :func:`collect`.
+        folders: The results folder of each method.
     """
 
     suite: str
@@ -67,7 +69,26 @@ class Results:
     privileges: Mapping[str, tuple[str, ...]]
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS)))
     records: tuple[Record, ...] = ()
-    folder: Path = Path()
+    every: tuple[Record, ...] = ()
+    reference: frozenset[str] = frozenset()
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+
+class RecordFile(NamedTuple):
+    """A file that is called like a record, and the results folder that it lies in."""
+
+    results: Path
+    path: Path
+
+    def key(self) -> SetKey:
+        """The set that its place says, see :meth:`omrl_bench.runner.records.Cell.folder`."""
+        suite, preset, _, dataset, _, backbone, _ = self.path.relative_to(self.results).parts
+        return SetKey(suite, preset, dataset, backbone)
+
+    def row(self) -> tuple[str, str]:
+        """Family and method that its place says."""
+        _, _, family, _, method, _, _ = self.path.relative_to(self.results).parts
+        return family, method
 
 
 def load(results: Path, suite: str | None = None, preset: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -83,8 +104,8 @@ def load(results: Path, suite: str | None = None, preset: str | None = None) -> 
     """
     files, elsewhere = find_sets(results, suite, preset)
     sets = []
-    for key, paths in files.items():
-        found, lines = read_set(results, key, paths)
+    for key, of_key in files.items():
+        found, lines = read_set(results, key, of_key)
         if found:
             sets.append(found)
         else:
@@ -103,6 +124,7 @@ def collect(
     suite: str | None = None,
     preset: str | None = None,
     warn: Callable[[str], object] = lambda line: None,
+    against: Path | None = None,
 ) -> list[Results]:
     """Read all records, kept apart by (suite, preset, dataset, backbone), sorted by them.
 
@@ -112,11 +134,13 @@ def collect(
         preset: Only records of this preset.
         warn: Called with a line for each file or folder that cannot be used as a record or as the cube of one. It is
             left out, with a note if its place says which set it belongs to.
+        against: Another folder of records, to show rows of beside those of ``results``: in the sets and families that
+            ``results`` has, and of the methods that it does not have there, so that no row mixes two folders.
     """
-    files, lines = find_sets(results, suite, preset)
+    files, lines = find_sets(results, suite, preset, against)
     sets = []
-    for key, paths in files.items():
-        found, of_set = read_set(results, key, paths)
+    for key, of_key in files.items():
+        found, of_set = read_set(results, key, of_key)
         lines += of_set
         if found:
             sets.append(found)
@@ -125,51 +149,72 @@ def collect(
     return sets
 
 
-def find_sets(results: Path, suite: str | None, preset: str | None) -> tuple[dict[SetKey, list[Path]], list[str]]:
-    """Find the files of each set by their place, see :meth:`omrl_bench.runner.records.Cell.folder`.
+def find_sets(
+    results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None
+) -> tuple[dict[SetKey, list[RecordFile]], list[str]]:
+    """Find the files of each set by their place.
 
     Args:
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
+        against: Another folder of records, see :func:`collect`.
 
     Returns:
-        The paths by set, sorted; and a line for each file or folder that lies where no record belongs.
+        The files by set, sorted, those of ``against`` last; and a line for each file or folder of ``results`` that lies
+        where no record belongs.
     """
-    sets: dict[SetKey, list[Path]] = defaultdict(list)
-    errors: list[RecordError] = []
-    for path in record_files(results, errors.append):
-        parts = path.relative_to(results).parts
-        if len(parts) == 7:
-            sets[SetKey(parts[0], parts[1], parts[3], parts[5])].append(path)
-        else:
-            try:
-                read_record_of(results, path)  # to say what it is
-            except RecordError as error:
-                errors.append(error)
+    sets, errors = _by_set(results)
     wanted = {key: sets[key] for key in sorted(sets) if suite in (None, key.suite) and preset in (None, key.preset)}
+    reference = _by_set(against)[0] if against and wanted else {}
+    for key, files in wanted.items():
+        families, methods = (set(names) for names in zip(*(file.row() for file in files), strict=True))
+        for file in reference.get(key, ()):
+            family, method = file.row()
+            if family in families and method not in methods:
+                files.append(file)
     return wanted, [_line(results, error) for error in errors]
 
 
-def read_set(results: Path, key: SetKey, paths: Iterable[Path]) -> tuple[Results | None, list[str]]:
+def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[Results | None, list[str]]:
     """Read one set of records.
 
     Args:
-        results: Folder of records.
+        results: Folder of records; what lies in another one is reference.
         key: Which set it is.
-        paths: Its files, from :func:`find_sets`.
+        files: Its files, from :func:`find_sets`.
 
     Returns:
         The set, or None if none of the files is a record; and a line for each file that cannot be used.
     """
     records: list[Record] = []
     lines: list[str] = []
-    for path in paths:
+    folders: dict[str, Path] = {}
+    for folder, path in files:
         try:
-            records.append(read_record_of(results, path))
+            record = read_record_of(folder, path)
         except RecordError as error:
-            lines.append(_line(results, error))
-    return (_results(results, key, records, lines) if records else None), lines
+            lines.append(_line(folder, error, folder != results))
+        else:
+            records.append(record)
+            folders[record.cell.method] = folder
+    return (_results(results, key, records, folders, lines) if records else None), lines
+
+
+def _by_set(results: Path) -> tuple[dict[SetKey, list[RecordFile]], list[RecordError]]:
+    """All files of a results folder by set, and what lies where no record belongs."""
+    sets: dict[SetKey, list[RecordFile]] = defaultdict(list)
+    errors: list[RecordError] = []
+    for path in record_files(results, errors.append):
+        file = RecordFile(results, path)
+        if len(path.relative_to(results).parts) == 7:
+            sets[file.key()].append(file)
+        else:
+            try:
+                read_record_of(results, path)  # to say what it is
+            except RecordError as error:
+                errors.append(error)
+    return sets, errors
 
 
 def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str] = CONTROLS) -> list[str]:
@@ -179,15 +224,19 @@ def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str
     return sorted(set(names), key=lambda name: ranks.get(name) or later.get(name) or (2, 0, name))
 
 
-def _line(results: Path, error: RecordError) -> str:
+def _line(folder: Path, error: RecordError, is_reference: bool = False) -> str:
     """What is wrong with a file; its path is relative, so that the same records make the same notes everywhere."""
-    return _printable(f"{error.path.relative_to(results).as_posix()} left out: it {error.reason}")
+    whose = "reference " if is_reference else ""
+    return _printable(f"{whose}{error.path.relative_to(folder).as_posix()} left out: it {error.reason}")
 
 
-def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]) -> Results:
+def _results(
+    results: Path, key: SetKey, records: list[Record], folders: Mapping[str, Path], lines: list[str]
+) -> Results:
     """Make a set of its records; ``lines`` says which files are left out, cubes are added to it."""
+    reference = frozenset(method for method, folder in folders.items() if folder != results)
     complete = [record for record in records if record.status == "complete"]
-    chosen, versions = one_version(complete)
+    chosen, versions = one_version(complete, reference)
     kept_cells = {record.cell for record in chosen}
     unread = tuple(lines)
     notes: list[str] = []
@@ -196,17 +245,24 @@ def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]
         if record.status != "complete":
             notes.append(f"{_where(record.cell)} failed: {_first_line(record.error)}")
         elif record.cell in kept_cells:
+            folder = folders[record.cell.method]
             try:
-                cubes[record.cell] = read_cube(record.cell.cube_path(results), record.cube)
+                cubes[record.cell] = read_cube(record.cell.cube_path(folder), record.cube)
             except RecordError as error:
                 notes.append(f"{_where(record.cell)} left out: its cube {error.reason}")
-                lines.append(_line(results, error))
-    for cell, reason in unlike_the_others(cubes).items():
+                lines.append(_line(folder, error, folder != results))
+    for cell, reason in unlike_the_others(cubes, reference).items():
         del cubes[cell]
         notes.append(f"{_where(cell)} left out: its cube has {reason}")
-        lines.append(_line(results, RecordError(cell.cube_path(results), f"has {reason}")))
+        folder = folders[cell.method]
+        lines.append(_line(folder, RecordError(cell.cube_path(folder), f"has {reason}"), folder != results))
+    if all(cell.method in reference for cell in cubes):
+        cubes = {}  # nothing to stand beside
     kept = [(record, cubes[record.cell]) for record in records if record.cell in cubes]
     kept_records = [record for record, _ in kept]
+    shown = {record.cell.method for record in kept_records} & reference
+    if shown:
+        notes.insert(0, f"reference rows, from records of another folder: {', '.join(ordered(shown))}")
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
     every = (*notes, *unread, *versions, *missing, *provenance(kept_records))
     return Results(
@@ -217,7 +273,9 @@ def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]
         privileges=_privileges(records),
         curves=pd.DataFrame([row for record in kept_records for row in _curve(record)], columns=list(CURVE_COLUMNS)),
         records=tuple(kept_records),
-        folder=results,
+        every=tuple(records),
+        reference=frozenset(shown),
+        folders=folders,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from omrl_bench.protocols.suite import Suite, load_suite, suite_names
 from omrl_bench.runner.records import Cell, Cube, Record
@@ -20,8 +20,12 @@ _ALIKE: tuple[tuple[str, str, Callable[[Cube], object]], ...] = (
 )
 
 
-def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+def one_version(records: Sequence[Record], reference: Container[str] = ()) -> tuple[list[Record], list[str]]:
     """Keep one version of every family and suite: numbers of two versions have no place on one board.
+
+    Args:
+        records: Complete records of one set.
+        reference: Methods that stand beside the others: they do not decide which version is kept.
 
     Returns:
         The records of the version that most records of a family have (the newest of those with equally many), in the
@@ -33,7 +37,10 @@ def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
         versions: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in of_family:
             versions[record.hashes.suite, record.hashes.family].append(record)
-        best = max(versions, key=lambda key: (len(versions[key]), max(r.created for r in versions[key]), key))
+        deciding = [r for r in of_family if r.cell.method not in reference] or of_family
+        counts = Counter((r.hashes.suite, r.hashes.family) for r in deciding)
+        newest = {(r.hashes.suite, r.hashes.family): r.created for r in sorted(deciding, key=lambda r: r.created)}
+        best = max(counts, key=lambda key: (counts[key], newest[key], key))
         kept.update(record.cell for record in versions.pop(best))
         if versions:
             others = [record for version in versions.values() for record in version]
@@ -46,10 +53,14 @@ def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     return [record for record in records if record.cell in kept], notes
 
 
-def unlike_the_others(cubes: Mapping[Cell, Cube]) -> dict[Cell, str]:
+def unlike_the_others(cubes: Mapping[Cell, Cube], reference: Container[str] = ()) -> dict[Cell, str]:
     """Cubes that cannot stand beside the others of their family, or seed beside seed of their method, and why not.
 
     What most cubes of a family (of a method) have is right; a method may lack a condition, but in all of its seeds.
+
+    Args:
+        cubes: Of the complete records of one set.
+        reference: Methods that stand beside the others: they do not decide what is right, where there are others.
     """
     unlike: dict[Cell, str] = {}
     for what, of, about in _ALIKE:
@@ -58,7 +69,8 @@ def unlike_the_others(cubes: Mapping[Cell, Cube]) -> dict[Cell, str]:
             if cell not in unlike:
                 groups[(cell.family,) if of == "family" else (cell.family, cell.method)][cell] = about(cube)
         for group in groups.values():
-            ((usual, _),) = Counter(group.values()).most_common(1)
+            deciding = [own for cell, own in group.items() if cell.method not in reference] or group.values()
+            ((usual, _),) = Counter(deciding).most_common(1)
             unlike |= {cell: f"other {what} than most of its {of}" for cell, own in group.items() if own != usual}
     return unlike
 

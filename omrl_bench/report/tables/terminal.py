@@ -15,9 +15,17 @@ from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 
-def print_scores(results: Path, suite: str, preset: str) -> bool:
-    """Print the score tables of a suite and preset; return whether there was any complete record."""
-    found = [each for each in collect(results, suite, preset) if len(each.frame)]
+def print_scores(results: Path, suite: str, preset: str, against: Path | None = None) -> bool:
+    """Print the score tables of a suite and preset; return whether there was any complete record.
+
+    Args:
+        results: Folder of records.
+        suite: Name of the suite.
+        preset: Name of the preset.
+        against: Another results folder, whose methods are shown beside, see
+            :func:`omrl_bench.report.reading.frames.collect`.
+    """
+    found = [each for each in collect(results, suite, preset, against=against) if len(each.frame)]
     for each in found:
         summary = summarise(each.frame)
         Console().print(terminal_table(score_table(each, summary, layout_of(each, summary))))
