@@ -93,10 +93,14 @@ def select_again(
         device: Where to train.
 
     Raises:
-        InputError: if the suite, family, dataset, method, backbone or preset is not there, and what to pass if it is
-            a matter of that.
+        InputError: if it was trained elsewhere, or the suite, family, dataset, method, backbone or preset is not there,
+            and what to pass if it is a matter of that.
     """
     cell = record.cell
+    if record.trained_elsewhere is not None:
+        raise InputError(
+            f"{cell.method} was trained elsewhere ({record.trained_elsewhere}): there is no training to repeat here"
+        )
     definition = _suite_of(cell, suite)
     for kind, name, known in (
         ("dataset", cell.dataset, definition.datasets),

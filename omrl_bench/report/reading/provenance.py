@@ -102,6 +102,10 @@ def provenance(records: Sequence[Record], equal: Equivalences) -> list[str]:
     families = _by_family(records)
     for family, of_family in families.items():
         notes += [f"{family}: {note}" for note in _data_notes(of_family)]
+        elsewhere = {(record.cell.method, record.trained_elsewhere) for record in of_family if record.trained_elsewhere}
+        notes += [
+            f"{family} / {method}: trained elsewhere, self-reported ({said})" for method, said in sorted(elsewhere)
+        ]
         hashes: dict[str, set[str]] = defaultdict(set)
         for record in of_family:
             hashes[record.cell.method].add(record.hashes.method)

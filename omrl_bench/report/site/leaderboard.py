@@ -38,10 +38,10 @@ RANK_NOTE = (
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it (or as code had it that equivalences.toml declares equal, with the evidence), on data that are the "
-    "canonical ones or equivalent, by code that was committed, with records that have a "
-    "content hash; a mean over families is over all of the suite's. It says that the row can be traced and compared; "
-    "it does not say that someone else ran it again."
+    "has it (or as code had it that equivalences.toml declares equal, with the evidence), trained by it on data that are "
+    "the canonical ones or equivalent, by code that was committed, with records that have a content hash; a mean over "
+    "families is over all of the suite's. It says that the row can be traced and compared; it does not say that "
+    "someone else ran it again."
 )
 #: Names in a summary and in an entry, and decimals kept.
 _VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
@@ -324,6 +324,8 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
     status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
     if status:
         doubts.append(f"trained on data of status {', '.join(status)}")
+    if any(record.trained_elsewhere is not None for record in records):
+        doubts.append("trained elsewhere: self-reported")
     if any(record.content is None for record in records):
         doubts.append("without a content hash: a change by hand would not be seen")
     if any(not record.git.get("commit") for record in records):
