@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up; members of a floor do not import each other
-    {"errors", "conditions", "stats", "__version__"},
-    {"api", "files", "fingerprint", "processes", "imports"},
+    {"errors", "conditions", "__version__"},
+    {"stats", "api", "files", "fingerprint", "processes", "imports"},
     {"declarations", "adapter_files"},
     {"registry"},
     {"envs"},
