@@ -39,8 +39,8 @@ RANK_NOTE = (
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
     "has it (or as code had it that equivalences.toml declares equal, with the evidence), trained by it on data that "
-    "are the canonical ones or equivalent, by code that was committed, with records that have a content hash; a mean over "
-    "families is over all of the suite's. It says that the row can be traced and compared; it does not say that "
+    "are the canonical ones or equivalent, by code that was committed, with records that have a content hash; a mean "
+    "over families is over all of the suite's. It says that the row can be traced and compared; it does not say that "
     "someone else ran it again."
 )
 #: Names in a summary and in an entry, and decimals kept.
