@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def build(
     families: Sequence[str] = (),
     methods: Sequence[str] = (),
     warn: Callable[[str], object] = lambda line: None,
+    references: frozenset[str] = frozenset(),
 ) -> list[Path]:
     """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
@@ -61,6 +62,7 @@ def build(
         families: Order of families; the rest follows alphabetically.
         methods: Order of methods; the rest follows, controls first, then alphabetically.
         warn: Called with a line for each file that cannot be used, before anything is written.
+        references: Methods to mark as reference rows.
 
     Returns:
         The files written.
@@ -71,7 +73,7 @@ def build(
     """
     sets, lines = find_sets(results, suite, preset)
     every, problems = [], []
-    for key, (rendered, of_set) in zip(sets, _render_all(results, sets, families, methods), strict=True):
+    for key, (rendered, of_set) in zip(sets, _render_all(results, sets, families, methods, references), strict=True):
         lines += of_set
         if isinstance(rendered, ValueError):  # costs this set only
             problems.append(f"cannot report suite {key.suite!r}, preset {key.preset!r}: {rendered}")
@@ -104,10 +106,14 @@ _Outcome = tuple[_Rendered | ValueError | None, list[str]]
 
 
 def _render_all(
-    results: Path, sets: Mapping[SetKey, Sequence[Path]], families: Sequence[str], methods: Sequence[str]
+    results: Path,
+    sets: Mapping[SetKey, Sequence[Path]],
+    families: Sequence[str],
+    methods: Sequence[str],
+    references: frozenset[str],
 ) -> list[_Outcome]:
     """Read and render every set, large ones in processes of their own."""
-    work = partial(_read_and_render, results, families=families, methods=methods)
+    work = partial(_read_and_render, results, families=families, methods=methods, references=references)
     processes = min(len(sets), os.cpu_count() or 1)
     if processes <= 1 or sum(map(len, sets.values())) < _WORTH_PROCESSES:
         return [work(key, paths) for key, paths in sets.items()]
@@ -118,13 +124,18 @@ def _render_all(
 
 
 def _read_and_render(
-    results: Path, key: SetKey, paths: Sequence[Path], families: Sequence[str], methods: Sequence[str]
+    results: Path,
+    key: SetKey,
+    paths: Sequence[Path],
+    families: Sequence[str],
+    methods: Sequence[str],
+    references: frozenset[str],
 ) -> _Outcome:
     found, lines = read_set(results, key, paths)
     if found is None or found.frame.empty:
         return None, lines
     try:
-        return _render(found, families, methods), lines
+        return _render(replace(found, references=references), families, methods), lines
     except ValueError as error:
         return error, lines
 

@@ -14,12 +14,11 @@ from matplotlib.patches import Rectangle
 
 from omrl_bench.report.figures import canvas
 from omrl_bench.report.figures.styles import condition_style, method_style
-from omrl_bench.report.tables.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
-from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.captions import TIMES, Sizes, condition_word, sizes_text
+from omrl_bench.report.tables.layout import DAGGER, DOUBLE_DAGGER, Layout
 from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
-PRIVILEGE = f"{DAGGER} sees more than the training data and the context."
 _PANELS_PER_ROW = 5
 _TOP, _BOTTOM = 0.68, 0.8  # around the panels; inches, like all lengths here
 _GAP, _ROW_GAP = 0.14, 0.9  # between panels
@@ -61,8 +60,10 @@ def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
     labels = labels_of(layout.methods, layout)
     left = canvas.names_width(labels)
     size = canvas.panel_width(columns, left, _GAP), len(layout.methods) * _lane(table)
+    marks = mark_notes(layout.methods, layout)
+    bottom = _BOTTOM + max(0, len(marks) - 1) * canvas.LINE
     figure, panels = canvas.sheet(
-        len(layout.families), columns, size, left=left, top=_TOP, bottom=_BOTTOM, gap=_GAP, row_gap=_ROW_GAP
+        len(layout.families), columns, size, left=left, top=_TOP, bottom=bottom, gap=_GAP, row_gap=_ROW_GAP
     )
     limits = _limits(table)
     for index, (axes, family) in enumerate(zip(panels, layout.families, strict=True)):
@@ -79,7 +80,7 @@ def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
         handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=quality))
     canvas.legend(figure, handles, condition_word(layout.qualities))
     note = [f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks."]
-    canvas.note(figure, note + [PRIVILEGE] * any_marked(layout.methods, layout))
+    canvas.note(figure, [*note, *marks])
     return figure
 
 
@@ -92,7 +93,7 @@ def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, 
     notes = [
         "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are no "
         "test of a difference.",
-        PRIVILEGE if any_marked(methods, layout) else "",
+        *mark_notes(methods, layout),
     ]
     columns = canvas.columns_of(len(scopes), max(1, int(7.2 / (left + _RANK_WIDTH))))
     width = left + columns * _RANK_WIDTH + (columns - 1) * left + canvas.RIGHT
@@ -116,13 +117,18 @@ def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, 
 
 
 def labels_of(methods: Sequence[str], layout: Layout) -> list[str]:
-    """The methods' names, with a dagger where they use privileges."""
-    return [f"{method} {DAGGER}" if method in layout.marked else method for method in methods]
+    """The methods' names with their marks."""
+    return [layout.label(method) for method in methods]
 
 
-def any_marked(methods: Sequence[str], layout: Layout) -> bool:
-    """Whether a method among these uses privileges."""
-    return not layout.marked.isdisjoint(methods)
+def mark_notes(methods: Sequence[str], layout: Layout) -> list[str]:
+    """What the marks of these methods mean."""
+    notes = []
+    if not layout.marked.isdisjoint(methods):
+        notes.append(f"{DAGGER} sees more than the training data and the context.")
+    if not layout.references.isdisjoint(methods):
+        notes.append(f"{DOUBLE_DAGGER} reference row, run elsewhere.")
+    return notes
 
 
 def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from omrl_bench.report.figures import canvas
-from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of, panel_detail
+from omrl_bench.report.figures.intervals import condition_text, labels_of, mark_notes, panel_detail
 from omrl_bench.report.figures.styles import method_style, shown, shown_note
 from omrl_bench.report.tables.captions import EPISODES, TIMES, Sizes
 from omrl_bench.report.tables.layout import Layout
@@ -193,7 +193,7 @@ def draw_lines(
     entry = 0.48 + 0.055 * max(map(len, labels))  # width of an entry of the legend
     legend_columns = min(len(drawn), max(1, int((width - canvas.EDGE) / entry)))
     legend_rows = 0 if own else math.ceil(len(drawn) / legend_columns)
-    lines = canvas.note_lines(width, note, shown_note(layout.methods), PRIVILEGE if any_marked(drawn, layout) else "")
+    lines = canvas.note_lines(width, note, shown_note(layout.methods), *mark_notes(drawn, layout))
     labels_height = _LABELS + canvas.LINE * max((text.count("\n") for text in x.ticks.values()), default=0)
     below = labels_height + own * canvas.LINE
     figure, every = canvas.sheet(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from omrl_bench.report.figures import canvas
-from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of
+from omrl_bench.report.figures.intervals import condition_text, labels_of, mark_notes
 from omrl_bench.report.figures.styles import shown, shown_note
 from omrl_bench.report.reading.frames import ordered
 from omrl_bench.report.tables.layout import Layout
@@ -83,7 +83,7 @@ def draw_improvements(improvements: pd.DataFrame, layout: Layout, scopes: Sequen
         "Probability in % that a run of the row's method scores higher than a run of the column's method on the same "
         "task (ties count half). Bold: the 95 % interval (bootstrap over seeds and tasks) does not contain 50.",
         shown_note(layout.methods, MOST_METHODS),
-        PRIVILEGE if any_marked(names, layout) else "",
+        *mark_notes(names, layout),
     ]
     lines = canvas.note_lines(columns * (left + side) + canvas.RIGHT, *notes)
     figure, panels = canvas.sheet(
@@ -124,7 +124,7 @@ def draw_datasets(summaries: pd.DataFrame, layout: Layout, panels: Sequence[tupl
         "Mean scores: 0 is the random policy, 100 the expert. Rows: training data; columns: context; framed: both the "
         "same. Intervals are in the tables.",
         shown_note(methods),
-        PRIVILEGE if any_marked(methods, layout) else "",
+        *mark_notes(methods, layout),
     ]
     lines = canvas.note_lines(width, *notes)
     figure, every = canvas.sheet(

@@ -95,6 +95,7 @@ def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout],
         qualities=tuple(dict.fromkeys(quality for layout in layouts for quality in layout.qualities)),
         methods=tuple(ordered({method for layout in layouts for method in layout.methods}, methods)),
         marked=frozenset().union(*(layout.marked for layout in layouts)),
+        references=frozenset().union(*(layout.references for layout in layouts)),
     )
     return _named("datasets", dataset_figure(pd.concat(summaries, ignore_index=True), together))
 

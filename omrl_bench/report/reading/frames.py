@@ -55,6 +55,8 @@ class Results:
         curves: One row per point of the complete records' learning curves, with columns :data:`CURVE_COLUMNS`.
         records: The complete records that the frames are made of.
         folder: The results folder.
+        references: Methods that were run elsewhere and stand beside the others, see
+            :mod:`omrl_bench.runner.references`.
     """
 
     suite: str
@@ -68,6 +70,7 @@ class Results:
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS)))
     records: tuple[Record, ...] = ()
     folder: Path = Path()
+    references: frozenset[str] = frozenset()
 
 
 def load(results: Path, suite: str | None = None, preset: str | None = None) -> tuple[pd.DataFrame, list[str]]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
 from omrl_bench.report.reading.frames import ordered
-from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.layout import DAGGER, DOUBLE_DAGGER, Layout
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.panels import ALL
 
-DAGGER = "\N{DAGGER}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 MISSING = "\N{EN DASH}"
 SCORE_NOTE = "Score = 100 (R - random) / (expert - random), per task: 0 is the random policy, 100 the expert."
@@ -36,6 +35,11 @@ def privilege_note(privileges: Mapping[str, tuple[str, ...]]) -> str:
     """Say which methods are marked, and why."""
     methods = (f"{method} ({', '.join(privileges[method])})" for method in ordered(privileges))
     return f"{DAGGER} sees more than the training data and the context: {'; '.join(methods)}."
+
+
+def reference_note(methods: Iterable[str]) -> str:
+    """Say which methods are reference rows."""
+    return f"{DOUBLE_DAGGER} reference row, from records of another results folder: {', '.join(ordered(methods))}."
 
 
 def usual_sizes(rows: pd.DataFrame) -> dict[str, Sizes]:

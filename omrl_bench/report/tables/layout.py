@@ -10,6 +10,8 @@ import pandas as pd
 from omrl_bench.report.reading.frames import Results, ordered
 from omrl_bench.stats.panels import ALL
 
+DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -20,12 +22,19 @@ class Layout:
         qualities: Context qualities.
         methods: Methods.
         marked: Methods that use privileges.
+        references: Methods that were run elsewhere.
     """
 
     families: tuple[str, ...]
     qualities: tuple[str, ...]
     methods: tuple[str, ...]
     marked: frozenset[str]
+    references: frozenset[str] = frozenset()
+
+    def label(self, method: str) -> str:
+        """A method's name with its marks."""
+        marks = DAGGER * (method in self.marked) + DOUBLE_DAGGER * (method in self.references)
+        return f"{method} {marks}" if marks else method
 
 
 def layout_of(
@@ -45,4 +54,5 @@ def layout_of(
         qualities=tuple(dict.fromkeys(results.frame["quality"])),
         methods=tuple(ordered(set(summary["method"]), methods)),
         marked=frozenset(results.privileges),
+        references=results.references,
     )

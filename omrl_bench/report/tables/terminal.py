@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import rich.table
@@ -9,16 +10,24 @@ from rich.console import Console
 from rich.text import Text
 
 from omrl_bench.report.reading.frames import collect
-from omrl_bench.report.tables.captions import DAGGER, MISSING
+from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.layout import layout_of
 from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 
-def print_scores(results: Path, suite: str, preset: str) -> bool:
-    """Print the score tables of a suite and preset; return whether there was any complete record."""
+def print_scores(results: Path, suite: str, preset: str, references: frozenset[str] = frozenset()) -> bool:
+    """Print the score tables of a suite and preset; return whether there was any complete record.
+
+    Args:
+        results: Folder of records.
+        suite: Name of the suite.
+        preset: Name of the preset.
+        references: Methods to mark as reference rows.
+    """
     found = [each for each in collect(results, suite, preset) if len(each.frame)]
     for each in found:
+        each = replace(each, references=references)
         summary = summarise(each.frame)
         Console().print(terminal_table(score_table(each, summary, layout_of(each, summary))))
     return bool(found)
@@ -33,14 +42,13 @@ def terminal_table(table: Table) -> rich.table.Table:
         title=Text(table.title), caption=Text("\n".join(table.footnotes)), caption_justify="left", title_justify="left"
     )
     view.add_column("family")
-    view.add_column("method")
+    view.add_column("method", overflow="fold")
     for quality in table.layout.qualities:
         view.add_column(Text(quality), justify="right")
     for family in table.layout.families:
         for row, method in enumerate(table.layout.methods):
             entries = (table.entries.get((method, family, quality)) for quality in table.layout.qualities)
             cells = [Text(MISSING if entry is None else " ".join(entry.texts())) for entry in entries]
-            mark = f" {DAGGER}" if method in table.layout.marked else ""
-            view.add_row(Text(family if row == 0 else ""), Text(method + mark), *cells)
+            view.add_row(Text(family if row == 0 else ""), Text(table.layout.label(method)), *cells)
         view.add_section()
     return view

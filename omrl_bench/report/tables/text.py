@@ -6,7 +6,8 @@ import re
 
 from tabulate import tabulate
 
-from omrl_bench.report.tables.captions import DAGGER, MISSING, TIMES
+from omrl_bench.report.tables.captions import MISSING, TIMES
+from omrl_bench.report.tables.layout import DAGGER, DOUBLE_DAGGER
 from omrl_bench.report.tables.wide import Table
 
 _LATEX = {
@@ -18,6 +19,7 @@ _LATEX = {
     "|": r"\textbar{}",
     TIMES: r"$\times$",
     DAGGER: r"$^\dagger$",
+    DOUBLE_DAGGER: r"$^\ddagger$",
     MISSING: "--",
     **{character: f"\\{character}" for character in "{}$&#_%"},
 }
@@ -34,8 +36,8 @@ def escape_latex(text: str) -> str:
 
 
 def method_label(table: Table, method: str) -> str:
-    """A method's name in Markdown, marked if it uses privileges."""
-    return escape_markdown(method) + (f" {DAGGER}" if method in table.layout.marked else "")
+    """A method's name in Markdown, with its marks."""
+    return escape_markdown(table.layout.label(method))
 
 
 def markdown(table: Table) -> str:
@@ -98,7 +100,8 @@ def _latex_head(table: Table) -> list[str]:
 
 
 def _latex_row(table: Table, method: str, columns: list[tuple[str, str]]) -> str:
-    cells = [escape_latex(method) + (escape_latex(DAGGER) if method in table.layout.marked else "")]
+    marks = table.layout.label(method).removeprefix(method).strip()
+    cells = [escape_latex(method) + escape_latex(marks)]
     for family, quality in columns:
         entry = table.entries.get((method, family, quality))
         if entry is None:
