@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 
 
-def print_plan(plan: Plan) -> None:
-    """Print the cells by method and family, and what will be done."""
+def print_plan(plan: Plan, notes: Sequence[str] = ()) -> None:
+    """Print the cells by method and family, what will be done, and some notes on it."""
     console, selection = Console(), plan.selection
     console.print(f"suite {selection.suite.name}, preset {selection.preset_name}", markup=False, highlight=False)
     table = Table("method")
@@ -47,16 +47,18 @@ def print_plan(plan: Plan) -> None:
     console.print(f"{len(plan.cells)} cells, {cells} to run in {len(plan.jobs)} jobs, {plan.slots} at a time; {budget}")
     if plan.jobs:
         console.print(f"estimated time: {_minutes(plan.seconds)} or less (from a measurement on 2 cores)")
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def watching() -> Iterator[Watcher]:
-    """Show a run while the context is open: what is built, the plan, the progress."""
+def watching(notes: Sequence[str] = ()) -> Iterator[Watcher]:
+    """Show a run while the context is open: what is built, the plan with some notes, the progress."""
     console = Console()
     if not console.is_terminal:
-        yield _PlainWatcher(console)
+        yield _PlainWatcher(console, notes)
         return
-    watcher = _LiveWatcher(console)
+    watcher = _LiveWatcher(console, notes)
     try:
         yield watcher
     finally:
@@ -99,8 +101,8 @@ class _Remaining:
 class _LineWatcher(Watcher):
     """What is told in lines, whatever the screen."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, notes: Sequence[str]) -> None:
+        self._console, self._notes = console, notes
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -109,13 +111,13 @@ class _LineWatcher(Watcher):
         self._say(f"data: {text}")
 
     def planned(self, plan: Plan) -> None:
-        print_plan(plan)
+        print_plan(plan, self._notes)
         self._remaining = _Remaining(plan)
 
 
 class _LiveWatcher(_LineWatcher):
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, notes: Sequence[str]) -> None:
+        super().__init__(console, notes)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
         self._progress = Progress(*columns, TimeElapsedColumn(), console=console)
         self._bars: dict[str, TaskID] = {}

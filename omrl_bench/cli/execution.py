@@ -22,12 +22,22 @@ ExecutorOption = Annotated[
 JobsOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time (default: one per core).")]
 
 
-def show_run(selection: Selection, out: Path, rerun: Rerun, executor: Executor) -> tuple[str, ...]:
-    """Run what is left of a selection, show plan and progress, and return the errors of the jobs that failed."""
+def show_run(
+    selection: Selection, out: Path, rerun: Rerun, executor: Executor, notes: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Run what is left of a selection, show plan and progress, and return the errors of the jobs that failed.
+
+    Args:
+        selection: What to run.
+        out: Results folder.
+        rerun: Which cells run.
+        executor: Where they run.
+        notes: What to say of the plan before anything trains.
+    """
     from omrl_bench.cli.display import watching
     from omrl_bench.runner.run import execute
 
-    with interruptible(), watching() as watcher:
+    with interruptible(), watching(notes) as watcher:
         return execute(selection, out, rerun, executor, watcher).errors
 
 

@@ -92,10 +92,11 @@ def run(
     where = make_executor(executor, jobs)
     named = bool(method or changed) and not all(each.built_in for each in selection.methods)
     references = None if no_report else _references(selection, against, named)
+    notes = references.sentences if references else ()
     if dry_run:
-        print_plan(make_plan(selection, out, _rerun(rerun), where, unknown_statuses(selection)))
+        print_plan(make_plan(selection, out, _rerun(rerun), where, unknown_statuses(selection)), notes)
         return
-    errors = show_run(selection, out, _rerun(rerun), where)
+    errors = show_run(selection, out, _rerun(rerun), where, notes)
     if not no_report:
         _report(out, selection, references)
     end_with(errors)
@@ -131,15 +132,12 @@ def _rerun(choice: RerunChoice) -> Rerun:
 
 
 def _references(selection: Selection, against: Path | None, named: bool) -> References | None:
-    """The rows to show beside the run's, if they are asked for or a method is somebody's own; it says what there is."""
+    """The rows to show beside the run's, if they are asked for or a method is somebody's own."""
     from omrl_bench.runner.references import find_references, shipped_records
 
     if against is None and not named:
         return None
-    references = find_references(selection, against or shipped_records())
-    for sentence in references.sentences:
-        typer.echo(sentence)
-    return references
+    return find_references(selection, against or shipped_records())
 
 
 def _report(out: Path, selection: Selection, references: References | None) -> None:
