@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from omrl_bench.data.contexts import SOURCES, UNITS, source_dataset
 from omrl_bench.data.manifest import Manifest, read_manifest
 from omrl_bench.data.store import QUALITIES
-from omrl_bench.envs.families import FAMILIES, SPLITS, Family
+from omrl_bench.envs.families import FAMILIES, Family, get_family
+from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.protocols.suite import Suite, dataset_parts, load_suite, suite_names, suite_problem
 from omrl_bench.registry import backbones
@@ -58,8 +59,10 @@ def _registry_problems(table: Mapping[str, Any]) -> Iterator[str]:
     places = {"": table} | {f"presets.{name}.": preset for name, preset in _tables(table, "presets").items()}
     for prefix, place in places.items():
         for name in _texts(place, "families"):
-            if name not in FAMILIES:
-                yield f"key {prefix + 'families'!r}: {unknown_name('family', name, FAMILIES)}"
+            try:
+                get_family(name)
+            except InputError as error:
+                yield f"key {prefix + 'families'!r}: {error}"
         preset = prefix.removeprefix("presets.").removesuffix(".") or str(table.get("default_preset"))
         yield from (f"key {prefix + 'methods'!r}: {problem}" for problem in _method_problems(table, place, preset))
     for name in _texts(table, "backbones"):
@@ -70,11 +73,11 @@ def _registry_problems(table: Mapping[str, Any]) -> Iterator[str]:
 def _method_problems(table: Mapping[str, Any], place: Mapping[str, Any], preset: str) -> Iterator[str]:
     """Methods that do not exist, or have no such hyper-parameters, or whose records would mix."""
     with_backbones = [name for name in _texts(table, "backbones") if name in backbones()]
-    families = [FAMILIES[name] for name in _families_of(table, place) if name in FAMILIES] or list(FAMILIES.values())
+    family = FAMILIES["point-goal"]  # no hyper-parameter depends on it
     found: list[Method] = []
     for reference in _texts(place, "methods"):
         try:
-            found.append(find_method(reference, {}, preset, families[0], with_backbones))
+            found.append(find_method(reference, {}, preset, family, with_backbones))
         except InputError as error:
             yield str(error)
     names = [method.name for method in found]
@@ -89,9 +92,10 @@ def _family_problems(table: Mapping[str, Any]) -> Iterator[str]:
     presets = _tables(table, "presets")
     wanted = [name for place in (table, *presets.values()) for name in _texts(place, "families")]
     for name in dict.fromkeys(wanted):
-        if name not in FAMILIES:
+        try:
+            family = get_family(name)
+        except InputError:  # said above
             continue
-        family = FAMILIES[name]
         if split in SPLITS and not len(family.tasks().ids(split)):
             yield f"family {name!r} has no {split} tasks"
         train = len(family.tasks().ids("train"))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from omrl_bench.report.reading.frames import Results, ordered
+from omrl_bench.report.reading.frames import REFERENCE, Results, ordered
 from omrl_bench.stats.panels import ALL
 
-DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
+DAGGER = "\N{DAGGER}"
 
 
 @dataclass(frozen=True)
@@ -19,28 +19,31 @@ class Layout:
 
     Attributes:
         families: Families, and :data:`ALL` at the end if there are rows for it.
-        qualities: Context qualities.
+        conditions: Context qualities, or episodes.
         methods: Methods.
         marked: Methods that use privileges.
-        references: Methods that were run elsewhere.
+        reference: Methods that were run elsewhere, see :func:`omrl_bench.report.reading.frames.read`.
     """
 
     families: tuple[str, ...]
-    qualities: tuple[str, ...]
+    conditions: tuple[str, ...]
     methods: tuple[str, ...]
     marked: frozenset[str]
-    references: frozenset[str] = frozenset()
+    reference: frozenset[str] = frozenset()
+
+    def marks(self, method: str) -> str:
+        """The marks of a method; empty for none."""
+        return DAGGER * (method in self.marked) + REFERENCE * (method in self.reference)
 
     def label(self, method: str) -> str:
         """A method's name with its marks."""
-        marks = DAGGER * (method in self.marked) + DOUBLE_DAGGER * (method in self.references)
-        return f"{method} {marks}" if marks else method
+        return f"{method} {self.marks(method)}" if self.marks(method) else method
 
 
 def layout_of(
     results: Results, summary: pd.DataFrame, families: Sequence[str] = (), methods: Sequence[str] = ()
 ) -> Layout:
-    """Order the families and methods of a summary; qualities come in the order of the records.
+    """Order the families and methods of a summary; conditions come in the order of the records.
 
     Args:
         results: What the summary was made from.
@@ -51,8 +54,8 @@ def layout_of(
     present = set(summary["family"])
     return Layout(
         families=(*ordered(present - {ALL}, families, first=()), *({ALL} & present)),
-        qualities=tuple(dict.fromkeys(results.frame["quality"])),
+        conditions=tuple(dict.fromkeys(results.frame["condition"])),
         methods=tuple(ordered(set(summary["method"]), methods)),
         marked=frozenset(results.privileges),
-        references=results.references,
+        reference=results.reference,
     )

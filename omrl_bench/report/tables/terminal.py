@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import rich.table
@@ -10,24 +9,23 @@ from rich.console import Console
 from rich.text import Text
 
 from omrl_bench.report.reading.frames import collect
-from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.layout import layout_of
 from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 
-def print_scores(results: Path, suite: str, preset: str, references: frozenset[str] = frozenset()) -> bool:
+def print_scores(results: Path, suite: str, preset: str, against: Path | None = None) -> bool:
     """Print the score tables of a suite and preset; return whether there was any complete record.
 
     Args:
         results: Folder of records.
         suite: Name of the suite.
         preset: Name of the preset.
-        references: Methods to mark as reference rows.
+        against: Another results folder, whose methods are shown beside, see
+            :func:`omrl_bench.report.reading.frames.read`.
     """
-    found = [each for each in collect(results, suite, preset) if len(each.frame)]
+    found = [each for each in collect(results, suite, preset, against=against) if len(each.frame)]
     for each in found:
-        each = replace(each, references=references)
         summary = summarise(each.frame)
         Console().print(terminal_table(score_table(each, summary, layout_of(each, summary))))
     return bool(found)
@@ -43,12 +41,11 @@ def terminal_table(table: Table) -> rich.table.Table:
     )
     view.add_column("family")
     view.add_column("method", overflow="fold")
-    for quality in table.layout.qualities:
-        view.add_column(Text(quality), justify="right")
+    for condition in table.layout.conditions:
+        view.add_column(Text(condition), justify="right")
     for family in table.layout.families:
         for row, method in enumerate(table.layout.methods):
-            entries = (table.entries.get((method, family, quality)) for quality in table.layout.qualities)
-            cells = [Text(MISSING if entry is None else " ".join(entry.texts())) for entry in entries]
+            cells = [Text(table.text(method, family, condition)) for condition in table.layout.conditions]
             view.add_row(Text(family if row == 0 else ""), Text(table.layout.label(method)), *cells)
         view.add_section()
     return view

@@ -1,4 +1,4 @@
-"""Wide tables: a row per method, a group of columns per family, a column per context quality or episode.
+"""Wide tables: a row per method, a group of columns per family, a column per condition.
 
 A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.tables.text` and
 :mod:`omrl_bench.report.tables.terminal` write it down.
@@ -14,10 +14,10 @@ import pandas as pd
 from omrl_bench.report.reading.frames import Results
 from omrl_bench.report.tables.captions import (
     INTERVAL_NOTE,
+    MISSING,
     SCORE_NOTE,
     condition_word,
     privilege_note,
-    reference_note,
     sample_note,
 )
 from omrl_bench.report.tables.layout import Layout
@@ -38,6 +38,10 @@ class Entry:
         estimate, low, high = (_fixed(value, self.decimals) for value in (self.estimate, self.low, self.high))
         return estimate, f"[{low}, {high}]"
 
+    def __str__(self) -> str:
+        """The same as one text: ``83.1 [80.2, 86.0]``."""
+        return " ".join(self.texts())
+
 
 @dataclass(frozen=True)
 class Table:
@@ -45,8 +49,8 @@ class Table:
 
     Attributes:
         title: What the numbers are.
-        layout: Order of rows and columns; ``qualities`` is one empty string if families have one column each.
-        entries: By (method, family, quality); what is not in it is shown as missing.
+        layout: Order of rows and columns; ``conditions`` is one empty string if families have one column each.
+        entries: By (method, family, condition); what is not in it is shown as missing.
         footnotes: What a reader must know, a paragraph each.
     """
 
@@ -54,6 +58,16 @@ class Table:
     layout: Layout
     entries: Mapping[tuple[str, str, str], Entry]
     footnotes: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Family and condition of each column."""
+        return [(family, condition) for family in self.layout.families for condition in self.layout.conditions]
+
+    def text(self, method: str, family: str, condition: str) -> str:
+        """A cell: ``83.1 [80.2, 86.0]``, or a dash."""
+        entry = self.entries.get((method, family, condition))
+        return MISSING if entry is None else str(entry)
 
 
 def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:
@@ -64,7 +78,7 @@ def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tabl
             f"{ALL}: mean over the {len(layout.families) - 1} families; empty for a method that lacks one of them."
         )
     return Table(
-        title=f"Score by method and {condition_word(layout.qualities)} ({_where(results)})",
+        title=f"Score by method and {condition_word(layout.conditions)} ({_where(results)})",
         layout=layout,
         entries=_entries(summary, "score_mean"),
         footnotes=(*footnotes, *_last_notes(results)),
@@ -78,7 +92,7 @@ def return_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tab
     largest = summary.groupby("family")["return_mean"].agg(lambda values: values.abs().max())
     decimals = {family: 2 if value < 100 else 1 if value < 1000 else 0 for family, value in largest.items()}
     return Table(
-        title=f"Undiscounted return by method and {condition_word(layout.qualities)} ({_where(results)})",
+        title=f"Undiscounted return by method and {condition_word(layout.conditions)} ({_where(results)})",
         layout=layout,
         entries=_entries(summary, "return_mean", decimals),
         footnotes=(sample_note(summary, layout), INTERVAL_NOTE, *_last_notes(results)),
@@ -93,15 +107,15 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
     """
     if drops.empty:
         raise ValueError("no method has results with both context qualities")
-    before, after = drops["from_quality"].iloc[0], drops["to_quality"].iloc[0]
+    before, after = drops["from_condition"].iloc[0], drops["to_condition"].iloc[0]
     note = f"Score with {before}-quality context minus score with {after}-quality context: positive means that the "
     note += "shift costs. Paired over seeds and tasks."
     methods = tuple(method for method in layout.methods if method in set(drops["method"]))
-    layout = replace(layout, qualities=("",), methods=methods)
+    layout = replace(layout, conditions=("",), methods=methods)
     return Table(
         title=f"Drop in score from {before} to {after} context quality ({_where(results)})",
         layout=layout,
-        entries=_entries(drops.assign(quality=""), "drop"),
+        entries=_entries(drops.assign(condition=""), "drop"),
         footnotes=(SCORE_NOTE, note, sample_note(drops, layout), INTERVAL_NOTE, *_last_notes(results)),
     )
 
@@ -109,17 +123,16 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
 def _entries(
     rows: pd.DataFrame, name: str, decimals: Mapping[str, int] | None = None
 ) -> dict[tuple[str, str, str], Entry]:
-    columns = rows[["method", "family", "quality", name, f"{name}_low", f"{name}_high"]]
+    columns = rows[["method", "family", "condition", name, f"{name}_low", f"{name}_high"]]
     return {
-        (method, family, quality): Entry(estimate, low, high, (decimals or {}).get(family, 1))
-        for method, family, quality, estimate, low, high in columns.itertuples(index=False)
+        (method, family, condition): Entry(estimate, low, high, (decimals or {}).get(family, 1))
+        for method, family, condition, estimate, low, high in columns.itertuples(index=False)
     }
 
 
 def _last_notes(results: Results) -> tuple[str, ...]:
     privileges = [privilege_note(results.privileges)] if results.privileges else []
-    references = [reference_note(results.references)] if results.references else []
-    return (*privileges, *references, *results.notes)
+    return (*privileges, *results.notes)
 
 
 def _where(results: Results) -> str:
