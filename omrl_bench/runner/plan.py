@@ -182,6 +182,7 @@ def inspect_elsewhere(selection: Selection, results: Path) -> list[CellElsewhere
     There is no source to compare: it is complete as long as suite, family, data and contexts are what they were.
     """
     found = []
+    equal = read_equivalences(results)
     for path in record_files(results / selection.suite.name / selection.preset_name, lambda error: None):
         try:
             record = read_record_of(results, path)
@@ -192,7 +193,7 @@ def inspect_elsewhere(selection: Selection, results: Path) -> list[CellElsewhere
         selected = all(one in some for one, some in zip((cell.family, cell.seed, cell.dataset), wanted, strict=True))
         if record.trained_elsewhere is not None and selected:
             expected = hashes_with(selection, cell.family, cell.dataset, record.hashes.method)
-            state, reason = _state(cell, results, expected)
+            state, reason = _state(cell, results, expected, equal)
             note = f"trained elsewhere, self-reported: {record.trained_elsewhere}"
             found.append(CellElsewhere(cell, state, f"{reason}; {note}" if reason else note))
     return found
