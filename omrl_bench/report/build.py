@@ -15,12 +15,14 @@ import pandas as pd
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.processes import process_pool
-from omrl_bench.report.across import gap_tables, task_number_pictures
-from omrl_bench.report.figures.pictures import Files, figures_across, figures_of
+from omrl_bench.report.extensions import extra_files
+from omrl_bench.report.figures.pictures import Files, figures_across, figures_of, task_number_pictures
 from omrl_bench.report.reading.frames import RecordFile, Results, SetKey, find_sets, read_set
 from omrl_bench.report.tables.costs import method_table
+from omrl_bench.report.tables.gap import gap_tables
 from omrl_bench.report.tables.layout import Layout, layout_of
-from omrl_bench.report.tables.text import latex, markdown
+from omrl_bench.report.tables.measures import measure_frame, measure_table
+from omrl_bench.report.tables.text import csv, latex, markdown
 from omrl_bench.report.tables.wide import Table, drop_table, return_table, score_table
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.panels import Panels, panels
@@ -52,6 +54,8 @@ def build(
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
     shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 
+    What installed packages add is beside these (:mod:`omrl_bench.report.extensions`).
+
     Many records are rendered in several processes; a script that calls this needs ``if __name__ == "__main__":``.
 
     Args:
@@ -61,9 +65,10 @@ def build(
         preset: Only this preset.
         families: Order of families; the rest follows alphabetically.
         methods: Order of methods; the rest follows, controls first, then alphabetically.
-        warn: Called with a line for each file that cannot be used, before anything is written.
+        warn: Called with a line for each file that cannot be used, and for what failed of other packages, before
+            anything is written.
         against: Another results folder, whose methods are shown beside, see
-            :func:`omrl_bench.report.reading.frames.collect`.
+            :func:`omrl_bench.report.reading.frames.read`.
 
     Returns:
         The files written.
@@ -127,9 +132,12 @@ def _read_and_render(
     if found is None or found.frame.empty:
         return None, lines
     try:
-        return _render(found, families, methods), lines
+        rendered = _render(found, families, methods)
     except ValueError as error:
         return error, lines
+    extra, problems = extra_files(found, rendered.layout)
+    rendered.files.update(extra)
+    return rendered, [*lines, *problems]
 
 
 def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> list[Path]:
@@ -186,7 +194,11 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     order = {name: {value: rank for rank, value in enumerate(getattr(layout, plural))} for name, plural in _ORDER}
     long = summary.sort_values([name for name, _ in _ORDER], key=lambda column: column.map(order[column.name]))
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
-    files["score", "csv"] = long.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
+    files["score", "csv"] = csv(long)
+    measured = measure_frame(results)
+    if len(measured):
+        files["representation", "csv"] = csv(measured)
+        files["representation", "md"] = measure_table(measured, layout, first).encode()
     files |= figures_of(results, groups, summary, layout, scores, compared)
     return _Rendered(
         SetKey(results.suite, results.preset, results.dataset, results.backbone), files, groups, summary, layout

@@ -13,6 +13,7 @@ from importlib import metadata
 
 from omrl_bench.report.reading.frames import Results
 from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.text import csv
 
 STATISTICS, FIGURES = "omrl_bench.statistics", "omrl_bench.figures"
 
@@ -30,8 +31,7 @@ def extra_files(results: Results, layout: Layout) -> tuple[dict[tuple[str, str],
             try:
                 function = point.load()
                 if group == STATISTICS:
-                    text = function(results.frame).to_csv(index=False, lineterminator="\n", float_format="%.10g")
-                    added = {(point.name, "csv"): text.encode()}
+                    added = {(point.name, "csv"): csv(function(results.frame))}
                 else:
                     added = {(point.name, ending): bytes(value) for ending, value in function(results, layout).items()}
             except Exception as error:  # it is somebody's code

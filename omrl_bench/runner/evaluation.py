@@ -101,7 +101,7 @@ class Evaluation:
             seed: The trained seed.
         """
         paths = None
-        if self.family.name.startswith("point-"):
+        if self.family.is_point:
             played = self._play(policy, seed, self.tasks, self.conditions, 1)
             paths = np.stack([episode.transitions.next_observations[:, :, :2] for episode in played])
         traces = {"embeddings": self._embeddings(policy), "paths": paths, "attention": self._attention(attention)}

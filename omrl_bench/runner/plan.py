@@ -18,6 +18,7 @@ from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import backbones, load_class, resolve_method, source_hash
+from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record, read_record_of, record_files
 
@@ -149,8 +150,13 @@ def prepare_data(selection: Selection, threads: int, announce: Callable[[str], N
 
 
 def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
-    """Return every cell of the selection with its state; nothing is run or built."""
+    """Return every cell of the selection with its state; nothing is run or built.
+
+    Raises:
+        InputError: if a method cannot be loaded, local data are damaged, or the folder's equivalences.
+    """
     cells = []
+    equal = read_equivalences(results)
     for family in selection.families:
         for dataset in selection.suite.datasets:
             for name, target in selection.methods:
@@ -166,7 +172,7 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
                             preset=selection.preset_name,
                             seed=seed,
                         )
-                        cells.append(PlannedCell(cell, target, *_state(cell, results, expected)))
+                        cells.append(PlannedCell(cell, target, *_state(cell, results, expected, equal)))
     return cells
 
 
@@ -306,7 +312,7 @@ def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callabl
     yield lambda quality: manifest.datasets[quality].content, canonical_context
 
 
-def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes]) -> tuple[State, str]:
+def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: Equivalences) -> tuple[State, str]:
     path = cell.record_path(results)
     try:
         if not path.exists():
@@ -316,10 +322,13 @@ def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes]) -> tuple[
             return "failed", f"its record is that of {record.cell.record_path(Path()).as_posix()}"
         if record.status == "failed":
             return "failed", record.error or ""
-        if record.hashes not in expected and record.equivalent_to not in expected:
+        its = [equal.of(hashes) for hashes in (record.hashes, record.equivalent_to) if hashes]
+        if not any(equal.of(hashes) in its for hashes in expected):
             local, canonical = expected
             then, now = (record.equivalent_to, canonical) if record.equivalent_to else (record.hashes, local)
-            changed = [name for name, value in then.model_dump().items() if value != getattr(now, name)]
+            changed = [
+                name for name, value in then.model_dump().items() if not equal.same(name, value, getattr(now, name))
+            ]
             return "stale", f"changed since: {', '.join(changed)}"
         read_cube(cell.cube_path(results), record.cube)
     except RecordError as error:

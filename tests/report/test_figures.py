@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 
 from omrl_bench.envs.families import get_family
 from omrl_bench.registry import BASELINES, methods
@@ -20,12 +21,13 @@ from omrl_bench.report.figures import intervals as figures
 from omrl_bench.report.figures import lines as line_figures
 from omrl_bench.report.figures import matrices as matrix_figures
 from omrl_bench.report.figures import trajectories as trajectory_figures
+from omrl_bench.report.reading import groups
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
 METHODS = sorted(name for name, target in methods().items() if target.startswith(BASELINES))
-CONTROLS = {"oracle", "task-blind", "random", "behaviour", "supervised"}
+PLAIN = {*groups.CONTROLS, "supervised"}
 METHOD_NAMES = ("random", "task-blind", "oracle", "focal", "hs-hard", "mine")
 LAYOUT = Layout(("ant-dir", "point-goal", ALL), ("high", "low"), METHOD_NAMES, frozenset({"oracle"}))
 SIZES = {"ant-dir": (5, 20, 10), "point-goal": (3, 20, 10)}
@@ -88,16 +90,16 @@ class TestStyles:
         assert len({style.color for style in styles._STYLES.values()}) == len(looks)
 
     def test_variants_differ_in_black_and_white(self):
-        for group in styles.GROUPS.values():
-            shades = [lightness(styles.method_style(name).color) for name in group.members]
+        for members in groups.GROUPS.values():
+            shades = [lightness(styles.method_style(name).color) for name in members]
             for first, second in itertools.combinations(shades, 2):
                 assert abs(first - second) >= 8
             assert all(shade < 90 for shade in shades)  # can be seen on white
 
-    def test_controls_are_grey_and_only_they_are(self):
+    def test_methods_without_an_objective_of_their_own_are_grey_and_only_they_are(self):
         for name, style in styles._STYLES.items():
             red, green, blue = to_rgb(style.color)
-            assert (red == green == blue) == (name in CONTROLS)
+            assert (red == green == blue) == (name in PLAIN)
 
     def test_unknown_names_have_a_stable_style_that_no_built_in_has(self):
         style = styles.method_style("mine")
@@ -399,19 +401,64 @@ class TestCanvas:
         assert first["pdf"].startswith(b"%PDF")
         assert first["png"].startswith(b"\x89PNG")
 
-    def test_long_names_are_cut_and_notes_are_broken(self):
+    def test_long_names_are_cut(self):
         assert canvas.short("a\n b") == "a b"
         assert len(canvas.short("x" * 99)) == 24
-        lines = canvas.note_lines(3.5, "word " * 60, "", "end")
+
+    def test_notes_are_broken_and_have_room(self):
+        sheets = [
+            canvas.sheet(1, height=1.0, per_row=1, left=0.5, gap=0.2, below=0.3, note=note)
+            for note in ((), ("word " * 60, "", "end"))
+        ]
+        bare, noted = (sheet.figure.get_size_inches() for sheet in sheets)
+        assert bare[0] == noted[0] == pytest.approx(3.5)
+        (text,) = texts(sheets[1].figure)
+        lines = text.split("\n")
         assert len(lines) > 3
         assert max(map(len, lines)) <= 3.3 / 0.041
         assert lines[-1] == "end"
+        assert noted[1] - bare[1] == pytest.approx(canvas.LINE * len(lines))
 
     def test_panels_are_equally_large_and_inside(self):
-        figure, panels = canvas.sheet(5, 2, (1.5, 1.0), left=0.5, top=0.4, bottom=0.6, gap=0.2, row_gap=0.5)
-        size = figure.get_size_inches()
-        boxes = np.array([axes.get_position().bounds for axes in panels]) * np.tile(size, 2)
+        sheet = canvas.sheet(5, width=1.5, height=1.0, per_row=2, left=0.5, gap=0.2, below=0.5, between=0.07)
+        size = sheet.figure.get_size_inches()
+        boxes = np.array([axes.get_position().bounds for axes in sheet.panels]) * np.tile(size, 2)
         np.testing.assert_allclose(boxes[:, 2:], [(1.5, 1.0)] * 5)
         np.testing.assert_allclose(boxes[:2, 0], (0.5, 2.2))
         np.testing.assert_allclose(boxes[::2, 1], (3.6, 2.1, 0.6))
-        assert canvas.columns_of(5, 4) == 3
+        assert size[1] - boxes[0, 1] - 1.0 == pytest.approx(canvas.TITLE + 0.05)
+        assert [sheet.first_in_row(index) for index in range(5)] == [True, False, True, False, True]
+        assert [sheet.last_in_column(index) for index in range(5)] == [False, False, False, True, True]
+
+    def test_rows_are_equally_long_and_fill_the_figure(self):
+        for count, per_row, columns, width in ((5, 4, 3, 7.2), (4, 4, 4, 7.2), (2, 3, 2, 5.2), (1, 3, 1, 3.5)):
+            sheet = canvas.sheet(count, per_row=per_row, left=0.5, gap=0.2, below=0.3)
+            assert sheet.columns == columns
+            assert sheet.figure.get_size_inches()[0] == pytest.approx(width)
+            box = sheet.panels[0].get_window_extent()
+            assert box.width == pytest.approx(box.height)  # a panel without a height is square
+
+    def test_as_many_panels_of_a_given_width_as_fit_a_page(self):
+        assert canvas.sheet(9, width=1.5, left=0.5, gap=0.2, below=0.3).columns == 3  # 4 of them are 7.3 inches
+        assert canvas.sheet(9, width=9.0, left=0.5, gap=0.2, below=0.3).columns == 1
+
+    def test_a_legend_takes_as_many_rows_as_it_needs(self):
+        def made(labels, word=""):
+            handles = [Line2D([], [], label=label) for label in labels]
+            return canvas.sheet(1, height=1.0, left=0.5, gap=0.2, below=0.3, legend=handles, word=word)
+
+        heights = [made(labels).figure.get_size_inches()[1] for labels in ((), ("a",), ["a long name"] * 9)]
+        assert heights[0] < heights[1] < heights[2]
+        (legend,) = made(["a long name"] * 9).figure.legends
+        assert 1 < legend._ncols < 9
+        sheet = made(("high", "low"), "context quality")
+        assert texts(sheet.figure) == ["context quality"]
+        assert sheet.figure.legends[0]._ncols == 2
+
+
+def test_every_built_in_method_is_in_one_group():
+    members = [name for group in groups.GROUPS.values() for name in group]
+    assert sorted(members) == METHODS
+    assert groups.group_of("hs-hg") == "hard sampling"
+    assert groups.group_of("mine") is None
+    assert set(groups.CONTROLS) == {"random", "behaviour", "task-blind", "oracle"}

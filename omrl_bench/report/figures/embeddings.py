@@ -65,22 +65,19 @@ def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarra
     """The figure of :func:`embedding_figure`; ``places`` are (contexts, 2)."""
     kinds = list(dict.fromkeys(conditions))
     number = len(np.unique(tasks))
-    lines = canvas.note_lines(
-        2 * _SIDE,
-        f"{len(places)} contexts of {number} tasks, placed by t-SNE (perplexity at most {_PERPLEXITY}, fixed start): "
-        "neighbours are meaningful, distances between groups and the axes are not. Left: one colour and marker per "
-        "task. Right: by context quality.",
-    )
-    figure, (left, right) = canvas.sheet(
+    sheet = canvas.sheet(
         2,
-        2,
-        (_SIDE, _SIDE),
+        width=_SIDE,
         left=_LEFT,
-        top=canvas.TITLE + 0.05,
-        bottom=0.34 + canvas.LINE * len(lines),
         gap=_GAP,
-        row_gap=0,
+        below=0.24,
+        note=(
+            f"{len(places)} contexts of {number} tasks, placed by t-SNE (perplexity at most {_PERPLEXITY}, fixed "
+            "start): neighbours are meaningful, distances between groups and the axes are not. Left: one colour and "
+            "marker per task. Right: by context quality.",
+        ),
     )
+    left, right = sheet.panels
     for axes in (left, right):
         axes.set_xticks([])
         axes.set_yticks([])
@@ -103,8 +100,7 @@ def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarra
     )
     canvas.title(left, name, f"{detail}; by task")
     canvas.title(right, "", "by context quality")
-    canvas.note(figure, lines)
-    return figure
+    return sheet.figure
 
 
 def _by_task(axes: Axes, places: np.ndarray, tasks: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from omrl_bench.conditions import Condition
 from omrl_bench.report.figures import canvas
 from omrl_bench.report.figures.styles import condition_style, method_style
 from omrl_bench.report.tables.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
@@ -19,10 +20,8 @@ from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
-PRIVILEGE = f"{DAGGER} sees more than the training data and the context."
 _PANELS_PER_ROW = 5
-_TOP, _BOTTOM = 0.68, 0.8  # around the panels; inches, like all lengths here
-_GAP, _ROW_GAP = 0.14, 0.9  # between panels
+_GAP, _LABELS = 0.14, 0.46  # between panels, and below them; inches, like all lengths here
 _POINT_HEIGHT, _METHOD_GAP = 0.08, 0.1
 _RANK_HEIGHT, _RANK_WIDTH = 0.15, 1.5
 
@@ -57,30 +56,36 @@ def rank_figure(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str,
 def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
     """The figure of :func:`score_figure`."""
     layout = table.layout
-    columns = canvas.columns_of(len(layout.families), _PANELS_PER_ROW)
     labels = labels_of(layout.methods, layout)
-    left = canvas.names_width(labels)
-    size = canvas.panel_width(columns, left, _GAP), len(layout.methods) * _lane(table)
-    figure, panels = canvas.sheet(
-        len(layout.families), columns, size, left=left, top=_TOP, bottom=_BOTTOM, gap=_GAP, row_gap=_ROW_GAP
-    )
-    limits = _limits(table)
-    for index, (axes, family) in enumerate(zip(panels, layout.families, strict=True)):
-        axes.set_xlim(limits)
-        _score_panel(axes, table, family)
-        if index % columns == 0:
-            axes.set_yticks(range(len(labels)), labels)
-        else:
-            axes.set_yticks([])
-        canvas.title(axes, family, panel_detail(family, layout, sizes))
     handles = []
     for index, condition in enumerate(layout.conditions):
         color, marker = condition_style(index)
         handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=condition))
-    canvas.legend(figure, handles, condition_word(layout.conditions))
-    note = [f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks."]
-    canvas.note(figure, note + [PRIVILEGE] * any_marked(layout.methods, layout))
-    return figure
+    sheet = canvas.sheet(
+        len(layout.families),
+        height=len(layout.methods) * _lane(table),
+        per_row=_PANELS_PER_ROW,
+        left=canvas.names_width(labels),
+        gap=_GAP,
+        below=_LABELS,
+        between=_LABELS + 0.01,
+        legend=handles,
+        word=condition_word(layout.conditions),
+        note=(
+            f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks.",
+            privilege_note(layout.methods, layout),
+        ),
+    )
+    limits = _limits(table)
+    for index, (axes, family) in enumerate(zip(sheet.panels, layout.families, strict=True)):
+        axes.set_xlim(limits)
+        _score_panel(axes, table, family)
+        if sheet.first_in_row(index):
+            axes.set_yticks(range(len(labels)), labels)
+        else:
+            axes.set_yticks([])
+        canvas.title(axes, family, panel_detail(family, layout, sizes))
+    return sheet.figure
 
 
 def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, str]]) -> Figure:
@@ -89,30 +94,25 @@ def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, 
     methods = list(dict.fromkeys(method for each in rows for method in each["method"]))
     left = canvas.names_width(labels_of(methods, layout), most=1.7)
     longest = max(map(len, rows))
-    notes = [
-        "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are no "
-        "test of a difference.",
-        PRIVILEGE if any_marked(methods, layout) else "",
-    ]
-    columns = canvas.columns_of(len(scopes), max(1, int(7.2 / (left + _RANK_WIDTH))))
-    width = left + columns * _RANK_WIDTH + (columns - 1) * left + canvas.RIGHT
-    lines = canvas.note_lines(width, *notes)
-    figure, panels = canvas.sheet(
+    sheet = canvas.sheet(
         len(scopes),
-        columns,
-        (_RANK_WIDTH, longest * _RANK_HEIGHT),
+        width=_RANK_WIDTH,
+        height=longest * _RANK_HEIGHT,
         left=left,
-        top=canvas.TITLE + 0.05,
-        bottom=0.5 + len(lines) * canvas.LINE,
         gap=left,
-        row_gap=0.8,
+        below=0.4,
+        between=0.37,
+        note=(
+            "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are "
+            "no test of a difference.",
+            privilege_note(methods, layout),
+        ),
     )
-    for axes, scope, each in zip(panels, scopes, rows, strict=True):
+    for axes, scope, each in zip(sheet.panels, scopes, rows, strict=True):
         _rank_panel(axes, each, longest)
         axes.set_yticks(range(len(each)), labels_of(each["method"], layout))
         canvas.title(axes, scope[0], condition_text(scope[1]))
-    canvas.note(figure, lines)
-    return figure
+    return sheet.figure
 
 
 def labels_of(methods: Sequence[str], layout: Layout) -> list[str]:
@@ -120,9 +120,11 @@ def labels_of(methods: Sequence[str], layout: Layout) -> list[str]:
     return [f"{method} {DAGGER}" if method in layout.marked else method for method in methods]
 
 
-def any_marked(methods: Sequence[str], layout: Layout) -> bool:
-    """Whether a method among these uses privileges."""
-    return not layout.marked.isdisjoint(methods)
+def privilege_note(methods: Sequence[str], layout: Layout) -> str:
+    """What the dagger means; empty if no method among these uses privileges."""
+    if layout.marked.isdisjoint(methods):
+        return ""
+    return f"{DAGGER} sees more than the training data and the context."
 
 
 def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str:
@@ -134,7 +136,7 @@ def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str
 
 def condition_text(condition: str) -> str:
     """Say under which condition a panel's numbers were measured."""
-    return condition if condition_word((condition,)) == "episode" else f"{condition} context"
+    return f"{condition} context" if Condition.parse(condition).given else condition
 
 
 def _score_panel(axes: Axes, table: Table, family: str) -> None:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from omrl_bench.report.reading.groups import CONTROLS
 from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
+from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
 
-CONTROLS = ("random", "behaviour", "task-blind", "oracle")
 #: Columns of the tidy frame.
 COLUMNS = (
     *("suite", "preset", "family", "dataset", "method", "backbone", "seed"),
@@ -55,8 +56,9 @@ class Results:
         curves: One row per point of the complete records' learning curves, with columns :data:`CURVE_COLUMNS`.
         records: The complete records that the frames are made of.
         every: All records that could be read, failed ones too.
-        reference: Methods whose records are of another results folder, see :func:`collect`.
+        reference: Methods whose records are of another results folder, see :func:`read`.
         folders: The results folder of each method.
+        equal: Hashes that these folders declare equal.
     """
 
     suite: str
@@ -72,6 +74,7 @@ class Results:
     every: tuple[Record, ...] = ()
     reference: frozenset[str] = frozenset()
     folders: Mapping[str, Path] = field(default_factory=dict)
+    equal: Equivalences = field(default_factory=Equivalences)
 
 
 class RecordFile(NamedTuple):
@@ -91,32 +94,52 @@ class RecordFile(NamedTuple):
         return family, method
 
 
-def load(results: Path, suite: str | None = None, preset: str | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """Read all records into one tidy frame.
+@dataclass(frozen=True)
+class Reading:
+    """What reading a results folder once gives.
+
+    Attributes:
+        sets: The records, kept apart by (suite, preset, dataset, backbone), sorted by them.
+        unusable: A line for each file or folder that cannot be used as a record or as the cube of one, sorted.
+        unplaced: Those of them that no set has a note on.
+    """
+
+    sets: tuple[Results, ...]
+    unusable: tuple[str, ...]
+    unplaced: tuple[str, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing, failed, left out or unreadable, a sentence each."""
+        return [*(note for each in self.sets for note in each.notes), *self.unplaced]
+
+    def frame(self) -> pd.DataFrame:
+        """All sets in one tidy frame, with columns :data:`COLUMNS`."""
+        frames = [each.frame for each in self.sets if len(each.frame)]
+        if len(frames) > 1:
+            frame = pd.concat(frames, ignore_index=True)
+            return frame.astype(dict.fromkeys(_NAMES, "category"))  # which differ from set to set, and so were lost
+        return frames[0] if frames else pd.DataFrame(columns=list(COLUMNS))
+
+
+def load(
+    results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read all records into one tidy frame: the way in for a script or notebook of one's own.
+
+    >>> frame, notes = load(Path("results"), "shift", "standard")
 
     Args:
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
+        against: Another folder of records, see :func:`read`.
 
     Returns:
         The frame, with columns :data:`COLUMNS`, and the notes: what is missing, failed, left out or unreadable.
     """
-    files, elsewhere = find_sets(results, suite, preset)
-    sets = []
-    for key, of_key in files.items():
-        found, lines = read_set(results, key, of_key)
-        if found:
-            sets.append(found)
-        else:
-            elsewhere += lines
-    frames = [each.frame for each in sets if len(each.frame)]
-    if len(frames) > 1:
-        frame = pd.concat(frames, ignore_index=True)
-        frame = frame.astype(dict.fromkeys(_NAMES, "category"))  # which differ from set to set, so that they were lost
-    else:
-        frame = frames[0] if frames else pd.DataFrame(columns=list(COLUMNS))
-    return frame, [*(note for each in sets for note in each.notes), *sorted(elsewhere)]
+    reading = read(results, suite, preset, against)
+    return reading.frame(), reading.notes
 
 
 def collect(
@@ -134,19 +157,35 @@ def collect(
         preset: Only records of this preset.
         warn: Called with a line for each file or folder that cannot be used as a record or as the cube of one. It is
             left out, with a note if its place says which set it belongs to.
+        against: Another folder of records, see :func:`read`.
+    """
+    reading = read(results, suite, preset, against)
+    for line in reading.unusable:
+        warn(line)
+    return list(reading.sets)
+
+
+def read(results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None) -> Reading:
+    """Read every record of a results folder once.
+
+    Args:
+        results: Folder of records; there need not be any.
+        suite: Only records of this suite.
+        preset: Only records of this preset.
         against: Another folder of records, to show rows of beside those of ``results``: in the sets and families that
             ``results`` has, and of the methods that it does not have there, so that no row mixes two folders.
     """
-    files, lines = find_sets(results, suite, preset, against)
+    files, unplaced = find_sets(results, suite, preset, against)
     sets = []
+    unusable = list(unplaced)
     for key, of_key in files.items():
-        found, of_set = read_set(results, key, of_key)
-        lines += of_set
+        found, lines = read_set(results, key, of_key)
+        unusable += lines
         if found:
             sets.append(found)
-    for line in sorted(lines):  # by path
-        warn(line)
-    return sets
+        else:
+            unplaced += lines
+    return Reading(tuple(sets), tuple(sorted(unusable)), tuple(sorted(unplaced)))  # by path
 
 
 def find_sets(
@@ -158,7 +197,7 @@ def find_sets(
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
-        against: Another folder of records, see :func:`collect`.
+        against: Another folder of records, see :func:`read`.
 
     Returns:
         The files by set, sorted, those of ``against`` last; and a line for each file or folder of ``results`` that lies
@@ -186,6 +225,9 @@ def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[R
 
     Returns:
         The set, or None if none of the files is a record; and a line for each file that cannot be used.
+
+    Raises:
+        InputError: if a folder's file of equal hashes is damaged.
     """
     records: list[Record] = []
     lines: list[str] = []
@@ -236,7 +278,8 @@ def _results(
     """Make a set of its records; ``lines`` says which files are left out, cubes are added to it."""
     reference = frozenset(method for method, folder in folders.items() if folder != results)
     complete = [record for record in records if record.status == "complete"]
-    chosen, versions = one_version(complete, reference)
+    equal = read_equivalences(results, *folders.values())
+    chosen, versions = one_version(complete, equal, reference)
     kept_cells = {record.cell for record in chosen}
     unread = tuple(lines)
     notes: list[str] = []
@@ -264,7 +307,7 @@ def _results(
     if shown:
         notes.insert(0, f"reference rows, from records of another folder: {', '.join(ordered(shown))}")
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
-    every = (*notes, *unread, *versions, *missing, *provenance(kept_records))
+    every = (*notes, *unread, *versions, *missing, *provenance(kept_records, equal))
     return Results(
         *key,
         frame=_frame(kept),
@@ -276,6 +319,7 @@ def _results(
         every=tuple(records),
         reference=frozenset(shown),
         folders=folders,
+        equal=equal,
     )
 
 

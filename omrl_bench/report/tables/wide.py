@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from omrl_bench.report.reading.frames import Results
-from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word, privilege_note, sample_note
+from omrl_bench.report.tables.captions import (
+    INTERVAL_NOTE,
+    MISSING,
+    SCORE_NOTE,
+    condition_word,
+    privilege_note,
+    sample_note,
+)
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.stats.panels import ALL
 
@@ -31,6 +38,10 @@ class Entry:
         estimate, low, high = (_fixed(value, self.decimals) for value in (self.estimate, self.low, self.high))
         return estimate, f"[{low}, {high}]"
 
+    def __str__(self) -> str:
+        """The same as one text: ``83.1 [80.2, 86.0]``."""
+        return " ".join(self.texts())
+
 
 @dataclass(frozen=True)
 class Table:
@@ -47,6 +58,16 @@ class Table:
     layout: Layout
     entries: Mapping[tuple[str, str, str], Entry]
     footnotes: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Family and condition of each column."""
+        return [(family, condition) for family in self.layout.families for condition in self.layout.conditions]
+
+    def text(self, method: str, family: str, condition: str) -> str:
+        """A cell: ``83.1 [80.2, 86.0]``, or a dash."""
+        entry = self.entries.get((method, family, condition))
+        return MISSING if entry is None else str(entry)
 
 
 def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:

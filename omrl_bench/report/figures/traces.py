@@ -1,76 +1,19 @@
-"""What records say of the methods' representations: measures as a table, embeddings and paths as pictures."""
+"""Pictures of what records keep of a method's representation: embeddings, paths and attention."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
-from tabulate import tabulate
 
-from omrl_bench.envs.families import FAMILIES
+from omrl_bench.envs.families import families
 from omrl_bench.report.figures.attention import attention_figure
 from omrl_bench.report.figures.embeddings import embedding_figure
 from omrl_bench.report.figures.styles import shown
 from omrl_bench.report.figures.trajectories import trajectory_figure
 from omrl_bench.report.reading.frames import Results
-from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.layout import Layout
-from omrl_bench.report.tables.text import escape_markdown
 from omrl_bench.runner.traces import Traces, read_traces
-
-MEASURES = {
-    "rms": "RMS",
-    "separation": "separation rate",
-    "uniformity": "uniformity",
-    "alignment": "alignment",
-    "silhouette": "silhouette",
-    "probe": "probe R^2",
-    "attention": "attention",
-}
-NOTE = (
-    "Means over seeds. RMS and separation rate: distances of contexts of different tasks (FOCAL++); uniformity and "
-    "alignment: on the unit sphere, lower is better (HS-OMRL, equations 9 and 10); silhouette: contexts clustered by "
-    "task; probe: R^2 of a ridge regression to the task descriptor, fitted on training tasks, on the evaluated ones; "
-    "attention: rank correlation of a transition's attention weight with its reward (FOCAL++, figure 7)."
-)
-
-
-def measure_frame(results: Results) -> pd.DataFrame:
-    """Measures of the complete records, long form.
-
-    Returns:
-        One row per (family, condition, method, measure): ``mean``, ``minimum``, ``maximum`` over seeds, ``n_seeds``.
-    """
-    rows = [
-        (record.cell.family, condition, record.cell.method, name, value)
-        for record in results.records
-        for condition, values in record.representation.items()
-        for name, value in values.items()
-    ]
-    key = ["family", "condition", "method", "measure"]
-    frame = pd.DataFrame(rows, columns=[*key, "value"])
-    columns = {"mean": "mean", "minimum": "min", "maximum": "max", "n_seeds": "count"}
-    return frame.groupby(key, sort=True)["value"].agg(**columns).reset_index()
-
-
-def measure_table(frame: pd.DataFrame, layout: Layout, condition: str) -> str:
-    """Write the measures under one condition as Markdown, a section of rows per family."""
-    names = [name for name in MEASURES if name in set(frame["measure"])]
-    means = frame[frame["condition"] == condition].set_index(["family", "method", "measure"])["mean"]
-    rows = []
-    for family in layout.families:
-        for method in layout.methods:
-            values = [means.get((family, method, name), np.nan) for name in names]
-            if not np.isnan(values).all():
-                texts = [MISSING if np.isnan(value) else f"{value:.3f}" for value in values]
-                rows.append([escape_markdown(family), escape_markdown(method), *texts])
-    headers = ["family", "method", *(MEASURES[name] for name in names)]
-    body = tabulate(
-        rows, headers, tablefmt="github", disable_numparse=True, colalign=["left", "left", *["right"] * len(names)]
-    )
-    title = escape_markdown(f"Representation by method, context quality {condition}")
-    return f"**{title}**\n\n{body}\n\n- {escape_markdown(NOTE)}\n"
 
 
 def trace_pictures(results: Results, layout: Layout) -> dict[tuple[str, str], bytes]:
@@ -119,9 +62,12 @@ def _embeddings(family: str, method: str, seed: int, traces: Traces) -> dict[str
 
 def _paths(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:
     assert traces.paths is not None
+    definition = families()[0].get(family)
+    if definition is None:  # its package is not installed here: where the goals are is not known
+        return {}
     by_condition = dict(zip(traces.conditions, traces.paths, strict=True))
     detail = f"seed {seed}, one episode of each task"
-    return trajectory_figure(FAMILIES[family], method, detail, by_condition, traces.tasks)
+    return trajectory_figure(definition, method, detail, by_condition, traces.tasks)
 
 
 def _attention(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:
