@@ -50,6 +50,16 @@ class TaskSpace:
     horizon: int
     descriptor_size: int
 
+    @property
+    def input_size(self) -> int:
+        """Length of (s, a) written as one vector."""
+        return self.observation_size + self.action_size
+
+    @property
+    def feature_size(self) -> int:
+        """Length of a transition (s, a, r, s') written as one vector."""
+        return self.input_size + 1 + self.observation_size
+
 
 @dataclass(frozen=True)
 class Setup:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from omrl_bench.cards.leak import Leak, measure_leak
-from omrl_bench.data.behaviour import BORROWED, SCRIPTED
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import Manifest, Status
-from omrl_bench.envs.families import SPLITS, Family
+from omrl_bench.envs.families import BUILT_IN, Family, get_family
+from omrl_bench.envs.task_table import SPLITS
 
 #: Quantiles (per cent) over tasks of a task's mean return, and over all episodes' returns.
 TASK_QUANTILES = (0, 10, 50, 90, 100)
@@ -103,12 +103,16 @@ class Card:
     def made_by(self) -> str:
         """Who acted, in a sentence."""
         if self.learner is None:
-            return "scripted controllers at ten skills from 0 to 1, omrl_bench/data/behaviour.py"
-        whose = BORROWED.get(self.family.name, self.family.name)
+            module = self.family.controller.split(":")[0]
+            return f"scripted controllers at ten skills from 0 to 1, {module.replace('.', '/')}.py"
+        whose = self.family.policies or self.family.name
         return (
             f"ten checkpoints, from the first to the expert, of one {self.learner} agent that is told the descriptor"
-            f"{'' if whose == self.family.name else f' ({whose}: same robot)'}; settings: CONFIGS in "
-            f"omrl_bench/data/train_behaviour.py; curve in results/behaviour/{whose}.csv"
+            f"{'' if whose == self.family.name else f' ({whose}: same robot)'}"
+        ) + (
+            f"; settings: CONFIGS in omrl_bench/data/train_behaviour.py; curve in results/behaviour/{whose}.csv"
+            if get_family(whose).home == BUILT_IN
+            else f"; policies of package {self.family.home}"
         )
 
 
@@ -142,7 +146,7 @@ def make_card(family: Family, manifest: Manifest, datasets: Mapping[str, Local],
 
 def is_scripted(family: Family) -> bool:
     """Whether the family's behaviour policies are scripted controllers."""
-    return (family.variant_of or family.name) in SCRIPTED
+    return bool(family.controller)
 
 
 def weak_tasks(random: tuple[float, ...], expert: tuple[float, ...]) -> tuple[tuple[int, float], ...]:

@@ -16,8 +16,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.envs.families import SPLITS, Family
-from omrl_bench.envs.point import PointHard, PointWind
+from omrl_bench.envs.families import Family
+from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.report.figures import canvas
 
 COLORS = {"mixed": "#0072B2", "expert": "#D55E00", "medium": "#009E73", "random": "#000000", "cross": "#CC79A7"}
@@ -60,24 +60,9 @@ def data_pictures(family: Family, datasets: Mapping[str, Episodes], reference: t
     with canvas.settings(_STYLE):
         pictures["tasks"] = _png(_tasks(family, datasets, reference))
         pictures["coverage"] = _png(_coverage(family, datasets))
-        if is_point(family):
+        if family.is_point:
             pictures["rollouts"] = _png(_rollouts(family, datasets))
     return pictures
-
-
-def is_point(family: Family) -> bool:
-    """Whether the family's robot is a point in the plane, the first two observations its position."""
-    return not family.assets
-
-
-def goals(family: Family) -> np.ndarray:
-    """The goals of each task of a point family, (tasks, goals, 2)."""
-    law, descriptors = family.make_law(), family.tasks().descriptors
-    if isinstance(law, PointWind):
-        return np.broadcast_to(law.GOAL, (len(descriptors), 1, 2))
-    if isinstance(law, PointHard):
-        return np.stack([descriptors / 2, descriptors], axis=1)
-    return descriptors[:, None]
 
 
 def _tasks(family: Family, datasets: Mapping[str, Episodes], reference: tuple[float, float]) -> Figure:
@@ -169,8 +154,8 @@ def _coverage(family: Family, datasets: Mapping[str, Episodes]) -> Figure:
     figure = Figure(figsize=(7.2, 1.95), layout="constrained")
     panels = figure.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
     seen = {quality: _sample(episodes.observations) for quality, episodes in datasets.items()}
-    if is_point(family):
-        places, shown = {quality: values[:, :2] for quality, values in seen.items()}, goals(family).reshape(-1, 2)
+    if family.is_point:
+        places, shown = {quality: values[:, :2] for quality, values in seen.items()}, family.task_goals().reshape(-1, 2)
         note = "x, y of visited positions; + goals of all tasks"
     else:
         project, shares = _principal_components(seen["mixed"])
@@ -189,7 +174,7 @@ def _coverage(family: Family, datasets: Mapping[str, Episodes]) -> Figure:
         axes.hexbin(*values.T, gridsize=28, bins="log", mincnt=1, extent=extent, cmap=colors, linewidths=0.1)
         axes.set(title=quality, xlim=(left, right), ylim=(bottom, top))
         axes.scatter(*shown.T, marker="+", color="#000000", s=7, linewidth=0.5)
-        axes.set_aspect("equal" if is_point(family) else "auto")
+        axes.set_aspect("equal" if family.is_point else "auto")
     figure.supxlabel(note, fontsize=7)
     return figure
 
@@ -202,7 +187,7 @@ def _rollouts(family: Family, datasets: Mapping[str, Episodes]) -> Figure:
     chosen = train[np.linspace(0, len(train), len(_LINES), endpoint=False).astype(int)]
     for axes, quality in zip(panels, ROLLOUT_QUALITIES, strict=True):
         for task, mark, line in zip(chosen, _TASK_MARKS, _LINES, strict=True):
-            axes.plot(*goals(family)[task].T, mark, color="#000000", fillstyle="none", markersize=7, linestyle="")
+            axes.plot(*family.task_goals()[task].T, mark, color="#000000", fillstyle="none", markersize=7, linestyle="")
             numbers = np.flatnonzero(datasets[quality].tasks == task)[:EPISODES_SHOWN]
             for way in (_way(datasets[quality], number) for number in numbers):
                 axes.plot(*way.T, line, color=COLORS[quality], linewidth=0.9)

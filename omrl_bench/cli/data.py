@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from omrl_bench.cli import card, hosting
 from omrl_bench.cli.selection import Families, Qualities, chosen
 from omrl_bench.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(help="Build, verify and list datasets.", no_args_is_help=True)
 app.command()(hosting.pull)
@@ -30,7 +27,7 @@ def build(
 ) -> None:
     """Build datasets by rolling out the behaviour policies, one per core; what is there already is kept.
 
-    Without FAMILIES, all but the papers' variants. An interrupted build goes on with what is missing.
+    Without FAMILIES, all built-in ones but the papers' variants. An interrupted build goes on with what is missing.
 
     Examples:
       omrl-bench data build
@@ -109,14 +106,14 @@ def list_datasets() -> None:
 
     from omrl_bench.data.manifest import read_manifest
     from omrl_bench.data.store import data_root, dataset_folder, dataset_id
-    from omrl_bench.envs.families import FAMILIES
+    from omrl_bench.envs.families import families
 
     typer.echo(f"datasets in {data_root()}")
     table = Table()
     table.add_column("dataset", no_wrap=True)
     for column in ("episodes", "transitions", "mean return", "here"):
         table.add_column(column, justify="right")
-    for family, name in chosen(list(FAMILIES), None):
+    for family, name in chosen(list(families()[0]), None):
         try:
             entry = read_manifest(family).datasets[name]
         except InputError as error:
@@ -140,7 +137,8 @@ def train_behaviour(
     """Train a family's behaviour policies again (maintainers; needs the extra `collect`; about 20 minutes, one core).
 
     Leaves ten checkpoints in FOLDER/FAMILY/selected and the training's curve beside them. To make them the family's
-    policies, copy them to omrl_bench/data/policies/FAMILY and run `omrl-bench data freeze FAMILY`.
+    policies, copy them to omrl_bench/data/policies/FAMILY, or to policies/FAMILY of the family's own package, and run
+    `omrl-bench data freeze FAMILY`.
 
     Examples:
       omrl-bench data train-behaviour cheetah-vel --folder behaviour
@@ -161,17 +159,37 @@ def train_behaviour(
 @app.command()
 def freeze(
     family: Annotated[str, typer.Argument(help="Family.")],
-    out: Annotated[Path, typer.Option(help="File to write the manifest to.")] = Path("manifest.json"),
+    out: Annotated[Path, typer.Option(help="Folder to write the manifest to, FAMILY-VERSION.json.")] = Path(),
+    take: Annotated[
+        list[str] | None, typer.Option(help="QUALITY=MINARI_ID: a dataset that was collected elsewhere (repeatable).")
+    ] = None,
 ) -> None:
-    """Measure reference returns, build all datasets and write the manifest of a new version of a family (maintainers).
+    """Measure reference returns, build all datasets and write the manifest of a new version of a family (authors).
+
+    The manifest belongs into the folder `manifests` of the family's package. A dataset that is taken is a Minari
+    dataset of the family's tasks whose episodes have the metadata task_id, split, behaviour and return.
 
     Examples:
-      omrl-bench data freeze point-goal --out omrl_bench/data/manifests/point-goal-v0.json
+      omrl-bench data freeze point-goal --out omrl_bench/data/manifests
+
+      omrl-bench data freeze ring-goal --out omrl_ring/manifests --take mixed=ring/replay-v0
     """
     from omrl_bench.data.manifest import freeze as freeze_family
+    from omrl_bench.data.manifest import manifest_name
+    from omrl_bench.data.store import QUALITIES
     from omrl_bench.envs.families import get_family
+    from omrl_bench.errors import unknown_name
     from omrl_bench.files import write_atomically
 
-    text = freeze_family(get_family(family), os.cpu_count() or 1, typer.echo)
-    write_atomically(out, text.encode())
-    typer.echo(f"wrote {out}")
+    definition = get_family(family)
+    taken = {}
+    for text in take or ():
+        quality, _, minari_id = text.partition("=")
+        if quality not in QUALITIES:
+            raise unknown_name("quality", quality, QUALITIES)
+        if not minari_id:
+            raise InputError(f"--take {text}: write it as QUALITY=MINARI_ID")
+        taken[quality] = minari_id
+    content = freeze_family(definition, os.cpu_count() or 1, typer.echo, taken)
+    write_atomically(out / manifest_name(definition), content.encode())
+    typer.echo(f"wrote {out / manifest_name(definition)}")

@@ -12,7 +12,7 @@ from omrl_bench.cli.selection import Families, Qualities, chosen
 from omrl_bench.errors import InputError
 
 if TYPE_CHECKING:
-    from omrl_bench.data.hosting import Advance
+    from omrl_bench.data.hosting import Advance, Index
 
 VARIABLE = "OMRL_BENCH_DATA_SOURCE"
 
@@ -27,7 +27,8 @@ def pull(
 ) -> None:
     """Download datasets instead of building them; interrupted, the same command goes on from there.
 
-    What is here and canonical is kept; if that is everything, no network is needed.
+    What is here and canonical is kept; if that is everything, no network is needed. A family of another package may
+    name its own source, which is asked if none is given.
 
     Examples:
       omrl-bench data pull point-goal --source https://mirror.example.org/omrl-bench
@@ -44,28 +45,29 @@ def pull(
             typer.echo(f"{dataset_id(family, name)}: already there, canonical")
         else:
             wanted.append((family, name))
-    if not wanted:
-        return
-    if not source:
+    if not all(source or family.source for family, _ in wanted):
         raise InputError(
             f"no source to pull from: no host is the default yet, so give --source or set {VARIABLE}; "
             "`omrl-bench data build` makes the same data on this machine"
         )
-    place = parse_pinned_source(source)
-    index = read_index(place)
+    indices: dict[str, Index] = {}
     absent = []
     for family, name in wanted:
+        place = parse_pinned_source(source or family.source)
+        if str(place) not in indices:
+            indices[str(place)] = read_index(place)
         dataset = dataset_id(family, name)
-        if dataset not in index.datasets:
-            absent.append(dataset)
-        elif is_here(family, name, index.datasets[dataset]):
+        hosted = indices[str(place)].datasets.get(dataset)
+        if hosted is None:
+            absent.append(f"{place} does not have {dataset}")
+        elif is_here(family, name, hosted):
             typer.echo(f"{dataset}: already there, as hosted")
         else:
-            with _meter(dataset, index.datasets[dataset].size) as advance:
-                status, _ = pull_dataset(place, index.datasets[dataset], family, name, advance)
+            with _meter(dataset, hosted.size) as advance:
+                status, _ = pull_dataset(place, hosted, family, name, advance)
             typer.echo(f"{dataset}: pulled, {status}")
     if absent:
-        raise InputError(f"{place} does not have {', '.join(absent)}; `omrl-bench data build` makes them")
+        raise InputError(f"{'; '.join(absent)}; `omrl-bench data build` makes them")
 
 
 def push(

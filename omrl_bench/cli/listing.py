@@ -34,14 +34,18 @@ def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
 
 def _entries(kind: Kind) -> dict[str, str]:
     if kind is Kind.families:
-        from omrl_bench.envs.families import FAMILIES
+        from omrl_bench.envs.families import families
 
-        return {
+        found, wrong = families()
+        entries = {
             family.name: f"{family.env_id}, {len(family.tasks())} tasks, horizon {family.horizon}"
             + (f", variant of {family.variant_of}" if family.variant_of else "")
             + (", train = test" if family.tasks().train_is_test else "")
-            for family in FAMILIES.values()
+            for family in found.values()
         }
+        for name, error in wrong.items():
+            entries[name] = f"{entries[name]}; another: {error}" if name in entries else f"not usable: {error}"
+        return entries
     if kind is Kind.suites:
         from omrl_bench.protocols.suite import load_suite, suite_names
 

@@ -9,14 +9,18 @@ import typer
 if TYPE_CHECKING:
     from omrl_bench.envs.families import Family
 
-Families = Annotated[list[str] | None, typer.Argument(help="Families (default: all but variants).")]
+Families = Annotated[list[str] | None, typer.Argument(help="Families (default: the built-in ones but variants).")]
 Qualities = Annotated[
     list[str] | None, typer.Option(help="Only this quality: mixed, expert, medium, random, cross (repeatable).")
 ]
 
 
 def chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
-    """The (family, quality) pairs that were asked for; without names, all qualities of all families but variants."""
+    """The (family, quality) pairs that were asked for; without names, all of the built-in families but variants.
+
+    Raises:
+        InputError: if there is no such family or quality.
+    """
     from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
     from omrl_bench.envs.families import FAMILIES, get_family
     from omrl_bench.errors import unknown_name

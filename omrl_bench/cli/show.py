@@ -75,6 +75,9 @@ def record(
     found = read_record(file)
     say(f"{' / '.join(found.cell.folder().parts)} / seed {found.cell.seed}: {found.status}")
     say(f"made {found.created}" + (f", weights trained for {found.trained_for}" if found.trained_for else ""))
+    if found.trained_elsewhere:
+        say(f"trained elsewhere, self-reported: {found.trained_elsewhere}")
+        say("evaluated by omrl-bench; machine, versions and commit below are those of the evaluation")
     if found.error:
         say(f"error: {found.error}")
     _print_scores(found)
@@ -215,9 +218,21 @@ def _print_fields(record: Record, file: Path) -> None:
         "hashes": _pairs(record.hashes.model_dump().items()),
         "cube": _cube_state(record, file),
     }
+    if record.trained_elsewhere:
+        fields |= dict.fromkeys(("parameters", "seeds together", "memory"), "not measured")
+        fields["times"] = f"evaluation {times['evaluation']}"
     shown = {
         *("schema_version", "cell", "status", "error", "hashes", "dataset_status", "privileges", "configuration"),
-        *("trained_together", "trained_for", "metrics", "curve", "parameters", "fit_seconds", "evaluate_seconds"),
+        *(
+            "trained_together",
+            "trained_for",
+            "trained_elsewhere",
+            "metrics",
+            "curve",
+            "parameters",
+            "fit_seconds",
+            "evaluate_seconds",
+        ),
         *("update_milliseconds", "device", "peak_memory_mib", "machine", "versions", "git", "created", "cube"),
     }
     for name, value in record.model_dump(mode="json", exclude=shown, exclude_defaults=True).items():

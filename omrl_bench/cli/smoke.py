@@ -15,16 +15,18 @@ PASSED = 90  # no code that an adapter ends its process with by chance
 
 Method = Annotated[str | None, typer.Argument(help="A registered method.")]
 Adapter = Annotated[str | None, typer.Option(help="A method of your own, path/to/file.py:Class.")]
+Family = Annotated[str | None, typer.Option(help="A family, a built-in one or that of an installed package.")]
 Backbone = Annotated[str, typer.Option(help="Backbone to build it with.")]
 
 
 def smoke(
     method: Method = None,
     adapter: Adapter = None,
+    family: Family = None,
     backbone: Backbone = "iql",
     time_limit: Annotated[int, typer.Option(min=1, help="Seconds after which the check gives up.")] = 60,
 ) -> None:
-    """Check a method on a small real dataset: shapes, limits, saving, seeds, global random state.
+    """Check a method on a small real dataset: shapes, limits, saving, seeds, global random state. Or check a family.
 
     Exit code 2, and what is wrong in words, if it fails.
 
@@ -32,7 +34,16 @@ def smoke(
       omrl-bench smoke focal
 
       omrl-bench smoke --adapter my_method.py:MyMethod
+
+      omrl-bench smoke --family point-goal
     """
+    if family is not None:
+        if method or adapter:
+            raise InputError("check a method or a --family, not both at once")
+        from omrl_bench.cli.family import check_named_family
+
+        check_named_family(family)
+        return
     from omrl_bench.registry import resolve_method
 
     if (method is None) == (adapter is None):

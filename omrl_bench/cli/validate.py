@@ -127,7 +127,7 @@ def _name_problems(table: Mapping[str, Any], suite: Suite | None) -> Iterator[st
 
 def _registry_problems(table: Mapping[str, Any]) -> Iterator[str]:
     """Families, methods and backbones that do not exist."""
-    from omrl_bench.envs.families import FAMILIES
+    from omrl_bench.envs.families import get_family
     from omrl_bench.errors import InputError, unknown_name
     from omrl_bench.registry import backbones, methods, resolve_method
 
@@ -135,8 +135,10 @@ def _registry_problems(table: Mapping[str, Any]) -> Iterator[str]:
     places = {"": table} | {f"presets.{name}.": preset for name, preset in _tables(table, "presets").items()}
     for prefix, place in places.items():
         for name in _texts(place, "families"):
-            if name not in FAMILIES:
-                yield f"key {prefix + 'families'!r}: {unknown_name('family', name, FAMILIES)}"
+            try:
+                get_family(name)
+            except InputError as error:
+                yield f"key {prefix + 'families'!r}: {error}"
         for name in _texts(place, "methods"):
             if name not in registered:  # perhaps an adapter
                 try:
@@ -150,15 +152,18 @@ def _registry_problems(table: Mapping[str, Any]) -> Iterator[str]:
 
 def _family_problems(table: Mapping[str, Any]) -> Iterator[str]:
     """Tasks, data and contexts that a family does not have, as far as the file says what it wants of them."""
-    from omrl_bench.envs.families import FAMILIES, SPLITS
+    from omrl_bench.envs.families import get_family
+    from omrl_bench.envs.task_table import SPLITS
+    from omrl_bench.errors import InputError
 
     split = _table(table, "protocol").get("split", "test")
     presets = _tables(table, "presets")
     wanted = [name for place in (table, *presets.values()) for name in _texts(place, "families")]
     for name in dict.fromkeys(wanted):
-        if name not in FAMILIES:
+        try:
+            family = get_family(name)
+        except InputError:  # said above
             continue
-        family = FAMILIES[name]
         if split in SPLITS and not len(family.tasks().ids(split)):
             yield f"family {name!r} has no {split} tasks"
         train = len(family.tasks().ids("train"))

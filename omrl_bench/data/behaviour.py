@@ -1,7 +1,8 @@
 """The behaviour policies: what acted when the data was logged.
 
-MuJoCo families: ten checkpoints of one task-conditioned agent (``data/policies/<family>/<k>.safetensors``),
-from the first to the expert. Point families: scripted controllers at ten skills from 0 to 1.
+MuJoCo families: ten checkpoints of one task-conditioned agent (``policies/<family>/<k>.safetensors``), from the first
+to the expert. Point families: scripted controllers at ten skills from 0 to 1. A family says which it has
+(:attr:`omrl_bench.envs.families.Family.controller`).
 A *behaviour* is a number: 0..9, the expert is 9; :data:`RANDOM` is uniform actions.
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 import numpy as np
 from safetensors.numpy import load
 
 from omrl_bench.api import Behaviour
-from omrl_bench.envs.families import Family
+from omrl_bench.data.episodes import Episodes
+from omrl_bench.envs.families import BUILT_IN, Family, get_family, import_named
 from omrl_bench.errors import InputError
 
 BEHAVIOURS = 10
@@ -109,6 +112,31 @@ class PointHardActor(PointActor):
         return np.where(observations[:, 2:] > 0, guess, guess / 2) - observations[:, :2]
 
 
+class ReplayActor:
+    """The actions of logged episodes again, one episode per lane, and zeros after an episode's end.
+
+    Args:
+        episodes: The episodes.
+        steps: Steps to be able to act for.
+    """
+
+    def __init__(self, episodes: Episodes, steps: int) -> None:
+        within = np.arange(steps) < np.diff(episodes.offsets)[:, None]
+        self._actions = np.zeros((*within.shape, episodes.actions.shape[1]))
+        self._actions[within] = episodes.actions
+
+    def reset(self, behaviours: np.ndarray, rng: np.random.Generator) -> None:
+        """Begin with the first action."""
+        self._step = 0
+
+    def act(
+        self, observations: np.ndarray, descriptors: np.ndarray, rng: np.random.Generator, deterministic: bool = False
+    ) -> np.ndarray:
+        """The next logged action of every lane."""
+        self._step += 1
+        return self._actions[:, self._step - 1]
+
+
 class CheckpointActor:
     """Gaussian actors, one per behaviour, on (observation, descriptor).
 
@@ -148,38 +176,34 @@ class CheckpointActor:
         return np.tanh(mean + np.exp(np.clip(log_std, *LOG_STD_RANGE)) * noise)
 
 
+def data_files(family: Family) -> Traversable:
+    """Return the folder with a family's ``policies`` and ``manifests``: this one for the built-in ones."""
+    return resources.files("omrl_bench.data" if family.home == BUILT_IN else family.home)
+
+
 def read_checkpoints(family: Family) -> list[dict[str, np.ndarray]]:
     """Read the tensors of a family's ten checkpoints.
 
     Raises:
         InputError: if it has none.
     """
-    folder = resources.files("omrl_bench.data").joinpath("policies", BORROWED.get(family.name, family.name))
+    owner = get_family(family.policies) if family.policies else family
+    folder = data_files(owner).joinpath("policies", owner.name)
     if not folder.is_dir():
         raise InputError(f"family {family.name!r} has no behaviour policies yet: {folder} does not exist")
     return [load(folder.joinpath(f"{k}.safetensors").read_bytes()) for k in range(BEHAVIOURS)]
 
 
-SCRIPTED: Mapping[str, type[PointActor]] = {
-    "point-goal": PointActor,
-    "point-square": PointSquareActor,
-    "point-sparse": PointActor,
-    "point-wind": PointWindActor,
-    "point-hard": PointHardActor,
-}
-
-#: Families whose behaviour policies are another one's: same robot, same observation, same descriptor.
-BORROWED: Mapping[str, str] = {"cheetah-vel-sparse": "cheetah-vel", "ant-dir-speed": "ant-dir"}
-
-
 def make_actor(family: Family) -> Behaviour:
-    """Return the behaviour policies of a family.
+    """Return the behaviour policies of a family: its scripted controllers, or its checkpoints.
 
     Raises:
-        InputError: if the family has none.
+        InputError: if the family has none, or its controllers cannot be imported.
     """
-    scripted = SCRIPTED.get(family.variant_of or family.name)
-    return scripted(family) if scripted else CheckpointActor(family, read_checkpoints(family))
+    if family.controller:
+        scripted: Behaviour = import_named(family.controller)(family)
+        return scripted
+    return CheckpointActor(family, read_checkpoints(family))
 
 
 def half_way(means: np.ndarray, random: float) -> tuple[int, float]:

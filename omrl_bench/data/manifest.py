@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from importlib import resources
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, make_actor
-from omrl_bench.data.build import Levels, collect, roll_out
+from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, data_files, make_actor
+from omrl_bench.data.build import Collected, Levels, collect, roll_out
 from omrl_bench.data.contexts import draw_contexts
+from omrl_bench.data.elsewhere import read_minari
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import (
     CONTEXT_ONLY,
@@ -47,6 +48,7 @@ class DatasetEntry(_Frozen):
     dropped: int  # unstable episodes
     return_mean: tuple[float, ...]  # per task; 0 without episodes
     return_std: tuple[float, ...]  # per task, over episodes
+    source: str = ""  # Minari id of what was collected elsewhere; empty: rolled out here
 
 
 class Manifest(_Frozen):
@@ -68,33 +70,43 @@ class Manifest(_Frozen):
         return float(np.mean(self.random)), float(np.mean(self.expert))
 
 
+def manifest_name(family: Family) -> str:
+    """Name of the file that holds a family's manifest, e.g. ``point-goal-v0.json``."""
+    return f"{family.name}-{family.version}.json"
+
+
 def read_manifest(family: Family) -> Manifest:
     """Read a family's manifest.
 
     Raises:
         InputError: if it is missing, or describes another version of the family.
     """
-    name = f"{family.name}-{family.version}.json"
-    file = resources.files("omrl_bench.data").joinpath("manifests", name)
-    freeze = f"omrl-bench data freeze {family.name}"
+    name = manifest_name(family)
+    folder = data_files(family).joinpath("manifests")
+    file = folder.joinpath(name)
+    freeze = f"its authors make one with omrl-bench data freeze {family.name} --out {folder}"
     if not file.is_file():
-        raise InputError(f"family {family.name!r} has no manifest {name} yet; maintainers: {freeze}")
+        raise InputError(f"family {family.name!r} has no manifest {name} yet; {freeze}")
     manifest = Manifest.model_validate_json(file.read_text(encoding="utf-8"))
     if manifest.family_fingerprint != family.fingerprint():
-        raise InputError(f"manifest {name} is of another definition of {family.name}; maintainers: {freeze}")
+        raise InputError(f"manifest {name} is of another definition of {family.name}; {freeze}")
     return manifest
 
 
 def build_dataset(
     family: Family, quality: str, threads: int, progress: Callable[[float], None] = lambda fraction: None
 ) -> None:
-    """Build one dataset into Minari's root folder.
+    """Build one dataset into Minari's root folder; one that was collected elsewhere is taken from there.
 
     Raises:
-        InputError: if the folder cannot be written to, or the simulation is unstable.
+        InputError: if the folder cannot be written to, the simulation is unstable, or the data cannot be taken.
     """
     manifest = read_manifest(family)
-    collected = collect(family, quality, threads, levels=manifest.levels(), progress=progress)
+    source = manifest.datasets[quality].source
+    if source:
+        collected = Collected(read_minari(family, source), dropped=0)
+    else:
+        collected = collect(family, quality, threads, levels=manifest.levels(), progress=progress)
     write_dataset(family, quality, collected.episodes, manifest.reference(), collected.dropped)
 
 
@@ -141,8 +153,20 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
     return "equivalent", f"other bytes, but the returns agree: at most, {reason}"
 
 
-def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str:
-    """Build all datasets of a family and return its new manifest as JSON. Only for a new version of a family."""
+def freeze(
+    family: Family, threads: int, announce: Callable[[str], None], taken: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Build all datasets of a family and return its new manifest as JSON. Only for a new version of a family.
+
+    Args:
+        family: The family.
+        threads: Simulator threads.
+        announce: Told what is being done.
+        taken: Minari ids of the datasets that were collected elsewhere, by quality; the others are rolled out.
+
+    Raises:
+        InputError: if the family has no behaviour policies, or a dataset cannot be taken.
+    """
     announce("reference returns")
     tasks = len(family.tasks())
     random = collect(family, "random", threads)
@@ -153,7 +177,10 @@ def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str
     datasets = {}
     for quality in (*QUALITIES, *CONTEXT_ONLY):
         announce(f"dataset {quality}")
-        collected = random if quality == "random" else collect(family, quality, threads, levels=levels)
+        if quality in taken:
+            collected = Collected(read_minari(family, taken[quality]), dropped=0)
+        else:
+            collected = random if quality == "random" else collect(family, quality, threads, levels=levels)
         mean, std = _moments(collected.episodes, tasks)
         datasets[quality] = DatasetEntry(
             content=collected.episodes.content_hash(),
@@ -163,6 +190,7 @@ def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str
             dropped=collected.dropped,
             return_mean=_rounded(mean),
             return_std=_rounded(std),
+            source=taken.get(quality, ""),
         )
         write_dataset(family, quality, collected.episodes, reference, collected.dropped)
     manifest = Manifest(
@@ -173,7 +201,7 @@ def freeze(family: Family, threads: int, announce: Callable[[str], None]) -> str
         behaviours=levels.behaviours,
         datasets=datasets,
     )
-    return json.dumps(manifest.model_dump(), indent=None, separators=(",", ": ")) + "\n"
+    return json.dumps(manifest.model_dump(exclude_defaults=True), indent=None, separators=(",", ": ")) + "\n"
 
 
 def _expert_returns(family: Family, threads: int) -> np.ndarray:

@@ -116,7 +116,8 @@ class MetaDataset:
 
         Raises:
             PrivilegeError: unless the method declares the privilege ``reward_function``.
-            InputError: if the family's tasks differ in dynamics: there the episodes would have gone elsewhere.
+            InputError: if the family's tasks differ in dynamics: there the episodes would have gone elsewhere; or if
+                the data were collected elsewhere and do not replay from their seeds.
         """
         self._demand("reward_function")
         if "dynamics" in self._family.varies:
@@ -125,6 +126,10 @@ class MetaDataset:
         if not len(episodes):
             return np.zeros((0, 0), np.float32)
         simulated, lane_of = np.unique(episodes, return_inverse=True)
+        if (self._seeds[simulated] < 0).any():
+            raise InputError(
+                f"rewards of {self._family.name} cannot be relabelled: these data do not replay from seeds"
+            )
         starts, stops = self.episode_offsets[simulated], self.episode_offsets[simulated + 1]
         descriptors = self._family.tasks().descriptors[self.tasks]
         law = self._family.make_law()

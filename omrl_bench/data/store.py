@@ -257,6 +257,9 @@ def _write_minari(
     from minari.data_collector.episode_buffer import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
+    from omrl_bench.envs.single import register
+
+    register()
     limit = family.action_limit
     storage = MinariStorage.new(
         folder,

@@ -1,25 +1,38 @@
-"""The table of families and their frozen task tables (light: no simulator is imported here)."""
+"""The table of families and their frozen task tables (light: no simulator is imported here).
+
+Other packages bring families of their own under the entry-point group ``omrl_bench.families``
+(``ring-goal = "omrl_ring:FAMILY"``, the name of the family and a :class:`Family`). A built-in family wins over one of
+its name, and :func:`families` says so.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from importlib import import_module, resources
+from functools import cache, lru_cache
+from importlib import import_module, metadata, resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from omrl_bench.api import TaskSpace
+from omrl_bench.envs.definition import law_sources
+from omrl_bench.envs.task_table import TaskTable, parse_task_table
 from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.fingerprint import hash_text, normalise_source
+from omrl_bench.fingerprint import hash_text
 
 if TYPE_CHECKING:
     from omrl_bench.envs.law import Law
 
-SPLITS = ("train", "validation", "test", "extrapolation")
+ENTRY_POINTS = "omrl_bench.families"
+BUILT_IN = "omrl_bench.envs"  # the home of the families that come with this package
+
+#: Goals in the plane of each task, (tasks, goals, 2), from the descriptors (tasks, descriptor size).
+Goals = Callable[[np.ndarray], np.ndarray]
+#: Fields of a family that are no part of what its MDPs are: the fingerprint leaves them out.
+_NO_DEFINITION = ("variant_of", "controller", "policies", "goals", "package", "source")
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,16 @@ class Family:
         action_size: Length of an action.
         action_limit: Actions lie in ``[-action_limit, action_limit]``, clipped per component.
         descriptor: Names of the true task parameters, the descriptor columns of the task table.
-        assets: Model files under ``envs/assets`` that the law reads.
-        varies: What differs between tasks: ``reward``, ``dynamics``, or both.
+        assets: Model files that the law reads, in the folder ``assets`` beside the law's module.
+        varies: What differs between tasks: ``reward``, ``dynamics``, or ``reward and dynamics``.
         task_table: Name of the family whose task table it uses; its own if empty.
         variant_of: Name of the family that this is a paper's variant of, if any.
+        controller: ``module:Class`` of its scripted behaviour policies (:class:`omrl_bench.api.Behaviour`, constructed
+            with the family); if empty, ten checkpoints act.
+        policies: Name of the family whose checkpoints act; its own if empty.
+        goals: Of a robot that is a point in the plane, its position the first two observations: where the goals are.
+        package: Package with the folders ``tasks``, ``policies`` and ``manifests``; the law's own if empty.
+        source: Where ``data pull`` finds its datasets unless told otherwise, e.g. ``hf://OWNER/NAME@COMMIT``.
     """
 
     name: str
@@ -53,16 +72,45 @@ class Family:
     varies: str = "reward"
     task_table: str = ""
     variant_of: str = ""
+    controller: str = ""
+    policies: str = ""
+    goals: Goals | None = None
+    package: str = ""
+    source: str = ""
 
     @property
     def version(self) -> str:
         """Version suffix of the Gymnasium id, e.g. ``v0``."""
         return self.env_id.rsplit("-", 1)[1]
 
+    @property
+    def is_point(self) -> bool:
+        """Whether the robot is a point in the plane, the first two observations its position."""
+        return self.goals is not None
+
+    def task_goals(self) -> np.ndarray:
+        """The goals of each task in the plane, (tasks, goals, 2).
+
+        Raises:
+            ValueError: if the robot is no point.
+        """
+        if self.goals is None:
+            raise ValueError(f"the robot of {self.name} is no point in the plane: its tasks have no goals there")
+        return self.goals(self.tasks().descriptors)
+
+    @property
+    def home(self) -> str:
+        """Name of the package with its task table, and with its policies and manifest if it is not a built-in one."""
+        module = self.law.split(":")[0]
+        return self.package or module.rpartition(".")[0] or module
+
     def make_law(self) -> Law:
-        """Import and construct the family's MDP."""
-        module, name = self.law.split(":")
-        law: Law = getattr(import_module(module), name)(self)
+        """Import and construct the family's MDP.
+
+        Raises:
+            InputError: if the law cannot be imported.
+        """
+        law: Law = import_named(self.law)(self)
         return law
 
     def space(self) -> TaskSpace:
@@ -81,67 +129,29 @@ class Family:
         return _read_task_table(self)
 
     def fingerprint(self) -> str:
-        """Hash of everything that defines the MDPs: this entry, the task table, the law's source, model files."""
-        files = resources.files("omrl_bench.envs")
-        definition = asdict(self) | {"variant_of": None}  # what it is called is no part of what it is
-        modules = [self.law.split(":")[0].rsplit(".", 1)[1], *(["mujoco_physics"] if self.assets else [])]
-        sources = [normalise_source(files.joinpath(f"{m}.py").read_text(encoding="utf-8")) for m in modules]
-        assets = [files.joinpath("assets", asset).read_text(encoding="utf-8") for asset in self.assets]
-        return hash_text(json.dumps(definition), self.tasks().text, *sources, *assets)
-
-
-@dataclass(frozen=True, eq=False)
-class TaskTable:
-    """A family's tasks, one row each; row number = task id.
-
-    Attributes:
-        splits: Split of each task, in :data:`SPLITS`.
-        descriptors: True parameters, float64 of shape (tasks, descriptor size).
-        text: The file as read.
-    """
-
-    splits: tuple[str, ...]
-    descriptors: np.ndarray
-    text: str
-
-    def __len__(self) -> int:
-        return len(self.splits)
-
-    def ids(self, *splits: str) -> np.ndarray:
-        """Return the ids of the tasks in the given splits (all tasks if none is given), ascending."""
-        for split in splits:
-            if split not in SPLITS:
-                raise unknown_name("split", split, SPLITS)
-        return np.array([i for i, s in enumerate(self.splits) if not splits or s in splits], dtype=np.int64)
-
-    def training_subset(self, count: int) -> np.ndarray:
-        """Return the ids of a fixed subset of the training tasks, ascending; a smaller one lies within a larger one.
+        """Hash of everything that defines the MDPs: this entry, the task table, the law's source, model files.
 
         Raises:
-            InputError: if there are not so many training tasks.
+            InputError: if one of these files is missing.
         """
-        train = self.ids("train")
-        if count > len(train):
-            raise InputError(f"{count} training tasks asked for; the table has {len(train)}")
-        order = np.random.default_rng(len(train)).permutation(len(train))  # as the papers draw theirs, but once
-        return np.sort(train[order[:count]])
+        definition = {name: value for name, value in asdict(self).items() if name not in _NO_DEFINITION}
+        definition["variant_of"] = None  # in every fingerprint there is
+        module = self.law.split(":")[0]
+        beside = module.rpartition(".")[0] or module
+        assets = [_read(beside, "assets", asset) for asset in self.assets]
+        return hash_text(json.dumps(definition), self.tasks().text, *law_sources(module), *assets)
 
-    @property
-    def train_is_test(self) -> bool:
-        """Whether the test tasks are the training tasks again, as in a family of two tasks."""
-        train, test = (np.unique(self.descriptors[self.ids(split)], axis=0) for split in ("train", "test"))
-        return bool(np.array_equal(train, test))
 
-    def check(self, tasks: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return task ids as an array, or raise :class:`InputError` for one that does not exist."""
-        ids = np.asarray(tasks)
-        if ids.size and ids.dtype.kind not in "iu":
-            raise InputError(f"task ids are integers, not {tasks!r}")
-        ids = ids.astype(np.int64)
-        wrong = ids[(ids < 0) | (ids >= len(self))]
-        if wrong.size:
-            raise InputError(f"task {wrong.flat[0]} does not exist; the table has tasks 0 to {len(self) - 1}")
-        return ids
+def _descriptor_is_the_goal(descriptors: np.ndarray) -> np.ndarray:
+    return descriptors[:, None]
+
+
+def _one_goal(descriptors: np.ndarray) -> np.ndarray:
+    return np.broadcast_to([1.0, 0.0], (len(descriptors), 1, 2))
+
+
+def _goal_after_goal(descriptors: np.ndarray) -> np.ndarray:
+    return np.stack([descriptors / 2, descriptors], axis=1)
 
 
 _BODIES = {
@@ -171,6 +181,8 @@ _POINT = Family(
     action_size=2,
     action_limit=0.1,
     descriptor=("goal_x", "goal_y"),
+    controller="omrl_bench.data.behaviour:PointActor",
+    goals=_descriptor_is_the_goal,
 )
 _CHEETAH = Family(
     name="cheetah-vel",
@@ -215,14 +227,31 @@ def _like(family: Family, name: str, law: str | None = None, **changes: Any) -> 
     return replace(family, name=name, env_id=env_id, law=f"{module}:{law}" if law else family.law, **changes)
 
 
-#: Every family by name; those with ``variant_of`` are a paper's variants of another one.
+_WIND = _like(
+    _POINT,
+    "point-wind",
+    "PointWind",
+    horizon=20,
+    descriptor=("wind_x", "wind_y"),
+    varies="dynamics",
+    controller="omrl_bench.data.behaviour:PointWindActor",
+    goals=_one_goal,
+)
+
+#: Every built-in family by name; those with ``variant_of`` are a paper's variants of another one.
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         _POINT,
-        _like(_POINT, "point-square", "PointSquare", horizon=20),
+        _like(
+            _POINT,
+            "point-square",
+            "PointSquare",
+            horizon=20,
+            controller="omrl_bench.data.behaviour:PointSquareActor",
+        ),
         _like(_POINT, "point-sparse", "PointSparse", horizon=20),
-        _like(_POINT, "point-wind", "PointWind", horizon=20, descriptor=("wind_x", "wind_y"), varies="dynamics"),
+        _WIND,
         _like(
             _POINT,
             "point-hard",
@@ -231,6 +260,8 @@ FAMILIES: dict[str, Family] = {
             observation_size=3,
             descriptor=("direction_x", "direction_y"),
             varies="reward and dynamics",  # whether the first goal was reached is part of the state
+            controller="omrl_bench.data.behaviour:PointHardActor",
+            goals=_goal_after_goal,
         ),
         _CHEETAH,
         _like(_CHEETAH, "cheetah-dir", "CheetahDir", descriptor=("direction",)),
@@ -247,43 +278,99 @@ FAMILIES: dict[str, Family] = {
         ),
         _like(_CHEETAH, "cheetah-mass", "CheetahMass", descriptor=("mass_scale",), varies="dynamics"),
         _like(_ANT, "ant-mass", "AntMass", descriptor=("mass_scale",), varies="dynamics"),
-        _like(_CHEETAH, "cheetah-vel-sparse", "CheetahVelSparse", horizon=64, task_table="cheetah-vel"),
+        _like(
+            _CHEETAH,
+            "cheetah-vel-sparse",
+            "CheetahVelSparse",
+            horizon=64,
+            task_table="cheetah-vel",
+            policies="cheetah-vel",
+        ),
         _like(_WALKER, "walker-vel-sparse", "WalkerVelSparse", horizon=64, descriptor=("velocity",), varies="reward"),
         _like(_POINT, "point-goal-h10", horizon=10, task_table="point-goal", variant_of="point-goal"),
         _like(_POINT, "point-goal-h200", horizon=200, task_table="point-goal", variant_of="point-goal"),
-        _like(
-            _POINT,
-            "point-wind-h25",
-            "PointWind",
-            horizon=25,
-            descriptor=("wind_x", "wind_y"),
-            varies="dynamics",
-            task_table="point-wind",
-            variant_of="point-wind",
-        ),
+        _like(_WIND, "point-wind-h25", horizon=25, task_table="point-wind", variant_of="point-wind"),
         _like(_CHEETAH, "cheetah-vel-wide", variant_of="cheetah-vel"),
-        _like(_ANT, "ant-dir-speed", "AntDirSpeed", task_table="ant-dir", variant_of="ant-dir"),
+        _like(_ANT, "ant-dir-speed", "AntDirSpeed", task_table="ant-dir", variant_of="ant-dir", policies="ant-dir"),
     )
 }
 
 
 def get_family(name: str) -> Family:
-    """Return the family of that name.
+    """Return the family of that name, a built-in one or that of an installed package.
 
     Raises:
-        InputError: if there is none, with the nearest names.
+        InputError: if there is none, with the nearest names; or if its package is broken.
     """
-    if name not in FAMILIES:
-        raise unknown_name("family", name, FAMILIES)
-    return FAMILIES[name]
+    if name in FAMILIES:
+        return FAMILIES[name]
+    points = _entry_points(tuple(sys.path))
+    if name not in points:
+        raise unknown_name("family", name, {*FAMILIES, *points})
+    return _load(name, points[name])
+
+
+def families() -> tuple[dict[str, Family], dict[str, InputError]]:
+    """Return all families by name, built-in ones first, and what is wrong with those that packages bring in vain."""
+    found, wrong = dict(FAMILIES), {}
+    for name, points in sorted(_entry_points(tuple(sys.path)).items()):
+        try:
+            family = _load(name, points)
+            family.tasks()  # without tasks it is of no use
+            found[name] = family
+        except InputError as error:
+            wrong[name] = error
+    return found, wrong
+
+
+@lru_cache(maxsize=4)  # planning a suite asks for every cell, and reading what is installed takes milliseconds
+def _entry_points(path: tuple[str, ...]) -> dict[str, tuple[metadata.EntryPoint, ...]]:
+    """The families of the packages on Python's path, by name."""
+    found: dict[str, tuple[metadata.EntryPoint, ...]] = {}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        found[point.name] = (*found.get(point.name, ()), point)
+    return found
+
+
+def _load(name: str, points: Sequence[metadata.EntryPoint]) -> Family:
+    if len(points) > 1:
+        raise InputError(f"{_packages(points)} both bring a family {name!r}; uninstall one")
+    family = import_named(points[0].value)
+    if not isinstance(family, Family):
+        raise InputError(f"{points[0].value} of {_packages(points)} is no omrl_bench.envs.families.Family")
+    if family.name != name:
+        raise InputError(f"{_packages(points)} calls its family {family.name!r} in code, but {name!r} as entry point")
+    if name in FAMILIES or family.env_id in {built_in.env_id for built_in in FAMILIES.values()}:
+        raise InputError(f"family {name!r} ({family.env_id}) of {_packages(points)} has a built-in one's name")
+    return family
+
+
+def _packages(points: Sequence[metadata.EntryPoint]) -> str:
+    return " and ".join(f"package {point.dist.name if point.dist else point.value}" for point in points)
+
+
+def import_named(reference: str) -> Any:
+    """Return what ``module:name`` is.
+
+    Raises:
+        InputError: if it cannot be imported.
+    """
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _read(package: str, *parts: str) -> str:
+    try:
+        return resources.files(package).joinpath(*parts).read_text(encoding="utf-8")
+    except (OSError, ImportError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{'/'.join(parts)} of package {package} cannot be read: {error}") from error
 
 
 @cache
 def _read_task_table(family: Family) -> TaskTable:
-    name = f"{family.task_table or family.name}-{family.version}.csv"
-    text = resources.files("omrl_bench.envs").joinpath("tasks", name).read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    if [int(row["task"]) for row in rows] != list(range(len(rows))):
-        raise InputError(f"task table {name}: task ids must run from 0 without gaps")
-    descriptors = np.array([[float(row[column]) for column in family.descriptor] for row in rows])
-    return TaskTable(tuple(row["split"] for row in rows), descriptors, text)
+    owner = get_family(family.task_table) if family.task_table else family
+    name = f"{owner.name}-{owner.version}.csv"
+    return parse_task_table(_read(owner.home, "tasks", name), name, family.descriptor)

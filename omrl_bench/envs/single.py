@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from omrl_bench.envs.families import FAMILIES, get_family
+from omrl_bench.envs.families import families, get_family
 from omrl_bench.errors import InputError
 
 
@@ -95,8 +95,13 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
 
 def register() -> None:
-    """Register every family with Gymnasium."""
-    for family in FAMILIES.values():
+    """Register every family with Gymnasium, those of installed packages too.
+
+    One that cannot be loaded is left out without a word, because this runs in every program; ``omrl-bench list
+    families`` says what is wrong. A package that is itself being imported is such a one: ``import omrl_bench.envs``
+    before it, or call this after it.
+    """
+    for family in families()[0].values():
         if family.env_id not in gymnasium.registry:
             gymnasium.register(
                 family.env_id,

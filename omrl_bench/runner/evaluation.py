@@ -10,6 +10,7 @@ from omrl_bench.api import MetaPolicy, Transitions
 from omrl_bench.conditions import Condition, names
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import read_manifest
+from omrl_bench.errors import InputError
 from omrl_bench.protocols.protocol import Protocol
 from omrl_bench.protocols.rollout import Episode, Rollout
 from omrl_bench.runner.records import Cube
@@ -41,7 +42,7 @@ class Evaluation:
         self.conditions = protocol.conditions(qualities)
         self.manifest, self.table = read_manifest(self.family), self.family.tasks()
         self.trained_tasks = self.table.training_subset(train_tasks) if train_tasks else self.table.ids("train")
-        self.tasks = self.trained_tasks if protocol.split == "train" else self.table.ids(protocol.split)
+        self.tasks = self.tasks_of(protocol.split)
 
     def validate(self, policy: Callable[[], MetaPolicy], seed: int) -> float:
         """Mean score on the validation tasks, a point of the learning curve."""
@@ -49,10 +50,29 @@ class Evaluation:
         played = self._play(policy, seed, tasks, conditions, VALIDATION_DRAWS)
         return float(self._cube(conditions[-1:], tasks, played[-1:]).scores().mean())
 
-    def cube(self, policy: Callable[[], MetaPolicy], seed: int) -> Cube:
-        """Returns on the protocol's tasks, for every condition."""
-        played = self._play(policy, seed, self.tasks, self.conditions, self.protocol.draws)
-        return self._cube(self.conditions, self.tasks, played)
+    def cube(self, policy: Callable[[], MetaPolicy], seed: int, split: str | None = None) -> Cube:
+        """Returns for every condition, on the protocol's tasks or those of another split.
+
+        Raises:
+            InputError: if there is no such split, it has no tasks, or the simulator returns what is no number.
+            PolicyError: see :meth:`omrl_bench.protocols.rollout.Rollout.episode`.
+        """
+        tasks = self.tasks if split is None else self.tasks_of(split)
+        cube = self._cube(self.conditions, tasks, self._play(policy, seed, tasks, self.conditions, self.protocol.draws))
+        if not np.isfinite(cube.returns).all():
+            raise InputError("the simulator returned NaN or infinity")
+        return cube
+
+    def tasks_of(self, split: str) -> np.ndarray:
+        """Ids of the tasks of a split, (tasks,); of the training tasks, those that the method learns from.
+
+        Raises:
+            InputError: if there is no such split, or it has no tasks.
+        """
+        tasks = self.trained_tasks if split == "train" else self.table.ids(split)
+        if not len(tasks):
+            raise InputError(f"family {self.family.name!r} has no {split} tasks")
+        return tasks
 
     def representation(self, policy: Callable[[], MetaPolicy], attention: Attention) -> dict[str, dict[str, float]]:
         """Measures of what a policy believes of the tasks it is given contexts of, by condition; {} for none."""
@@ -81,7 +101,7 @@ class Evaluation:
             seed: The trained seed.
         """
         paths = None
-        if self.family.name.startswith("point-"):
+        if self.family.is_point:
             played = self._play(policy, seed, self.tasks, self.conditions, 1)
             paths = np.stack([episode.transitions.next_observations[:, :, :2] for episode in played])
         traces = {"embeddings": self._embeddings(policy), "paths": paths, "attention": self._attention(attention)}

@@ -21,6 +21,7 @@ from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
+MOST_CHARACTERS = 500  # of a statement
 _VALUES = ("returns", "random", "expert")
 _ARRAYS = ("tasks", *_VALUES)
 #: What reading a cube raises beside OSError, depending on where a file is damaged.
@@ -54,8 +55,17 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def check_statement(text: str) -> str:
+    """Return what somebody says, to be shown as a note, or raise ValueError if it is no line, or too long."""
+    if not text or not text.isprintable() or len(text) > MOST_CHARACTERS:
+        raise ValueError(f"say it in a line of 1 to {MOST_CHARACTERS} characters")
+    return text
+
+
 #: Cells are folders: a name must not lead anywhere else.
 Name = Annotated[str, AfterValidator(_folder_name)]
+#: What somebody says, as a note in tables.
+Statement = Annotated[str, AfterValidator(check_statement)]
 
 
 class Cell(_Frozen):
@@ -120,6 +130,7 @@ class Record(_Frozen):
     configuration: dict[str, Any]
     trained_together: tuple[int, ...]  # the seeds that shared the process
     trained_for: str | None = None  # the suite and preset whose run trained the weights, if not this cell's
+    trained_elsewhere: Statement | None = None  # what trained the weights, and where, if not the harness: self-reported
     metrics: dict[str, Metric] = {}  # by condition
     representation: dict[str, dict[str, float]] = {}  # measures of the context embeddings, by context quality
     curve: tuple[CurvePoint, ...] = ()
@@ -161,6 +172,18 @@ class Cube(_Frozen):
         scores: np.ndarray = 100 * (self.returns - floor) / (ceiling - floor)
         return scores
 
+    def metrics(self) -> dict[str, Metric]:
+        """Means over tasks and draws, rounded, by condition."""
+        scores, returns = self.scores().mean(axis=(1, 2)), self.returns.mean(axis=(1, 2))
+        return {
+            condition: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
+            for condition, score, mean in zip(self.conditions, scores, returns, strict=True)
+        }
+
+    def stored(self) -> Cube:
+        """The same numbers in the precision of the file, float32."""
+        return self.model_copy(update={name: getattr(self, name).astype(np.float32) for name in _VALUES})
+
     def content_hash(self) -> str:
         """The sha256 of the arrays: the same numbers have the same hash, however the file is compressed."""
         digest = hashlib.sha256(json.dumps(self.conditions).encode())
@@ -174,7 +197,7 @@ class Cube(_Frozen):
 def write_record(results: Path, record: Record, cube: Cube | None) -> None:
     """Write a cell's cube, then its record, with the hashes of both: a complete record always has its cube."""
     if cube is not None:
-        cube = cube.model_copy(update={name: getattr(cube, name).astype(np.float32) for name in _VALUES})
+        cube = cube.stored()
         buffer = io.BytesIO()
         arrays = {name: getattr(cube, name) for name in _ARRAYS}
         np.savez_compressed(buffer, conditions=np.array(cube.conditions), **arrays)

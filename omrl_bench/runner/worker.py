@@ -13,13 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
-from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import load_class
@@ -27,7 +25,7 @@ from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation
 from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
-from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_record
+from omrl_bench.runner.records import Cube, CurvePoint, Record, write_record
 from omrl_bench.runner.traces import Traces, write_traces
 from omrl_bench.runner.trained import Training
 
@@ -185,14 +183,6 @@ class _Run:
         representation: dict[str, dict[str, float]],
     ) -> Record:
         """The record of one complete cell."""
-        if not np.isfinite(cube.returns).all():
-            raise InputError("the simulator returned NaN or infinity")
-        scores = cube.scores().mean(axis=(1, 2))
-        returns = cube.returns.mean(axis=(1, 2))
-        metrics = {
-            condition: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
-            for condition, score, mean in zip(cube.conditions, scores, returns, strict=True)
-        }
         job = self.job
         same_suite = training.suite_hash == job.hashes.suite
         return Record(
@@ -205,7 +195,7 @@ class _Run:
             configuration=self.configuration,
             trained_together=training.seeds,
             trained_for=None if same_suite else training.suite,
-            metrics=metrics,
+            metrics=cube.metrics(),
             representation=representation,
             curve=training.curves[job.cells[index].seed] if same_suite else (),
             parameters=training.parameters,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from omrl_bench.envs.families import FAMILIES
+from omrl_bench.envs.families import families
 from omrl_bench.report.figures.attention import attention_figure
 from omrl_bench.report.figures.embeddings import embedding_figure
 from omrl_bench.report.figures.styles import shown
@@ -62,9 +62,12 @@ def _embeddings(family: str, method: str, seed: int, traces: Traces) -> dict[str
 
 def _paths(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:
     assert traces.paths is not None
+    definition = families()[0].get(family)
+    if definition is None:  # its package is not installed here: where the goals are is not known
+        return {}
     by_condition = dict(zip(traces.conditions, traces.paths, strict=True))
     detail = f"seed {seed}, one episode of each task"
-    return trajectory_figure(FAMILIES[family], method, detail, by_condition, traces.tasks)
+    return trajectory_figure(definition, method, detail, by_condition, traces.tasks)
 
 
 def _attention(family: str, method: str, seed: int, traces: Traces) -> dict[str, bytes]:

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from omrl_bench.cards.figures import goals, is_point
 from omrl_bench.envs.families import Family
 from omrl_bench.report.figures import canvas
 
@@ -37,7 +36,7 @@ def trajectory_figure(
     Raises:
         ValueError: if the family's robot is no point, there is no condition, or the shapes do not fit.
     """
-    if not is_point(family):
+    if not family.is_point:
         raise ValueError(f"{family.name} has no paths in the plane")
     if not paths:
         raise ValueError("there are no paths")
@@ -51,7 +50,7 @@ def draw_trajectories(
     family: Family, method: str, detail: str, paths: Mapping[str, np.ndarray], tasks: np.ndarray
 ) -> Figure:
     """The figure of :func:`trajectory_figure`."""
-    targets = goals(family)[tasks]  # (episodes, goals, 2)
+    targets = family.task_goals()[tasks]  # (episodes, goals, 2)
     every = np.concatenate([targets.reshape(-1, 2), *(path.reshape(-1, 2) for path in paths.values())])
     every = every[np.isfinite(every).all(axis=1)]
     low, high = every.min(axis=0), every.max(axis=0)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from omrl_bench.report.reading.groups import CONTROLS
 from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
+from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
 
 #: Columns of the tidy frame.
@@ -57,6 +58,7 @@ class Results:
         every: All records that could be read, failed ones too.
         reference: Methods whose records are of another results folder, see :func:`read`.
         folders: The results folder of each method.
+        equal: Hashes that these folders declare equal.
     """
 
     suite: str
@@ -72,6 +74,7 @@ class Results:
     every: tuple[Record, ...] = ()
     reference: frozenset[str] = frozenset()
     folders: Mapping[str, Path] = field(default_factory=dict)
+    equal: Equivalences = field(default_factory=Equivalences)
 
 
 class RecordFile(NamedTuple):
@@ -222,6 +225,9 @@ def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[R
 
     Returns:
         The set, or None if none of the files is a record; and a line for each file that cannot be used.
+
+    Raises:
+        InputError: if a folder's file of equal hashes is damaged.
     """
     records: list[Record] = []
     lines: list[str] = []
@@ -272,7 +278,8 @@ def _results(
     """Make a set of its records; ``lines`` says which files are left out, cubes are added to it."""
     reference = frozenset(method for method, folder in folders.items() if folder != results)
     complete = [record for record in records if record.status == "complete"]
-    chosen, versions = one_version(complete, reference)
+    equal = read_equivalences(results, *folders.values())
+    chosen, versions = one_version(complete, equal, reference)
     kept_cells = {record.cell for record in chosen}
     unread = tuple(lines)
     notes: list[str] = []
@@ -300,7 +307,7 @@ def _results(
     if shown:
         notes.insert(0, f"reference rows, from records of another folder: {', '.join(ordered(shown))}")
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
-    every = (*notes, *unread, *versions, *missing, *provenance(kept_records))
+    every = (*notes, *unread, *versions, *missing, *provenance(kept_records, equal))
     return Results(
         *key,
         frame=_frame(kept),
@@ -312,6 +319,7 @@ def _results(
         every=tuple(records),
         reference=frozenset(shown),
         folders=folders,
+        equal=equal,
     )
 
 

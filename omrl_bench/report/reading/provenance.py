@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from omrl_bench.protocols.suite import Suite, load_suite, suite_names
+from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Cell, Cube, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
@@ -20,11 +21,14 @@ _ALIKE: tuple[tuple[str, str, Callable[[Cube], object]], ...] = (
 )
 
 
-def one_version(records: Sequence[Record], reference: Container[str] = ()) -> tuple[list[Record], list[str]]:
+def one_version(
+    records: Sequence[Record], equal: Equivalences, reference: Container[str] = ()
+) -> tuple[list[Record], list[str]]:
     """Keep one version of every family and suite: numbers of two versions have no place on one board.
 
     Args:
         records: Complete records of one set.
+        equal: Hashes that are declared equal: records that differ in them only are of one version.
         reference: Methods that stand beside the others: they do not decide which version is kept.
 
     Returns:
@@ -33,7 +37,7 @@ def one_version(records: Sequence[Record], reference: Container[str] = ()) -> tu
     """
     kept: set[Cell] = set()
     notes = []
-    for family, of_family in _by_family(records).items():
+    for family, of_family in _by_family(equal.applied(records)).items():
         versions: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in of_family:
             versions[record.hashes.suite, record.hashes.family].append(record)
@@ -86,18 +90,28 @@ def expected_seeds(suite: str, preset: str, records: Iterable[Record]) -> dict[s
     return dict(found)
 
 
-def provenance(records: Sequence[Record]) -> list[str]:
-    """Notes on records of one version that were not made from the same data or methods, and on those without a hash."""
+def provenance(records: Sequence[Record], equal: Equivalences) -> list[str]:
+    """Notes on records of one version that were not made from the same data or methods, and on those without a hash.
+
+    Args:
+        records: Complete records of one set and version.
+        equal: Hashes that are declared equal: no note on records that differ in them only.
+    """
     notes = []
+    records = equal.applied(records)
     families = _by_family(records)
     for family, of_family in families.items():
         notes += [f"{family}: {note}" for note in _data_notes(of_family)]
+        elsewhere = {(record.cell.method, record.trained_elsewhere) for record in of_family if record.trained_elsewhere}
+        notes += [
+            f"{family} / {method}: trained elsewhere, self-reported ({said})" for method, said in sorted(elsewhere)
+        ]
         hashes: dict[str, set[str]] = defaultdict(set)
         for record in of_family:
             hashes[record.cell.method].add(record.hashes.method)
         for method in sorted(name for name, values in hashes.items() if len(values) > 1):
             notes.append(f"{family} / {method}: the seeds were run with different versions of the method")
-    older = [family for family, of_family in families.items() if not _of_todays_suite(of_family[0])]
+    older = [family for family, of_family in families.items() if not _of_todays_suite(of_family[0], equal)]
     if len(older) < len(families):
         notes += [f"{family}: run by another version of the suite than the other families" for family in older]
     unhashed = sum(record.content is None for record in records)
@@ -106,13 +120,13 @@ def provenance(records: Sequence[Record]) -> list[str]:
     return notes
 
 
-def _of_todays_suite(record: Record) -> bool:
+def _of_todays_suite(record: Record, equal: Equivalences) -> bool:
     """Whether a record is of the suite as this package has it, or the package does not have it."""
     cell = record.cell
     suite = shipped(cell.suite)
     if suite is None or cell.preset not in suite.presets:
         return True
-    return record.hashes.suite == suite.fingerprint(cell.preset, cell.family)
+    return equal.same("suite", record.hashes.suite, suite.fingerprint(cell.preset, cell.family))
 
 
 def shipped(suite: str) -> Suite | None:

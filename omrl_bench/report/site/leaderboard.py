@@ -23,6 +23,7 @@ from omrl_bench.report.reading.frames import Results, collect, ordered
 from omrl_bench.report.reading.groups import CONTROLS
 from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, are_episodes, condition_word
+from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Record
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL
@@ -37,9 +38,10 @@ RANK_NOTE = (
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it, on data that are the canonical ones or equivalent, by code that was committed, with records that have a "
-    "content hash; a mean over families is over all of the suite's. It says that the row can be traced and compared; "
-    "it does not say that someone else ran it again."
+    "has it (or as code had it that equivalences.toml declares equal, with the evidence), trained by it on data that "
+    "are the canonical ones or equivalent, by code that was committed, with records that have a content hash; a mean "
+    "over families is over all of the suite's. It says that the row can be traced and compared; it does not say that "
+    "someone else ran it again."
 )
 #: Names in a summary and in an entry, and decimals kept.
 _VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
@@ -248,7 +250,7 @@ def _run(
 ) -> Run:
     """One row, from the records whose numbers count and the seeds that the table has of the family."""
     start = f"{family} / {method}: "
-    doubts = _doubts(suite, results.preset, family, records)
+    doubts = _doubts(suite, results.preset, family, results.equal.applied(records), results.equal)
     seeds = {record.cell.seed for record in records}
     costs = (
         ("parameters", [record.parameters for record in records]),
@@ -303,7 +305,7 @@ def _mean_run(members: Sequence[Run], absent: Sequence[str]) -> Run:
     )
 
 
-def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record]) -> list[str]:
+def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record], equal: Equivalences) -> list[str]:
     """Why these records of one method and family are not verified; see :data:`VERIFIED_NOTE`."""
     if not records:
         return ["there are no results"]
@@ -314,13 +316,16 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
         lacking = sorted(set(suite.presets[preset].seeds) - {record.cell.seed for record in records})
         if lacking:
             doubts.append(f"without seeds {', '.join(map(str, lacking))} of the suite")
-        if {record.hashes.suite for record in records} != {suite.fingerprint(preset, family)}:
+        now = equal.representative("suite", suite.fingerprint(preset, family))
+        if {record.hashes.suite for record in records} != {now}:
             doubts.append("run by another version of the suite than this package has")
     if len({record.hashes.method for record in records}) > 1:
         doubts.append("the seeds were run with different versions of the method")
     status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
     if status:
         doubts.append(f"trained on data of status {', '.join(status)}")
+    if any(record.trained_elsewhere is not None for record in records):
+        doubts.append("trained elsewhere: self-reported")
     if any(record.content is None for record in records):
         doubts.append("without a content hash: a change by hand would not be seen")
     if any(not record.git.get("commit") for record in records):
