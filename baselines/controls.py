@@ -1,4 +1,4 @@
-"""Controls: the rows that bound the others.
+"""The controls, which are the rows that bound the others, and ``supervised``, which is none: it infers the task.
 
 * ``random``: uniform actions; score 0 by definition, up to sampling.
 * ``behaviour``: the policies that made the `mixed` data (privilege: behaviour, descriptors).

@@ -33,7 +33,7 @@ ROLLOUT_QUALITIES = ("random", "medium", "expert")
 EPISODES_SHOWN = 2  # of each task in the picture of rollouts
 ROWS = 60_000  # transitions in the picture of coverage, at most
 _VIEW = (0.2, 99.8)  # per cent of the projected transitions that the picture of coverage is cut to
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
     "font.size": 7,
     "axes.linewidth": 0.6,

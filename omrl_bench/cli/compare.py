@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A method.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="The method that it is compared with.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The method that it is compared with.")] = "task-blind",
     results: Annotated[Path, typer.Option(help="Results folder to read.")] = Path("runs"),
     suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only this preset.")] = None,
@@ -26,8 +26,11 @@ def compare(
     """Compare two methods: difference of their scores, probability that A beats B, and whether that is decided.
 
     Paired over tasks and seeds; verdicts are corrected for the number of rows (Holm). docs/statistics.md explains it.
+    Against task-blind, the difference is what adaptation gains.
 
     Examples:
+      omrl-bench compare focal --results results
+
       omrl-bench compare hs-hard focal --results results
 
       omrl-bench compare hs-hard focal --results results --suite shift --preset standard --family point-goal

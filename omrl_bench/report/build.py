@@ -47,8 +47,8 @@ def build(
 
     Tables: ``score``, ``return`` and ``drop`` as ``md`` and ``tex``, scores also as ``csv`` (long form, all numbers);
     scores beside the costs of training as ``methods.md``. Drops are left out if there are no contexts of high and low
-    quality. ``gap.md`` where suite X-train has the same methods on the training tasks; figure ``training-tasks`` where
-    presets of a shipped suite differ in their number.
+    quality. ``gap.md`` where a suite that extends this one has the same methods on the training tasks; figure
+    ``training-tasks`` where presets of a shipped suite differ in their number.
 
     Figures as ``svg``, ``pdf`` and ``png``: see :func:`omrl_bench.report.figures.pictures.figures_of`. If a suite has
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which

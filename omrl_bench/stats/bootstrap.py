@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from omrl_bench.stats.estimators import OF_COUNTS, Estimator, mean
+from omrl_bench.stats.estimators import OF_COUNTS, Estimator, mean, mean_of_counts
 from omrl_bench.stats.small_samples import Correction
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-_CHUNK_ELEMENTS = 2**21  # resampled scores held in memory at once (16 MiB)
 
 
 def seed_from(label: str) -> int:
@@ -39,7 +38,7 @@ def distribution(
     Args:
         matrices: One (seeds, tasks) array per family.
         seed: Seed of the resampling; see :func:`seed_from`.
-        estimator: Estimate of one family.
+        estimator: Estimate of one family, see :func:`estimate_of_counts`.
         resamples: Number of resamples.
 
     Returns:
@@ -62,10 +61,9 @@ def difference_distribution(
     second: Sequence[np.ndarray],
     same_seeds: Sequence[bool],
     seed: int,
-    estimator: Estimator = mean,
     resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """Resample the paired difference ``first - second``, averaged over families.
+    """Resample the paired difference ``first - second`` of means, averaged over families.
 
     Both sides of a resample see the same tasks. They see the same seeds too where the seed sets are the same;
     elsewhere each side draws its own seeds.
@@ -75,7 +73,6 @@ def difference_distribution(
         second: One (seeds, tasks) array per family; its tasks are those of ``first``, in the same order.
         same_seeds: For each family, whether the seeds of both sides are the same, in the same order.
         seed: Seed of the resampling; see :func:`seed_from`.
-        estimator: Estimate of one side in one family.
         resamples: Number of resamples.
 
     Returns:
@@ -92,7 +89,7 @@ def difference_distribution(
             raise ValueError(f"cannot pair matrices of shapes {a.shape} and {b.shape}")
         seeds, tasks = (_draw(rng, size, resamples) for size in a.shape)
         other = seeds if same else _draw(rng, b.shape[0], resamples)
-        total += estimate_of_counts(a, seeds, tasks, estimator) - estimate_of_counts(b, other, tasks, estimator)
+        total += mean_of_counts(a, seeds, tasks) - mean_of_counts(b, other, tasks)
     return total / len(first)
 
 
@@ -120,12 +117,14 @@ def estimate_of_counts(
     """Estimate every resample: matrix (S, T), counts (resamples, S) and (resamples, T) -> (resamples,).
 
     For the mean, matrices (..., S, T) -> (..., resamples).
+
+    Args:
+        matrix: Scores.
+        seeds: How often each seed is in each resample.
+        tasks: How often each task is in each resample.
+        estimator: One of :data:`omrl_bench.stats.estimators.OF_COUNTS`.
     """
-    if estimator in OF_COUNTS:
-        return OF_COUNTS[estimator](matrix, seeds, tasks)
-    chunks = -(-len(seeds) * matrix.size // _CHUNK_ELEMENTS)
-    parts = zip(*(np.array_split(_indices(counts), chunks) for counts in (seeds, tasks)), strict=True)
-    return np.concatenate([estimator(matrix[s[:, :, None], t[:, None, :]]) for s, t in parts])
+    return OF_COUNTS[estimator](matrix, seeds, tasks)
 
 
 def interval(
@@ -184,10 +183,3 @@ def _draw(rng: np.random.Generator, size: int, resamples: int) -> np.ndarray:
     drawn = rng.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size)
     return np.asfortranarray(counts, dtype=float)  # estimators go along the resamples
-
-
-def _indices(counts: np.ndarray) -> np.ndarray:
-    """The other way round: (resamples, size) counts -> (resamples, size) indices, ascending."""
-    resamples, size = counts.shape
-    everything = np.broadcast_to(np.arange(size), counts.shape)
-    return np.repeat(everything.ravel(), counts.ravel().astype(int)).reshape(resamples, size)

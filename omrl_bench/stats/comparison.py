@@ -1,4 +1,7 @@
-"""Two methods, or every pair of methods, compared: differences of means and probabilities of improvement."""
+"""Two methods, or every pair of methods, compared: differences of means and probabilities of improvement.
+
+What adaptation gains is the comparison of a method with ``task-blind``.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +71,10 @@ def compare(
         One row per (suite, preset, dataset, backbone, family, condition) that both have, sorted by them, with columns
         ``first``, ``second``, ``score_first``, ``score_second``; ``difference`` (of the means, paired), with ``_low``
         and ``_high``; ``p_value``, ``p_holm`` (corrected over the rows of a table); ``improvement`` (see
-        :func:`probability_of_improvement`), with ``_low`` and ``_high``; ``verdict`` on the first method, as in
-        :func:`omrl_bench.stats.differences.adaptation_gain`; ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` is
-        the mean over families; a method that lacks a family has none.
+        :func:`probability_of_improvement`), with ``_low`` and ``_high``; ``verdict`` on the first method: ``better`` or
+        ``worse`` where ``p_holm`` is below 1 - ``confidence``, else ``undecided``, and always so with a single seed or
+        task on either side; ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` is the mean over families; a method
+        that lacks a family has none.
 
     Raises:
         ValueError: if both are the same, one has no results, they have no family and condition in common or not the

@@ -1,8 +1,6 @@
-"""Paired differences of mean scores: what a shift of the context costs, and what adaptation gains."""
+"""Paired differences of mean scores: what a shift of the context costs, and the rules of every comparison."""
 
 from __future__ import annotations
-
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -24,11 +22,6 @@ _DROP_KEY = tuple(name for name in Key._fields if name != "condition")
 DROP_COLUMNS = (
     *_DROP_KEY,
     *("from_condition", "to_condition", "score_from", "score_to", "drop", "drop_low", "drop_high"),
-    *_COUNTS,
-)
-GAIN_COLUMNS = (
-    *Key._fields,
-    *("baseline", "score", "baseline_score", "gain", "gain_low", "gain_high", "p_value", "p_holm", "verdict"),
     *_COUNTS,
 )
 
@@ -76,50 +69,6 @@ def drop_under_shift(
         rows.append(about | drop.columns("drop", confidence) | fewest(group, other))
     rows.sort(key=lambda row: [row[name] for name in _DROP_KEY])
     return pd.DataFrame(rows, columns=list(DROP_COLUMNS))
-
-
-def adaptation_gain(
-    frame: pd.DataFrame | Panels,
-    baseline: str = "task-blind",
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> pd.DataFrame:
-    """Mean score minus that of a baseline, paired over tasks (and over seeds where both have the same).
-
-    Args:
-        frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
-        baseline: Method to compare with.
-        resamples: Resamples of the two-way bootstrap; raised where a table has so many comparisons that the
-            smallest p value could not survive the correction.
-        confidence: Coverage of the intervals, and 1 - the level of the verdict.
-
-    Returns:
-        One row per (suite, preset, dataset, backbone, family, condition, method other than the baseline), sorted by
-        them, with columns ``baseline``, ``score``, ``baseline_score``, ``gain``, ``gain_low``, ``gain_high`` (not
-        corrected), ``p_value`` (two-sided), ``p_holm`` (corrected over all rows of the same suite, preset, dataset
-        and backbone), ``verdict``, ``n_seeds``, ``n_tasks``, ``n_draws``. The verdict is ``better`` or ``worse``
-        where ``p_holm`` is below 1 - ``confidence``, else ``undecided``; with a single seed or task on either side
-        it is always ``undecided``, and where the baseline has no result ``no baseline`` (numbers NaN, no part in
-        the correction).
-
-    Raises:
-        ValueError: if the baseline is not in the frame, results are incomplete, or the two sides do not have the
-            same tasks.
-    """
-    groups = panels(frame)
-    if not any(key.method == baseline for key in groups):
-        raise ValueError(f"the baseline {baseline!r} has no results")
-    comparisons = Counter(key.table for key in groups if key.method != baseline)
-    rows = []
-    for key, group in groups.items():
-        if key.method == baseline:
-            continue
-        enough = enough_resamples(resamples, comparisons[key.table], confidence)
-        rows.append(_gain(key, group, groups.get(key._replace(method=baseline)), baseline, enough, confidence))
-    table = pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
-    table = with_verdicts(table, "gain", 1 - confidence)
-    table.loc[table["p_value"].isna(), "verdict"] = "no baseline"
-    return table
 
 
 def enough_resamples(resamples: int, comparisons: int, confidence: float) -> int:
@@ -184,20 +133,3 @@ def fewest(first: tuple[Panel, ...], second: tuple[Panel, ...]) -> dict[str, int
     """Sample sizes: the smaller of both sides."""
     a, b = counts(first), counts(second)
     return {name: min(a[name], b[name]) for name in a}
-
-
-def _gain(
-    key: Key,
-    group: tuple[Panel, ...],
-    other: tuple[Panel, ...] | None,
-    baseline: str,
-    resamples: int,
-    confidence: float,
-) -> dict[str, object]:
-    """One row of :func:`adaptation_gain`, without the columns that need the whole table."""
-    about = key._asdict() | {"baseline": baseline, "score": mean_score(group)}
-    if other is None:
-        return about | counts(group)
-    gain = paired_difference(key, group, other, f"gain over {baseline}", resamples)
-    about |= {"baseline_score": mean_score(other), "p_value": gain.p_value()}
-    return about | gain.columns("gain", confidence) | fewest(group, other)

@@ -1,4 +1,4 @@
-"""Curves over the episodes that a method collects itself: the area under them, and what adaptation brings."""
+"""Curves over the episodes that a method collects itself: the area under them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ import pandas as pd
 
 from omrl_bench.conditions import EPISODE, Condition
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
-from omrl_bench.stats.differences import fewest, mean_score, paired_difference
 from omrl_bench.stats.estimated import Resamples, over_families
 from omrl_bench.stats.panels import Key, Panel, counts, panels
 
 _KEY = tuple(name for name in Key._fields if name != "condition")
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
 AREA_COLUMNS = (*_KEY, "episodes", "area", "area_low", "area_high", *_COUNTS)
-ADAPTATION_COLUMNS = (
-    *_KEY,
-    *("episodes", "score_first", "score_last", "adaptation", "adaptation_low", "adaptation_high", *_COUNTS),
-)
-
 _Curve = list[tuple[Key, tuple[Panel, ...]]]  # by episode
 
 
@@ -54,35 +48,6 @@ def area_under_episodes(
         about = _about(key, curve)
         rows.append(about | area.columns("area", confidence) | counts(curve[0][1]))
     return pd.DataFrame(rows, columns=list(AREA_COLUMNS))
-
-
-def adaptation_from_first(
-    frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> pd.DataFrame:
-    """Mean score of the last episode minus that of the first, paired over seeds and tasks.
-
-    Args:
-        frame: As for :func:`area_under_episodes`.
-        resamples: Resamples of the two-way bootstrap.
-        confidence: Coverage of the intervals.
-
-    Returns:
-        One row per (suite, preset, dataset, backbone, family, method), sorted by them, with columns ``episodes``
-        (their number), ``score_first``, ``score_last``, ``adaptation``, ``adaptation_low``, ``adaptation_high``,
-        ``n_seeds``, ``n_tasks``, ``n_draws``.
-
-    Raises:
-        ValueError: as :func:`area_under_episodes`; and if there is only one episode.
-    """
-    rows = []
-    for key, curve in _curves(frame).items():
-        if len(curve) == 1:
-            raise ValueError(f"{key.family} / {key.method}: one episode is no curve")
-        first, (last_key, last) = curve[0][1], curve[-1]
-        adaptation = paired_difference(last_key, last, first, "adaptation from the first episode", resamples)
-        about = _about(key, curve) | {"score_first": mean_score(first), "score_last": mean_score(last)}
-        rows.append(about | adaptation.columns("adaptation", confidence) | fewest(first, last))
-    return pd.DataFrame(rows, columns=list(ADAPTATION_COLUMNS))
 
 
 def _curves(frame: pd.DataFrame) -> dict[Key, _Curve]:

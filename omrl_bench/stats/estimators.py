@@ -36,26 +36,6 @@ def iqm(scores: np.ndarray) -> np.ndarray:
     return np.asarray(middle.mean(axis=-1))
 
 
-def median(scores: np.ndarray) -> np.ndarray:
-    """Median over tasks of the mean over seeds: (..., seeds, tasks) -> (...)."""
-    return np.asarray(np.median(scores.mean(axis=-2), axis=-1))
-
-
-def optimality_gap(scores: np.ndarray, gamma: float = 100.0) -> np.ndarray:
-    """Mean shortfall from ``gamma``; what exceeds it earns nothing: (..., seeds, tasks) -> (...)."""
-    return gamma - mean(np.minimum(scores, gamma))
-
-
-def worst_mean(k: int) -> Estimator:
-    """Mean over seeds of the ``k`` tasks that are worst in it (of all tasks if there are fewer)."""
-
-    def estimate(scores: np.ndarray) -> np.ndarray:
-        of_tasks = np.sort(scores.mean(axis=-2), axis=-1)
-        return np.asarray(of_tasks[..., :k].mean(axis=-1))
-
-    return estimate
-
-
 def mean_of_counts(scores: np.ndarray, seeds: np.ndarray, tasks: np.ndarray) -> np.ndarray:
     """:func:`mean` of resamples that are given by how often each seed and task is in them.
 

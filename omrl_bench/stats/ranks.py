@@ -1,4 +1,4 @@
-"""Where methods stand among each other: ranks, performance profiles and the worst tasks, with intervals."""
+"""Where methods stand among each other: ranks and performance profiles, with intervals."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from scipy.stats import rankdata
 
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.estimated import Resamples, over_families
-from omrl_bench.stats.estimators import mean_of_counts, worst_mean
+from omrl_bench.stats.estimators import mean_of_counts
 from omrl_bench.stats.panels import Key, Panel, Panels, counts, panels
 
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
 _RANKS = ("rank", "rank_low", "rank_high")
 RANK_COLUMNS = (*Key._fields, *_RANKS, *_COUNTS)
 PROFILE_COLUMNS = (*Key._fields, "threshold", "fraction", "fraction_low", "fraction_high", *_COUNTS)
-WORST_COLUMNS = (*Key._fields, "k", "worst", "worst_low", "worst_high", "worst_tasks", *_COUNTS)
 
 
 def rank_intervals(
@@ -96,40 +95,6 @@ def performance_profiles(
     return pd.DataFrame(rows, columns=list(PROFILE_COLUMNS))
 
 
-def worst_tasks(
-    frame: pd.DataFrame | Panels, k: int = 3, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> pd.DataFrame:
-    """Mean score on the ``k`` tasks whose mean over seeds is the worst.
-
-    They are chosen anew in every resample, so that the interval holds the luck of the choice.
-
-    Args:
-        frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
-        k: Number of tasks; all where a family has fewer.
-        resamples: Resamples of the two-way bootstrap.
-        confidence: Coverage of the intervals.
-
-    Returns:
-        One row per key with columns ``k``, ``worst``, ``worst_low``, ``worst_high``, ``worst_tasks`` (their ids, the
-        worst first: ``4, 17, 2``; with family ``all``, which is the mean over families, ``ant-dir: 4, 17, 2; ...``),
-        ``n_seeds``, ``n_tasks``, ``n_draws``.
-
-    Raises:
-        ValueError: if results are incomplete, or k is below 1.
-    """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
-    shared, estimator = Resamples(resamples), worst_mean(k)
-    rows = []
-    for key, group in panels(frame).items():
-        estimates = [shared.estimate(key, panel, panel.scores, estimator) for panel in group]
-        names = [_worst(panel, k) for panel in group]
-        text = names[0] if len(group) == 1 else "; ".join(f"{p.family}: {n}" for p, n in zip(group, names, strict=True))
-        numbers = over_families(estimates).columns("worst", confidence)
-        rows.append(key._asdict() | {"k": k} | numbers | {"worst_tasks": text} | counts(group))
-    return pd.DataFrame(rows, columns=list(WORST_COLUMNS))
-
-
 def _check_tasks(race: Key, contestants: Sequence[tuple[Panel, ...]]) -> None:
     for first, other in ((contestants[0], other) for other in contestants[1:]):
         if any(a.tasks != b.tasks for a, b in zip(first, other, strict=True)):
@@ -159,8 +124,3 @@ def _widened(drawn: np.ndarray, confidence: float) -> np.ndarray:
 def _ranks(scores: np.ndarray) -> np.ndarray:
     """Ranks along the first axis, 1 for the highest; rounding keeps equal methods equal whatever the order of sums."""
     return np.asarray(rankdata(-np.round(scores, 9), method="min", axis=0)).astype(int)
-
-
-def _worst(panel: Panel, k: int) -> str:
-    order = np.argsort(panel.scores.mean(axis=0), kind="stable")[:k]
-    return ", ".join(str(panel.tasks[index]) for index in order)

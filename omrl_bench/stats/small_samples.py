@@ -78,13 +78,12 @@ def difference_parts(
     second: Sequence[np.ndarray],
     same_seeds: Sequence[bool],
     same_tasks: bool = True,
-    estimator: Estimator = mean,
 ) -> list[Part]:
-    """Parts of the variance of a difference, averaged over families; the arguments are those of the resampling."""
+    """Parts of the variance of a difference of means, over families; the arguments are those of the resampling."""
     parts: list[Part] = []
     for a, b, same in zip(first, second, same_seeds, strict=True):
         for axis, jointly in ((0, same), (1, same_tasks)):
-            without = [_without_each(matrix, axis, estimator) for matrix in (a, b)]
+            without = [_without_each(matrix, axis, mean) for matrix in (a, b)]
             parts += [_part(without[0] - without[1])] if jointly else map(_part, without)
     return shrunk(parts, len(first))
 

@@ -189,3 +189,13 @@ def test_nothing_in_common_and_other_tasks(cli, results):
     assert outcome.code == 2 and "corro and pearl have no family and condition in common" in outcome.words
     outcome = cli("compare", "gentle", "pearl", "--results", results)
     assert outcome.code == 2 and "unknown method 'gentle'" in outcome.words  # all of its records are left out
+
+
+def test_one_method_is_compared_with_the_control_that_cannot_adapt(cli, results):
+    put(results, "task-blind", 40, 0, "point-goal")
+    put(results, "task-blind", 40, 1, "point-goal")
+    named = cli("compare", "focal", "task-blind", "--results", results)
+    alone = cli("compare", "focal", "--results", results)
+    assert alone.code == named.code == 0
+    assert alone.out == named.out
+    assert "focal compared with task-blind" in alone.words

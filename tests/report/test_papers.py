@@ -91,7 +91,7 @@ def test_every_mapping_is_used_and_names_what_exists(name):
     for figure in paper.figures:
         if figure.suite:
             suite = load_suite(figure.suite)
-            assert figure.condition in suite.protocol.conditions(suite.preset("standard")[1].qualities)
+            assert figure.condition in names(suite.protocol.conditions(suite.preset("standard")[1].qualities))
 
 
 def test_measures_are_those_that_records_hold():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omrl_bench.stats import bootstrap, estimators
+from omrl_bench.stats import estimators
 from omrl_bench.stats.bootstrap import (
     difference_distribution,
     distribution,
@@ -18,7 +18,7 @@ from omrl_bench.stats.bootstrap import (
     seed_from,
     shared_counts,
 )
-from omrl_bench.stats.estimators import iqm, mean, median
+from omrl_bench.stats.estimators import iqm, mean
 from omrl_bench.stats.small_samples import correction_of, parts_of
 
 TINY = np.array([[0.0, 10.0], [3.0, 50.0]])
@@ -41,7 +41,7 @@ def crossed(rng, seeds=8, tasks=20, seed_sd=5.0, task_sd=20.0, noise_sd=3.0):
     return 50 + effects + rng.normal(0, noise_sd, (seeds, tasks))
 
 
-@pytest.mark.parametrize("estimator", [mean, iqm, median])
+@pytest.mark.parametrize("estimator", [mean, iqm])
 def test_agrees_with_all_resamples_of_two_seeds_and_two_tasks(estimator):
     exact = enumerated(TINY, estimator)
     sampled = distribution([TINY], seed=0, estimator=estimator, resamples=40_000)
@@ -123,12 +123,11 @@ def test_degenerate_shapes(shape):
     assert p_value(difference) == 1
 
 
-@pytest.mark.parametrize(("module", "estimator"), [(bootstrap, median), (estimators, iqm)])
-def test_chunks_do_not_change_the_result(monkeypatch, module, estimator):
+def test_chunks_do_not_change_the_result(monkeypatch):
     scores = crossed(np.random.default_rng(5))
-    whole = distribution([scores], seed=7, estimator=estimator, resamples=1000)
-    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", 1000)
-    parts = distribution([scores], seed=7, estimator=estimator, resamples=1000)
+    whole = distribution([scores], seed=7, estimator=iqm, resamples=1000)
+    monkeypatch.setattr(estimators, "_CHUNK_ELEMENTS", 1000)
+    parts = distribution([scores], seed=7, estimator=iqm, resamples=1000)
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
 
 
@@ -142,8 +141,6 @@ def test_estimates_of_counts_are_those_of_the_resampled_scores(estimator, shape)
     drawn = zip((seeds, tasks), shape, strict=True)
     counts = [(rows[:, :, None] == np.arange(size)).sum(axis=1).astype(float) for rows, size in drawn]
     np.testing.assert_allclose(estimate_of_counts(scores, *counts, estimator), expected, atol=1e-12)
-    other = estimate_of_counts(scores, *counts, lambda resampled: estimator(resampled))  # no form of its own
-    np.testing.assert_allclose(other, expected, atol=1e-12)
 
 
 def test_shared_counts_depend_on_label_and_names_alone():

@@ -1,11 +1,11 @@
-"""Areas under episodes, adaptation from the first, and generalisation gaps."""
+"""Areas under episodes, and generalisation gaps."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from omrl_bench.stats.episodes import ADAPTATION_COLUMNS, AREA_COLUMNS, adaptation_from_first, area_under_episodes
+from omrl_bench.stats.episodes import AREA_COLUMNS, area_under_episodes
 from omrl_bench.stats.estimated import Resamples
 from omrl_bench.stats.generalisation import GAP_COLUMNS, _gap, generalisation_gap
 from omrl_bench.stats.panels import Key, Panel
@@ -42,24 +42,6 @@ def test_area_of_a_flat_curve_is_the_summary_of_an_episode(frame):
     assert area["episodes"] == 11
 
 
-def test_adaptation_is_paired(frame):
-    table = adaptation_from_first(frame(curves(("ant-dir", "point-goal"))), resamples=500)
-    assert tuple(table.columns) == ADAPTATION_COLUMNS
-    assert list(table["family"]) == ["all", "ant-dir", "point-goal"]
-    np.testing.assert_allclose(table["adaptation"], table["score_last"] - table["score_first"])
-    # tasks differ by 20 points and seeds by 5; pairing takes that out
-    assert (table["adaptation_high"] - table["adaptation_low"] < 5).all()
-    assert ((table["adaptation_low"] < 70) & (table["adaptation_high"] > 70)).all()
-    mean = table["adaptation"].iloc[1:].mean()
-    assert table["adaptation"].iloc[0] == pytest.approx(mean)
-
-
-def test_episodes_are_ordered_by_number_not_by_name(frame):
-    levels = [float(number) for number in range(1, 13)]
-    row = adaptation_from_first(frame(curves(levels=levels)), resamples=50).iloc[0]
-    assert row["adaptation"] == pytest.approx(11, abs=1)
-
-
 def test_other_conditions_do_not_count(frame):
     scores = curves()
     more = scores | {("ant-dir", name, "focal"): np.zeros((4, 6)) for name in ("high", "execute", "explore-1")}
@@ -79,17 +61,14 @@ def test_all_needs_every_family(frame):
 def test_what_makes_no_curve_is_named(frame):
     scores = curves(methods=("focal", "pearl"))
     del scores["ant-dir", "episode-2", "pearl"]
-    for function in (area_under_episodes, adaptation_from_first):
-        with pytest.raises(ValueError, match="ant-dir / pearl: no results of episode 2"):
-            function(frame(scores))
-        with pytest.raises(ValueError, match="no results of episodes"):
-            function(frame({("ant-dir", "high", "focal"): np.ones((2, 2))}))
+    with pytest.raises(ValueError, match="ant-dir / pearl: no results of episode 2"):
+        area_under_episodes(frame(scores))
+    with pytest.raises(ValueError, match="no results of episodes"):
+        area_under_episodes(frame({("ant-dir", "high", "focal"): np.ones((2, 2))}))
     uneven = curves()
     uneven["ant-dir", "episode-2", "focal"] = np.ones((3, 6))
     with pytest.raises(ValueError, match="episodes differ in their seeds or tasks"):
         area_under_episodes(frame(uneven))
-    with pytest.raises(ValueError, match="one episode is no curve"):
-        adaptation_from_first(frame(curves(levels=(1.0,))))
 
 
 def sides(frame, train, test, seeds=None):

@@ -1,21 +1,15 @@
-"""Ranks, performance profiles and worst tasks against closed forms, SciPy and all resamples."""
-
-import itertools
+"""Ranks and performance profiles against closed forms, SciPy and all resamples."""
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from omrl_bench.stats.bootstrap import distribution, interval
-from omrl_bench.stats.estimators import worst_mean
 from omrl_bench.stats.ranks import (
     PROFILE_COLUMNS,
     RANK_COLUMNS,
-    WORST_COLUMNS,
     _widened,
     performance_profiles,
     rank_intervals,
-    worst_tasks,
 )
 
 
@@ -115,35 +109,3 @@ def test_profile_of_all_families_is_their_mean(frame):
     scores = one({"a": np.full((2, 2), 80.0)}) | one({"a": np.full((3, 5), 30.0)}, family="point-goal")
     table = performance_profiles(frame(scores), [50], resamples=50).set_index("family")
     assert table["fraction"].to_dict() == {"all": 0.5, "ant-dir": 1, "point-goal": 0}
-
-
-def test_worst_tasks(frame):
-    scores = np.array([[5.0, 80.0, 30.0, 60.0], [15.0, 90.0, 50.0, 0.0]])  # means 10, 85, 40, 30
-    table = worst_tasks(frame(one({"a": scores})), k=2, resamples=500)
-    assert tuple(table.columns) == WORST_COLUMNS
-    row = table.iloc[0]
-    assert row["worst"] == 20
-    assert row["worst_tasks"] == "40, 43"
-    assert row["worst_low"] <= 20 <= row["worst_high"]
-    every = worst_tasks(frame(one({"a": scores})), k=9, resamples=50).iloc[0]
-    assert (every["worst"], every["worst_tasks"]) == (scores.mean(), "40, 43, 42, 41")
-
-
-def test_worst_tasks_are_chosen_anew_in_every_resample():
-    scores = np.array([[0.0, 10.0], [30.0, 0.0]])
-    draws = list(itertools.product(range(2), repeat=2))
-    exact = [float(min(scores[np.ix_(s, t)].mean(axis=0))) for s in draws for t in draws]
-    sampled = distribution([scores], seed=0, estimator=worst_mean(1), resamples=40_000)
-    assert set(sampled) == set(exact)
-    assert sampled.mean() == pytest.approx(np.mean(exact), abs=0.15)
-    assert sampled.var() == pytest.approx(np.var(exact), rel=0.03)
-    assert interval(sampled, 0.999) == (min(exact), max(exact))
-
-
-def test_worst_tasks_of_all_families_name_them(frame):
-    scores = one({"a": np.array([[1.0, 2.0, 0.0]])}) | one({"a": np.array([[9.0, 5.0, 7.0]])}, family="point-goal")
-    table = worst_tasks(frame(scores), k=1, resamples=50).set_index("family")
-    assert table.loc["all", "worst_tasks"] == "ant-dir: 42; point-goal: 41"
-    assert table.loc["all", "worst"] == 2.5
-    with pytest.raises(ValueError, match="k must be at least 1"):
-        worst_tasks(frame(scores), k=0)

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from omrl_bench.stats.bootstrap import holm
-from omrl_bench.stats.differences import DROP_COLUMNS, GAIN_COLUMNS, adaptation_gain, drop_under_shift
+from omrl_bench.stats.comparison import COMPARISON_COLUMNS, compare
+from omrl_bench.stats.differences import DROP_COLUMNS, drop_under_shift
 from omrl_bench.stats.estimators import iqm
 from omrl_bench.stats.panels import panels
 from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
@@ -91,7 +92,7 @@ def test_order_of_rows_and_further_columns_do_not_matter():
     frame = tidy()
     shuffled = frame.sample(frac=1, random_state=3).assign(note="x")
     shuffled = shuffled[shuffled.columns[::-1]]
-    for function in (summarise, drop_under_shift, adaptation_gain):
+    for function in (summarise, drop_under_shift, gain):
         pd.testing.assert_frame_equal(function(frame, resamples=100), function(shuffled, resamples=100), rtol=0, atol=0)
 
 
@@ -175,66 +176,56 @@ def test_drop_needs_the_same_tasks():
         drop_under_shift(frame)
 
 
-def test_gain_over_the_baseline():
-    table = adaptation_gain(tidy(), resamples=1000)
-    assert tuple(table.columns) == GAIN_COLUMNS
-    assert set(table["method"]) == {"focal", "corro"}
-    assert cell(table, family="all", condition="high", method="focal")["verdict"] == "better"
-    assert cell(table, family="all", condition="low", method="corro")["verdict"] == "worse"
-    row = cell(table, family="ant-dir", condition="high", method="focal")
-    assert row["gain"] == pytest.approx(row["score"] - row["baseline_score"])
-    assert row["gain_low"] < 30 < row["gain_high"]
+def gain(frame, method="focal", resamples=500):
+    """What adaptation gains: a method compared with the one that cannot adapt."""
+    return compare(frame, method, "task-blind", resamples=resamples)
+
+
+def test_gain_over_the_task_blind_control():
+    table = gain(tidy(), resamples=1000)
+    assert tuple(table.columns) == COMPARISON_COLUMNS
+    assert cell(table, family="all", condition="high")["verdict"] == "better"
+    assert cell(gain(tidy(), "corro", resamples=1000), family="all", condition="low")["verdict"] == "worse"
+    row = cell(table, family="ant-dir", condition="high")
+    assert row["difference"] == pytest.approx(row["score_first"] - row["score_second"])
+    assert row["difference_low"] < 30 < row["difference_high"]
     np.testing.assert_allclose(table["p_holm"], holm(table["p_value"].to_numpy()))
     assert (table["p_holm"] >= table["p_value"]).all()
 
 
-def test_a_method_as_good_as_the_baseline_is_undecided():
-    table = adaptation_gain(tidy(methods={"task-blind": 40.0, "twin": 40.0}), resamples=500)
+def test_a_method_as_good_as_the_control_is_undecided():
+    table = gain(tidy(methods={"task-blind": 40.0, "twin": 40.0}), "twin")
     assert set(table.query("condition == 'high'")["verdict"]) == {"undecided"}
 
 
 def test_correction_is_per_table():
-    one = adaptation_gain(tidy(), resamples=500)
-    two = adaptation_gain(pd.concat([tidy(), tidy(suite="other")]), resamples=500)
+    one = gain(tidy())
+    two = gain(pd.concat([tidy(), tidy(suite="other")]))
     same = two.query("suite == 'shift'").reset_index(drop=True)
     pd.testing.assert_frame_equal(one, same)
 
 
 def test_resamples_suffice_for_the_correction():
-    methods = {"task-blind": 40.0} | {f"m{i:02}": 90.0 for i in range(60)}
-    table = adaptation_gain(tidy(("ant-dir",), methods, tasks=3, draws=1), resamples=100)
+    """Of 31 families with two conditions each the smallest p value is multiplied by 64."""
+    families = [f"family-{number:02}" for number in range(31)]
+    table = gain(tidy(families, {"task-blind": 40.0, "focal": 90.0}, tasks=3, draws=1), resamples=100)
     assert (table["p_holm"] < 0.05).all()
 
 
 def test_single_seed_is_never_decided():
-    table = adaptation_gain(tidy(seeds=1), resamples=200)
-    assert set(table["verdict"]) == {"undecided"}
+    assert set(gain(tidy(seeds=1), resamples=200)["verdict"]) == {"undecided"}
 
 
-def test_gain_without_a_baseline():
-    frame = tidy()
-    with pytest.raises(ValueError, match="'random' has no results"):
-        adaptation_gain(frame, baseline="random")
-    partial = frame.query("not (method == 'task-blind' and family == 'ant-dir' and condition == 'low')")
-    table = adaptation_gain(partial, resamples=200)
-    row = cell(table, family="ant-dir", condition="low", method="focal")
-    assert row["verdict"] == "no baseline"
-    assert np.isnan(row["gain"])
-    assert np.isfinite(row["score"])
-    assert cell(table, family="ant-dir", condition="high", method="focal")["verdict"] == "better"
-
-
-def test_gain_pairs_other_seeds_independently():
+def test_other_seeds_are_not_paired():
     frame = tidy(families=("ant-dir",))
     renumbered = frame.copy()
     renumbered.loc[frame["method"] == "focal", "seed"] += 10
-    jointly = cell(adaptation_gain(frame, resamples=500), method="focal", condition="high")
-    independently = cell(adaptation_gain(renumbered, resamples=500), method="focal", condition="high")
-    assert independently["gain"] == jointly["gain"]
-    assert independently["gain_low"] != jointly["gain_low"]
+    jointly, independently = (cell(gain(each), condition="high") for each in (frame, renumbered))
+    assert independently["difference"] == jointly["difference"]
+    assert independently["difference_low"] != jointly["difference_low"]
 
 
-def test_gain_needs_the_same_tasks():
+def test_comparison_needs_the_same_tasks():
     frame = tidy(families=("ant-dir",)).query("not (method == 'focal' and task == 5)")
-    with pytest.raises(ValueError, match="gain over task-blind: the tasks are not the same"):
-        adaptation_gain(frame)
+    with pytest.raises(ValueError, match="difference from task-blind: the tasks are not the same"):
+        gain(frame)

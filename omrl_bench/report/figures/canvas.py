@@ -27,7 +27,7 @@ LINE = 0.12  # height of a line of a note or legend
 _AIR = 0.1  # below what is written at the panels' axes
 _SMALL_LETTER = 0.041
 _LONGEST = 24  # letters of a name in a legend
-_STYLE: Mapping[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
     "font.size": 7,
     "axes.linewidth": 0.6,
@@ -51,7 +51,7 @@ _SMALL = {"fontsize": 5.8, "color": GREY, "va": "bottom"}
 
 
 @contextmanager
-def settings(style: Mapping[Any, Any]) -> Iterator[None]:
+def settings(style: dict[Any, Any]) -> Iterator[None]:
     """Draw with these settings of Matplotlib, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
