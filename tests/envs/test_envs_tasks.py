@@ -13,7 +13,8 @@ from omrl_bench.errors import InputError
 every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
 WITHIN = ("train", "validation", "test")
 COUNTS = {"train": 30, "validation": 10, "test": 20}
-#: The laws that tasks are drawn from (facts A.1-A.11): angles of a unit vector, in radians; or values per component.
+#: The laws that tasks are drawn from, of the papers that the modules of the laws cite: angles of a unit vector, in
+#: radians; or values per component.
 ARCS = {
     "point-goal": 2 * np.pi,
     "point-sparse": np.pi,
@@ -199,7 +200,7 @@ def test_families_that_share_a_table_have_the_same_tasks(name, other):
 
 @pytest.mark.parametrize("name", PARAMS)
 def test_multipliers_are_uniform_in_the_exponent_and_independent(name):
-    """Mean and spread of each field, and no number that follows another (facts A.9: every element on its own)."""
+    """Mean and spread of each field, and no number that follows another: rand_param_envs draws each on its own."""
     family = get_family(name)
     table = family.tasks()
     inside = places(family)[table.ids(*WITHIN)]
