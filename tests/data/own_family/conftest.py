@@ -76,7 +76,10 @@ FILES = {"__init__.py": INIT, "law.py": LAW, "rewards.py": REWARDS, "behaviour.p
 
 
 def _write(site, number="", changes=(), entry=None):
-    """Write a package into a folder like site-packages, with replacements (file, old, new) in its text."""
+    """Write a package into a folder like site-packages, with replacements (file, old, new) of its text; None is all.
+
+    Modules that were imported from it before are not imported again: every package of a test has a number of its own.
+    """
     names = SimpleNamespace(
         package=f"omrl_ring{number}", family=f"ring-goal{number}", env_id=f"omrl/RingGoal{number}-v0"
     )
@@ -86,8 +89,8 @@ def _write(site, number="", changes=(), entry=None):
     for name, text in FILES.items():
         for file, old, new in changes:
             if file == name:
-                assert old in text
-                text = text.replace(old, new)
+                assert old is None or old in text
+                text = new if old is None else text.replace(old, new)
         text = text.replace("PACKAGE", names.package).replace("NAME", names.family).replace("ID-v0", names.env_id[5:])
         path = folder / name if name != "table" else folder / "tasks" / f"{names.family}-v0.csv"
         path.write_text(text)

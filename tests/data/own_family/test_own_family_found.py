@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from omrl_bench.data.behaviour import make_actor, read_checkpoints
+from omrl_bench.data.family_checks import FamilyError, check_family
 from omrl_bench.envs import families as families_module
 from omrl_bench.envs.definition import law_sources
 from omrl_bench.envs.families import FAMILIES, families, get_family
@@ -185,3 +186,43 @@ def test_checkpoints_of_ones_own_and_of_another_package(package, tmp_path, owner
     actor, rng = make_actor(family), np.random.default_rng(0)
     actor.reset(np.arange(10), rng)
     assert actor.act(np.zeros((10, 2)), np.ones((10, 2)), rng).shape == (10, 2)
+
+
+ROBOT = """
+from pathlib import Path
+
+import mujoco
+
+from omrl_bench.envs.cheetah import CheetahVel
+from omrl_bench.envs.mujoco_physics import load_model
+
+
+class Ring(CheetahVel):
+    def compile(self):
+        return load_model(str(Path(__file__).parent / "assets" / self.family.assets[0]))
+"""
+
+
+def test_a_robot_with_a_model_file_of_ones_own(package, tmp_path):
+    entry = {
+        "observation_size=2": "observation_size=17",
+        "action_size=2": "action_size=6",
+        "goals=goals": "policies=''",
+    }
+    entry |= {"action_limit=0.1": "action_limit=1.0", 'controller="PACKAGE.behaviour:Walker"': 'assets=("mine.xml",)'}
+    changes = [("__init__.py", old, new) for old, new in entry.items()]
+    names = package("v", [*changes, ("__init__.py", '("goal_x", "goal_y")', '("goal_x",)'), ("law.py", None, ROBOT)])
+    table = tmp_path / "site" / names.package / "tasks" / f"{names.family}-v0.csv"
+    table.write_text("task,split,goal_x\n0,train,0.5\n1,train,1.5\n2,validation,1.0\n3,test,2.0\n")
+    assets = tmp_path / "site" / names.package / "assets"
+    assets.mkdir()
+    text = resources.files("omrl_bench.envs").joinpath("assets", "half_cheetah.xml").read_text(encoding="utf-8")
+    (assets / "mine.xml").write_text(text.replace('timestep="0.01"', 'timestep="0.02"'))
+    family, passed = get_family(names.family), []
+    assert family.make_law().dt == pytest.approx(0.1)
+    with pytest.raises(FamilyError, match="has no behaviour policies yet"):
+        check_family(family, passed.append)
+    assert len(passed) == 4  # one environment and a batch of them agree
+    before = family.fingerprint()
+    (assets / "mine.xml").write_text(text)
+    assert family.fingerprint() != before
