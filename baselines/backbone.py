@@ -1,4 +1,4 @@
-"""What the backbones share: twin critics, their targets, and the contract with the methods."""
+"""What the backbones share: twin critics, their targets, one update, and the contract with the methods."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from .networks import ConditionedMLP, Rngs
-from .training import Batch
+from .networks import ConditionedMLP, Rngs, TensorModule, follow
+from .policies import Actor
+from .training import Batch, step
+
+#: Constructs a network on (x, z), given the lengths of x and of its output.
+MakeNetwork = Callable[[int, int], TensorModule]
 
 
 class Network(Protocol):
     """Constructs a network on (x, z); :class:`ConditionedMLP` unless a method brings its own."""
 
-    def __call__(self, rngs: Rngs, inputs: int, z_size: int, hidden: tuple[int, ...], outputs: int) -> nn.Module:
+    def __call__(self, rngs: Rngs, inputs: int, z_size: int, hidden: tuple[int, ...], outputs: int) -> TensorModule:
         """Return a module (R, ..., inputs), (R, ..., z size) -> (R, ..., outputs)."""
         ...
 
 
 class Backbone(nn.Module):
     """An offline-RL learner of R seeds on (s, z).
-
-    Every update is ``before_step``, one gradient step on ``loss``, ``after_step``.
 
     Args:
         rngs: One generator per seed: initial weights, then the noise of the losses.
@@ -50,9 +52,18 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.rngs = rngs
-        inputs, hidden = observation_size + action_size, (config.width, config.width)
-        self.critics = network([*rngs, *rngs], inputs, z_size, hidden, 1)  # twin: leading axis 2R
+        size, hidden = observation_size + action_size, (config.width, config.width)
+        self.critics = network([*rngs, *rngs], size, z_size, hidden, 1)  # twin: leading axis 2R
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+
+        def make(inputs: int, outputs: int) -> TensorModule:
+            return network(rngs, inputs, z_size, hidden, outputs)
+
+        self.build(observation_size, action_size, make)
+
+    @abstractmethod
+    def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
+        """Construct what there is beside the critics, out of networks on (x, z) that ``make`` constructs."""
 
     @abstractmethod
     def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
@@ -65,26 +76,45 @@ class Backbone(nn.Module):
             policy_z: Representation that the policy's loss sees and sends its gradient to; z detached if not given.
         """
 
+    def update(
+        self,
+        optimiser: torch.optim.Optimizer,
+        batch: Batch,
+        z: Tensor,
+        next_z: Tensor | None = None,
+        policy_z: Tensor | None = None,
+        encoder_loss: Tensor | None = None,
+    ) -> None:
+        """One update: what is trained apart, one gradient step on the loss, the moving averages.
+
+        Args:
+            optimiser: Of the backbone, and of an encoder that is trained together with it.
+            batch: B transitions per seed.
+            z: Representation at s; this and the next two as for :meth:`loss`.
+            next_z: Representation at s'.
+            policy_z: Representation that the policy's loss sees.
+            encoder_loss: (R,) what such an encoder adds to the loss; nothing if not given.
+        """
+        self.before_step(batch, z.detach())
+        loss = self.loss(batch, z, next_z, policy_z)
+        step(optimiser, loss if encoder_loss is None else loss + encoder_loss.sum())
+        self.after_step()
+
     def before_step(self, batch: Batch, z: Tensor) -> None:
-        """Train what is trained apart from the loss; nothing by default."""
+        """Train what is trained apart from the loss, given z without a gradient; nothing by default."""
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Polyak step of the target critics."""
-        torch._foreach_lerp_(
-            list(self.target_critics.parameters()), list(self.critics.parameters()), self.config.target_rate
-        )
+        follow(self.target_critics, self.critics, self.config.target_rate)
 
     @abstractmethod
-    def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """One seed's deterministic policy.
-
-        (1, lanes, observation size), (1, lanes, z size) -> (1, lanes, action size) in [-1, 1].
-        """
+    def actor(self, index: int) -> Actor:
+        """One seed's deterministic policy."""
 
     @staticmethod
     def q(critics: Callable[..., Tensor], observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
         """Both Q values, (2, R, B)."""
         inputs = torch.cat([observations, actions], dim=-1)
-        values: Tensor = critics(torch.cat([inputs, inputs]), torch.cat([z, z]))
+        values = critics(torch.cat([inputs, inputs]), torch.cat([z, z]))
         return values.reshape(2, *inputs.shape[:-1])

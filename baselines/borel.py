@@ -54,13 +54,12 @@ class BorelOracle(VariBAD):
         count = len(batches.data.tasks)
         further = np.stack([rng.random(row.shape) for rng, row in zip(batches.rngs, tasks, strict=True)])
         others = (tasks + 1 + (further * (count - 1)).astype(np.int64)) % count
-        return batches.data.sample_episodes(batches.rngs, others)
+        return batches.episodes(others)
 
     def features(self, batches: Batches, rows: np.ndarray, tasks: np.ndarray) -> Tensor:
         """Features with the rewards of the given tasks; on a task's own rows they are those that were logged."""
         features = super().features(batches, rows, tasks)
-        column = self.space.observation_size + self.space.action_size
-        features[..., column] = self._rewards[torch.as_tensor(tasks)[..., None], torch.as_tensor(rows)]
+        features[..., self.space.input_size] = self._rewards[torch.as_tensor(tasks)[..., None], torch.as_tensor(rows)]
         return features
 
 

@@ -1,4 +1,4 @@
-"""BRAC, behaviour-regularised actor-critic (Wu et al., 2019), the backbone of FOCAL and FOCAL++ (seed paper 003).
+"""BRAC, behaviour-regularised actor-critic (Wu et al., 2019), the backbone of FOCAL and FOCAL++ (Li et al., 2021).
 
 SAC with a penalty on the divergence of the policy from the data, D = KL(pi || data), in its dual form
 with a critic c of its own:
@@ -37,8 +37,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .backbone import Network
-from .networks import ConditionedMLP, Rngs, frozen
+from .backbone import MakeNetwork
+from .networks import frozen
 from .sac import SAC, SACConfig
 from .training import Batch, adam, step
 
@@ -78,20 +78,13 @@ class BRAC(SAC):
     Config = BRACConfig
     config: BRACConfig
 
-    def __init__(
-        self,
-        rngs: Rngs,
-        observation_size: int,
-        action_size: int,
-        z_size: int,
-        config: BRACConfig,
-        network: Network = ConditionedMLP,
-    ) -> None:
-        super().__init__(rngs, observation_size, action_size, z_size, config, network)
-        self.dual = network(rngs, observation_size + action_size, z_size, (config.width, config.width), 1)
+    def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
+        """The policy, the dual critic and alpha."""
+        super().build(observation_size, action_size, make)
+        self.dual = make(observation_size + action_size, 1)
         self.alpha: Tensor
-        self.register_buffer("alpha", torch.full((len(rngs),), config.alpha))
-        self._dual_optimiser = adam((self.dual, config.dual_rate))
+        self.register_buffer("alpha", torch.full((len(self.rngs),), self.config.alpha))
+        self._dual_optimiser = adam((self.dual, self.config.dual_rate))
 
     def before_step(self, batch: Batch, z: Tensor) -> None:
         """Steps of the dual critic, then of alpha."""

@@ -1,4 +1,4 @@
-"""CCM (seed paper 004), its encoders: tasks contrasted with one another, beside value recovery or dynamics prediction.
+"""CCM (Fu et al., AAAI 2021), its encoders: tasks contrasted, beside value recovery or dynamics prediction.
 
 Of M tasks two contexts each, z_n of the query encoder, k_n of the key encoder, similarity f(z, k) = z' W k:
 
@@ -38,7 +38,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ from omrl_bench.api import Log
 from .conditioned import META_BATCH
 from .focal import MeanEncoder
 from .joint import Joint
-from .networks import Rngs, masked_mean, mlp
+from .networks import Encoder, Rngs, TensorModule, follow, masked_mean, mlp
 from .training import Batches, adam, step
 from .two_stage import TwoStage
 
@@ -115,7 +115,7 @@ class Contrast(nn.Module):
         bound: What follows it.
     """
 
-    def __init__(self, rngs: Rngs, query: nn.Module, latent: int, bound: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, rngs: Rngs, query: TensorModule, latent: int, bound: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.bound = bound
         self.key = copy.deepcopy(query).requires_grad_(False)
@@ -134,11 +134,6 @@ class Contrast(nn.Module):
     def loss(self, z: Tensor, keys: Tensor) -> Tensor:
         """Eq. 3, mean over tasks: z and keys (R, M, latent), in the same order -> (R,)."""
         return self.losses(z, keys, torch.arange(keys.shape[1])).mean(dim=-1)
-
-    @torch.no_grad()
-    def follow(self, query: nn.Module, rate: float) -> None:
-        """Move the key encoder towards the query encoder."""
-        torch._foreach_lerp_(list(self.key.parameters()), list(query.parameters()), rate)
 
 
 class ContrastiveEncoder(MeanEncoder):
@@ -162,8 +157,7 @@ class PredictiveEncoder(MeanEncoder):
 
     def embed(self, context: Tensor) -> Tensor:
         """Each transition's embedding: (R, C, n, features) -> (R, C, n, latent)."""
-        embeddings: Tensor = self.transition(context)
-        return embeddings
+        return self.transition(context)
 
     def prediction_loss(self, z: Tensor, transitions: Tensor) -> Tensor:
         """Forward and backward errors: z (R, T, latent), transitions (R, T, B, features) of the tasks -> (R,)."""
@@ -194,26 +188,18 @@ class ValueRecovery(Joint):
 
     Config = RVConfig
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> Encoder:
         """The mean encoder."""
         return MeanEncoder(rngs, features, self.config.width, self.config.latent)
-
-    def represent(self, encoder: nn.Module, context: Tensor, valid: Tensor) -> Tensor:
-        """Mean embedding."""
-        z: Tensor = encoder(context, valid)
-        return z
-
-    def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean embedding, without a penalty."""
-        return self.encoder(context), torch.zeros(len(self.seeds))
 
 
 class ContrastiveValueRecovery(ValueRecovery):
     """CCM+RV."""
 
     Config = ContrastiveRVConfig
+    encoder: ContrastiveEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> ContrastiveEncoder:
         """The mean encoder with its contrast."""
         return ContrastiveEncoder(rngs, features, self.config)
 
@@ -223,7 +209,7 @@ class ContrastiveValueRecovery(ValueRecovery):
         for update in range(updates):
             penalty = self.sample(self.draw_contexts(batches, batches.tasks(META_BATCH)))[1]
             step(optimiser, penalty.sum())
-            self.follow()
+            self.update_keys()
             log("representation", update + 1, updates)
 
     def draw_contexts(self, batches: Batches, tasks: np.ndarray) -> Tensor:
@@ -232,60 +218,57 @@ class ContrastiveValueRecovery(ValueRecovery):
 
     def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of the queries, and the weighted contrast with the keys."""
-        encoder = cast(ContrastiveEncoder, self.encoder)
         queries, keys = context.chunk(2, dim=1)
-        z = encoder(queries)
-        return z, self.config.contrastive_weight * encoder.contrast.loss(z, encoder.contrast.keys(keys))
+        z, contrast = self.encoder(queries), self.encoder.contrast
+        return z, self.config.contrastive_weight * contrast.loss(z, contrast.keys(keys))
 
     def after_update(self, batches: Batches) -> None:
         """The key encoder follows."""
-        self.follow()
+        self.update_keys()
 
-    def follow(self) -> None:
-        """Move the key encoder towards the query encoder."""
-        encoder = cast(ContrastiveEncoder, self.encoder)
-        encoder.contrast.follow(encoder.transition, self.config.key_rate)
+    def update_keys(self) -> None:
+        """The key encoder follows the query encoder."""
+        follow(self.encoder.contrast.key, self.encoder.transition, self.config.key_rate)
 
 
 class DynamicsPrediction(TwoStage):
     """DP: the encoder is trained by prediction."""
 
     Config = DPConfig
+    encoder: PredictiveEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> PredictiveEncoder:
         """The predictive encoder."""
         return PredictiveEncoder(rngs, features, self.space.observation_size, self.config)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """Predict transitions of a meta-batch, each task's from one of its contexts."""
         tasks = batches.tasks(META_BATCH)
-        z = self.encoder(batches.contexts(batches.data.sample_episodes(batches.rngs, tasks), self.config.transitions))
+        z = self.encoder(batches.contexts(batches.episodes(tasks), self.config.transitions))
         return self.loss(batches, tasks, z).sum()
 
     def loss(self, batches: Batches, tasks: np.ndarray, z: Tensor) -> Tensor:
         """Forward and backward error, given the tasks' embeddings, (R,)."""
         rows = batches.rows(tasks, self.config.predictions).reshape(*tasks.shape, -1)
-        transitions = batches.features[torch.as_tensor(rows)]
-        return cast(PredictiveEncoder, self.encoder).prediction_loss(z, transitions)
+        return self.encoder.prediction_loss(z, batches.at(rows))
 
 
 class ContrastiveDynamicsPrediction(DynamicsPrediction):
     """CCM+DP."""
 
     Config = ContrastiveDPConfig
+    encoder: ContrastivePredictiveEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> ContrastivePredictiveEncoder:
         """The predictive encoder with its contrast."""
         return ContrastivePredictiveEncoder(rngs, features, self.space.observation_size, self.config)
 
     def loss(self, batches: Batches, tasks: np.ndarray, z: Tensor) -> Tensor:
         """Prediction, and the weighted contrast with keys of other episodes of the tasks, (R,)."""
-        encoder = cast(ContrastivePredictiveEncoder, self.encoder)
-        episodes = batches.data.sample_episodes(batches.rngs, tasks)
-        keys = encoder.contrast.keys(batches.contexts(episodes, self.config.transitions))
-        return super().loss(batches, tasks, z) + self.config.contrastive_weight * encoder.contrast.loss(z, keys)
+        contrast, episodes = self.encoder.contrast, batches.episodes(tasks)
+        keys = contrast.keys(batches.contexts(episodes, self.config.transitions))
+        return super().loss(batches, tasks, z) + self.config.contrastive_weight * contrast.loss(z, keys)
 
     def after_encoder_step(self) -> None:
-        """The key encoder follows."""
-        encoder = cast(ContrastivePredictiveEncoder, self.encoder)
-        encoder.contrast.follow(encoder.transition, self.config.key_rate)
+        """The key encoder follows the query encoder."""
+        follow(self.encoder.contrast.key, self.encoder.transition, self.config.key_rate)

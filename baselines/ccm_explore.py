@@ -1,4 +1,4 @@
-"""CCM with its exploration agent (seed paper 004): a second policy that looks for what tells the tasks apart.
+"""CCM (Fu et al., AAAI 2021) with its exploration agent: a second policy that looks for what tells the tasks apart.
 
 With z_i the embedding of the first i transitions of an episode in task n, k_j the key of task j and f of eq. 3:
 
@@ -28,10 +28,9 @@ time.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import cast
 
 import numpy as np
 import torch
@@ -40,10 +39,10 @@ from torch import Tensor, nn
 from omrl_bench.api import Log, MetaPolicy, Transitions
 
 from .ccm import ContrastiveEncoder, ContrastiveRVConfig, ContrastiveValueRecovery
-from .conditioned import META_BATCH
-from .focal import MeanEncoder
+from .conditioned import draw_rows
 from .networks import take_seed
-from .training import Batches, LatentPolicy, Scale, adam, seed_generators, step
+from .policies import MeanPolicy
+from .training import Batches, Scale, adam, seed_generators
 
 METHODS = {"ccm-rv-explore": "ContrastiveExploration"}
 
@@ -76,7 +75,7 @@ class ContrastiveExploration(ContrastiveValueRecovery):
         super().build(seeds, scale)
         self.explorer = self.make_backbone("explorer")
         self.explorer_rngs = seed_generators(seeds, "explorer data")
-        self.guide = cast(ContrastiveEncoder, copy.deepcopy(self.encoder).requires_grad_(False))
+        self.guide: ContrastiveEncoder = copy.deepcopy(self.encoder).requires_grad_(False)
 
     def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
         """Pre-train the encoder, keep a copy."""
@@ -93,16 +92,11 @@ class ContrastiveExploration(ContrastiveValueRecovery):
     def after_update(self, batches: Batches) -> None:
         """An update of the exploration agent, on transitions of a meta-batch of its own."""
         super().after_update(batches)
-        data = batches.data
-        tasks = data.sample_tasks(self.explorer_rngs, min(META_BATCH, len(data.tasks)))
-        rows = data.sample_rows(self.explorer_rngs, tasks, self.backbone_config.batch // tasks.shape[1])
-        rows = rows.reshape(len(rows), -1)
+        _, rows = draw_rows(self, batches.drawn_by(self.explorer_rngs))
         before, after, gains = self.partial(batches, rows)
         batch = batches.transitions(rows)
         batch = replace(batch, rewards=batch.rewards + self.config.alpha * gains)
-        self.explorer.before_step(batch, before)
-        step(self.optimiser, self.explorer.loss(batch, before, next_z=after))
-        self.explorer.after_step()
+        self.explorer.update(self.optimiser, batch, before, next_z=after)
 
     def partial(self, batches: Batches, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """The belief before rows (R, B) and after them, (R, B, latent), and what they gained, (R, B)."""
@@ -114,18 +108,14 @@ class ContrastiveExploration(ContrastiveValueRecovery):
     @torch.no_grad()
     def relabel(self, batches: Batches) -> tuple[Tensor, Tensor]:
         """The belief after every training transition, (R, N, latent), and its gain L_i-1 - L_i, (R, N)."""
-        offsets, keys = batches.data.episode_offsets, self.task_keys(batches)
+        keys = self.task_keys(batches)
         tasks = np.repeat(np.arange(keys.shape[1]), np.diff(batches.data.task_episodes))
-        steps = np.arange(int(np.diff(offsets).max()))
         beliefs, gains = [], []
-        for first in range(0, len(tasks), EPISODES_AT_ONCE):
-            starts, stops = offsets[first:-1][:EPISODES_AT_ONCE, None], offsets[first + 1 :][:EPISODES_AT_ONCE, None]
-            rows = starts + steps
-            valid = torch.as_tensor(rows < stops)
-            features = batches.features[torch.as_tensor(np.minimum(rows, stops - 1))]
+        for episodes, features, valid in batches.every_episode(EPISODES_AT_ONCE):
             embedded = self.guide.embed(features.expand(len(self.seeds), *features.shape))
-            z = embedded.cumsum(dim=2) / torch.as_tensor(steps + 1)[:, None]
-            own = torch.as_tensor(np.repeat(tasks[first:][:EPISODES_AT_ONCE], len(steps)))
+            count = valid.shape[1]
+            z = embedded.cumsum(dim=2) / torch.arange(1, count + 1)[:, None]
+            own = torch.as_tensor(np.repeat(tasks[episodes], count))
             losses = self.guide.contrast.losses(z.flatten(1, 2), keys, own).reshape(z.shape[:-1])
             empty = torch.full_like(losses[..., :1], float(np.log(keys.shape[1])))  # L_0: all similarities are 0
             beliefs.append(z[:, valid])
@@ -142,51 +132,18 @@ class ContrastiveExploration(ContrastiveValueRecovery):
     def policy(self, seed: int) -> MetaPolicy:
         """Both agents of a seed."""
         index = self.seeds.index(seed)
-        agents = (self.backbone, cast(ContrastiveEncoder, self.encoder)), (self.explorer, self.guide)
+        agents = (self.backbone, self.encoder), (self.explorer, self.guide)
         executing, exploring = (
-            RunningPolicy(backbone.actor(index), take_seed(encoder, index), self.z_size, self.scale)
+            MeanPolicy(backbone.actor(index), take_seed(encoder, index).embed, self.z_size, self.scale)
             for backbone, encoder in agents
         )
         return ExploringPolicy(executing, exploring)
 
 
-class RunningPolicy(LatentPolicy):
-    """An actor on the mean embedding of all that it was given and has observed."""
-
-    def __init__(
-        self, actor: Callable[[Tensor, Tensor], Tensor], encoder: MeanEncoder, latent: int, scale: Scale
-    ) -> None:
-        super().__init__(actor, self._begin, torch.zeros(latent), scale)
-        self._encoder = encoder
-
-    def reset(self, lanes: int) -> None:
-        """Forget everything."""
-        super().reset(lanes)
-        self._total, self._count = torch.zeros_like(self._z), torch.zeros(lanes, 1)
-
-    @torch.no_grad()
-    def observe(self, transitions: Transitions) -> None:
-        """Take transitions into the mean; the actor sees it when it is told to :meth:`update`."""
-        valid = torch.as_tensor(transitions.valid)[..., None]
-        embedded = self._encoder.embed(self._scale.features(transitions)[None])[0]
-        self._total = self._total + (embedded * valid).sum(dim=1)
-        self._count = self._count + valid.sum(dim=1)
-
-    def update(self) -> None:
-        """Act on the present mean."""
-        self._z = self._total / self._count.clamp(min=1)
-
-    def _begin(self, context: Transitions) -> Tensor:
-        self.reset(len(context.valid))
-        self.observe(context)
-        self.update()
-        return self._z
-
-
 class ExploringPolicy(MetaPolicy):
     """Two agents: the exploring one takes in every step at once, the executing one when the episode has ended."""
 
-    def __init__(self, executing: RunningPolicy, exploring: RunningPolicy) -> None:
+    def __init__(self, executing: MeanPolicy, exploring: MeanPolicy) -> None:
         self._executing, self._exploring = executing, exploring
 
     def reset(self, lanes: int) -> None:
@@ -205,8 +162,8 @@ class ExploringPolicy(MetaPolicy):
 
     def observe(self, transitions: Transitions) -> None:
         """Take what just happened."""
-        self._executing.observe(transitions)
-        self._exploring.observe(transitions)
+        self._executing.take(transitions)
+        self._exploring.take(transitions)
         self._exploring.update()
 
     def representation(self) -> np.ndarray:

@@ -6,7 +6,6 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from omrl_bench.api import Algorithm, Budget, Log, MetaPolicy, Setup, TaskSpace, TrainingData, Transitions
+from omrl_bench.registry import load_backbone
 
 from .backbone import Backbone, Network
 from .networks import ConditionedMLP
-from .training import Batch, Batches, LatentPolicy, Scale, adam, load_tensors, save_tensors, seed_generators, step
+from .policies import ContextPolicy
+from .training import Batch, Batches, Scale, adam, load_tensors, save_tensors, seed_generators
 
-META_BATCH = 16  # tasks per update of the backbone, as in all five papers
+META_BATCH = 16  # tasks per update of the backbone, as in FOCAL++ (table 7) and CORRO
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class Conditioned(Algorithm):
 
     def __init__(self, space: TaskSpace, setup: Setup) -> None:
         super().__init__(space, setup)
-        module = import_module(f".{setup.backbone}", __package__)
-        self._backbone_class = getattr(module, module.BACKBONES[setup.backbone])
+        self._backbone_class: type[Backbone] = load_backbone(setup.backbone)
         ours = {name: value for name, value in setup.settings.items() if not name.startswith("backbone.")}
         theirs = {name.removeprefix("backbone."): v for name, v in setup.settings.items() if name not in ours}
         self.config = resolve(self.Config, setup.preset, ours)
@@ -71,7 +71,7 @@ class Conditioned(Algorithm):
 
     def make_backbone(self, purpose: str) -> Backbone:
         """Construct a policy learner of all seeds, with random numbers of its own."""
-        backbone: Backbone = self._backbone_class(
+        return self._backbone_class(
             seed_generators(self.seeds, purpose),
             self.space.observation_size,
             self.space.action_size,
@@ -79,7 +79,6 @@ class Conditioned(Algorithm):
             self.backbone_config,
             self.network,
         )
-        return backbone
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
         """The representation, then the policy."""
@@ -101,7 +100,7 @@ class Conditioned(Algorithm):
         """The current policy of a seed."""
         index = self.seeds.index(seed)
         prior = torch.zeros(self.z_size)
-        return LatentPolicy(self.backbone.actor(index), self.inference(index), prior, self.scale)
+        return ContextPolicy(self.backbone.actor(index), self.inference(index), prior, self.scale)
 
     def save(self, folder: Path) -> None:
         """Write the weights of all seeds."""
@@ -143,19 +142,22 @@ def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, upda
     for update in range(updates):
         tasks, batch = draw_batch(method, batches)
         each = batch.rewards.shape[1] // tasks.shape[1]
-        episodes = batches.data.sample_episodes(batches.rngs, np.repeat(tasks, each, axis=1))
+        episodes = batches.episodes(np.repeat(tasks, each, axis=1))
         z = embeddings[seed, torch.as_tensor(episodes)]
-        method.backbone.before_step(batch, z)
-        step(optimiser, method.backbone.loss(batch, z))
-        method.backbone.after_step()
+        method.backbone.update(optimiser, batch, z)
         log("policy", update + 1, updates)
 
 
 def draw_batch(method: Conditioned, batches: Batches) -> tuple[np.ndarray, Batch]:
     """Draw a meta-batch of tasks, (R, T), and the backbone's batch of transitions, equally many of each task."""
-    tasks = batches.tasks(META_BATCH)
-    rows = batches.rows(tasks, method.backbone_config.batch // tasks.shape[1])
+    tasks, rows = draw_rows(method, batches)
     return tasks, batches.transitions(rows)
+
+
+def draw_rows(method: Conditioned, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """The same with the rows of the transitions, (R, B)."""
+    tasks = batches.tasks(META_BATCH)
+    return tasks, batches.rows(tasks, method.backbone_config.batch // tasks.shape[1])
 
 
 def resolve(config: Any, preset: str, settings: Mapping[str, Any]) -> Any:

@@ -20,15 +20,15 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from omrl_bench.api import Algorithm, Behaviour, Budget, Log, MetaPolicy, Requirements, TrainingData, Transitions
 
 from .conditioned import Conditioned, fit_backbone
 from .focal import MeanEncoder
 from .joint import Joint
-from .networks import Rngs
-from .training import Batch, Batches, load_tensors, save_tensors
+from .networks import Encoder, Rngs
+from .training import Batches, descriptor_scale, load_tensors, save_tensors
 
 METHODS = {
     "random": "Random",
@@ -159,8 +159,7 @@ class Oracle(Conditioned):
     def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Train the backbone."""
         data = batches.data
-        self._mean, deviation = data.descriptors.mean(axis=0), data.descriptors.std(axis=0)
-        self._std = np.where(deviation > 0, deviation, 1.0)
+        self._mean, self._std = descriptor_scale(data)
         z = torch.as_tensor((data.descriptors - self._mean) / self._std).float()
         per_episode = z[torch.as_tensor(np.repeat(np.arange(len(z)), np.diff(data.task_episodes)))]
         fit_backbone(self, batches, per_episode.expand(len(self.seeds), -1, -1), updates, log)
@@ -195,19 +194,10 @@ class Supervised(Joint):
 
     Config = SupervisedConfig
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> Encoder:
         """FOCAL's mean encoder."""
         return MeanEncoder(rngs, features, self.config.width, self.config.latent)
 
-    def represent(self, encoder: nn.Module, context: Tensor, valid: Tensor) -> Tensor:
-        """Mean embedding."""
-        z: Tensor = encoder(context, valid)
-        return z
-
-    def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean embedding, without a penalty."""
-        return self.encoder(context), torch.zeros(len(self.seeds))
-
-    def backbone_loss(self, batch: Batch, z: Tensor) -> Tensor:
+    def views(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The critics see z as it is; the policy's loss trains it."""
-        return self.backbone.loss(batch, z.detach(), policy_z=z)
+        return z.detach(), z

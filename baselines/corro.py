@@ -35,7 +35,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -45,10 +45,9 @@ from torch.nn.functional import normalize
 from omrl_bench.api import Log
 
 from .conditioned import META_BATCH
-from .dynamics_ensemble import join_features, split_features
 from .joint import Joint
-from .networks import Rngs, SeedLinear, mlp, standard_normal
-from .training import Batches, Scale, adam, seed_generators, step
+from .networks import Encoder, Rngs, SeedLinear, mlp, standard_normal
+from .training import Batches, Scale, adam, join_features, seed_generators, split_features, step
 
 METHODS = {"corro-cvae": "CorroCVAE", "corro-noise": "CorroNoise"}
 
@@ -76,7 +75,7 @@ class CorroConfig:
     PRESETS: ClassVar = {"paper": {"latent": 5, "transitions": 200, "learning_rate": 3e-4}}
 
 
-class ScoredEncoder(nn.Module):
+class ScoredEncoder(Encoder):
     """A transition encoder, and the weighted sum of its embeddings."""
 
     def __init__(self, rngs: Rngs, features: int, config: CorroConfig) -> None:
@@ -115,36 +114,23 @@ class Corro(Joint):
     """CORRO; subclasses generate the negatives."""
 
     Config = CorroConfig
+    encoder: ScoredEncoder
 
-    @property
-    def inputs(self) -> int:
-        """Length of (s, a), where the reward follows."""
-        return self.space.observation_size + self.space.action_size
-
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> ScoredEncoder:
         """Transition encoder and score."""
         return ScoredEncoder(rngs, features, self.config)
-
-    def represent(self, encoder: nn.Module, context: Tensor, valid: Tensor) -> Tensor:
-        """The weighted sum."""
-        z: Tensor = encoder(context, valid)
-        return z
-
-    def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted sum; nothing is added to the backbone's loss."""
-        return self.encoder(context), torch.zeros(len(self.seeds))
 
     def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
         """The generator of negatives, then the transition encoder."""
         first = self.train_generator(batches, updates, log)
-        optimiser = adam((cast(ScoredEncoder, self.encoder).transition, self.config.learning_rate))
+        optimiser = adam((self.encoder.transition, self.config.learning_rate))
         for update in range(first, updates):
             anchors, positives = self.draw_pairs(batches)
             step(optimiser, self.contrastive_loss(anchors, positives, self.negatives(anchors)).sum())
             log("representation", update + 1, updates)
         every = np.tile(np.arange(len(batches.data.tasks)), (len(self.seeds), STANDARD_CONTEXTS))
-        episodes = batches.data.sample_episodes(batches.rngs, every)
-        cast(ScoredEncoder, self.encoder).standardise(batches.contexts(episodes, self.config.transitions))
+        episodes = batches.episodes(every)
+        self.encoder.standardise(batches.contexts(episodes, self.config.transitions))
 
     def train_generator(self, batches: Batches, updates: int, log: Log) -> int:
         """Train what makes the negatives; return how many of the representation's updates it took."""
@@ -154,8 +140,7 @@ class Corro(Joint):
         """Anchors and as many transitions of the anchors' tasks, (R, B, F) each."""
         tasks = batches.tasks(META_BATCH)
         each = self.config.anchors // tasks.shape[1]
-        rows = torch.as_tensor(batches.rows(tasks, 2 * each))
-        taken = batches.features[rows]
+        taken = batches.at(batches.rows(tasks, 2 * each))
         return taken[:, 0::2], taken[:, 1::2]
 
     @abstractmethod
@@ -165,7 +150,7 @@ class Corro(Joint):
     def contrastive_loss(self, anchors: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
         """InfoNCE, mean over anchors: (R, B, F), (R, B, F), (R, B, K, F) -> (R,)."""
         others = torch.cat([positives[:, :, None], negatives], dim=2)  # the positive first
-        every = cast(ScoredEncoder, self.encoder).embed(torch.cat([anchors[:, :, None], others], dim=2))
+        every = self.encoder.embed(torch.cat([anchors[:, :, None], others], dim=2))
         logits = (every[:, :, :1] * every[:, :, 1:]).sum(dim=-1) / self.config.temperature
         return (logits.logsumexp(dim=-1) - logits[..., 0]).mean(dim=-1)
 
@@ -177,7 +162,7 @@ class CorroNoise(Corro):
         """The anchors with noise on their rewards."""
         copies = anchors[:, :, None].repeat(1, 1, self.config.negatives, 1)
         noise = standard_normal(self.noise, *copies.shape[1:3])
-        copies[..., self.inputs] += self.config.noise * noise
+        copies[..., self.space.input_size] += self.config.noise * noise  # the reward follows (s, a)
         return copies
 
 
@@ -192,8 +177,7 @@ class TransitionCVAE(nn.Module):
 
     def decode(self, known: Tensor, u: Tensor) -> Tensor:
         """(R, ..., inputs), (R, ..., latent) -> (R, ..., labels)."""
-        label: Tensor = self.decoder(torch.cat([known, u], dim=-1))
-        return label
+        return self.decoder(torch.cat([known, u], dim=-1))
 
     def loss(self, known: Tensor, label: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
         """Negative ELBO, mean over transitions: (R, B, ...) -> (R,); noise (R, B, latent) is standard normal."""
@@ -210,7 +194,7 @@ class CorroCVAE(Corro):
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct the CVAE as well."""
         super().build(seeds, scale)
-        sizes = self.inputs, 1 + self.space.observation_size
+        sizes = self.space.input_size, 1 + self.space.observation_size
         self.generator = TransitionCVAE(seed_generators(seeds, "generator"), *sizes, self.config)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -230,13 +214,13 @@ class CorroCVAE(Corro):
         """The CVAE's loss on transitions of a meta-batch, (R,)."""
         tasks = batches.tasks(META_BATCH)
         rows = batches.rows(tasks, self.config.generator_batch // tasks.shape[1])
-        known, label = split_features(batches.features[torch.as_tensor(rows)], self.inputs, self.space.observation_size)
+        known, label = split_features(batches.at(rows), self.space.observation_size)
         noise = standard_normal(self.noise, known.shape[1], self.config.generator_latent)
         return self.generator.loss(known, label, noise, self.config.kl_weight)
 
     @torch.no_grad()
     def negatives(self, anchors: Tensor) -> Tensor:
         """Decoded from the prior, at the anchors' states and actions."""
-        known = anchors[:, :, None, : self.inputs].expand(-1, -1, self.config.negatives, -1)
+        known = anchors[:, :, None, : self.space.input_size].expand(-1, -1, self.config.negatives, -1)
         u = standard_normal(self.noise, *known.shape[1:3], self.config.generator_latent)
         return join_features(known, self.generator.decode(known, u), self.space.observation_size)

@@ -30,20 +30,20 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from omrl_bench.api import MetaPolicy, Transitions
 
-from .focal import Focal, FocalConfig, MeanEncoder
+from .focal import Focal, FocalConfig, MeanEncoder, metric_loss
 from .networks import Rngs, masked_mean, mlp, take_seed
-from .training import Batches, LatentPolicy, Scale
+from .policies import Actor, MeanPolicy
+from .training import Batches, Scale
 
 METHODS = {"csro": "CSRO"}
 
@@ -81,31 +81,29 @@ class CSRO(Focal):
     """CSRO."""
 
     Config = CSROConfig
+    encoder: BehaviourEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> BehaviourEncoder:
         """FOCAL's encoder with q beside it."""
-        return BehaviourEncoder(rngs, features, self.space.observation_size + self.space.action_size, self.config)
+        return BehaviourEncoder(rngs, features, self.space.input_size, self.config)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """Metric loss, bound and fit of q of a meta-batch."""
+        config = self.config
         contexts, labels = self.draw_contexts(batches)
-        encoder = cast(BehaviourEncoder, self.encoder)
-        embedded = encoder.embed(contexts)
-        metric = self.metric_loss(masked_mean(embedded, None), labels)
+        embedded = self.encoder.embed(contexts)
+        metric = metric_loss(masked_mean(embedded, None), labels, config.beta, config.epsilon)
         e = embedded.flatten(1, 2)
-        mean, variance = encoder.conditional(contexts.flatten(1, 2))
+        mean, variance = self.encoder.conditional(contexts.flatten(1, 2))
         bound = club_bound(e, mean.detach(), variance.detach())
-        return (metric + self.config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
+        return (metric + config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
 
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        encoder = cast(BehaviourEncoder, take_seed(self.encoder, index))
-        random_steps = self.space.horizon // 2
-        prior = torch.zeros(self.z_size)
-        return CollectingPolicy(
-            self.backbone.actor(index), encoder, prior, self.scale, (random_steps, self.space.action_size), seed
-        )
+        encoder = take_seed(self.encoder, index)
+        random_actions = self.space.horizon // 2, self.space.action_size
+        return CollectingPolicy(self.backbone.actor(index), encoder, self.z_size, self.scale, random_actions, seed)
 
 
 def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -125,43 +123,31 @@ def club_bound(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return 0.5 * ((all_pairs - matched) / variance).sum(dim=-1).mean(dim=-1)
 
 
-class CollectingPolicy(LatentPolicy):
-    """Explores at random, then by what it has seen; without ``explore`` it is :class:`LatentPolicy`.
+class CollectingPolicy(MeanPolicy):
+    """Explores at random, then by what it has seen; without ``explore`` it acts on the given context.
 
     Args:
-        actor: As for :class:`LatentPolicy`.
-        encoder: One seed's encoder.
-        prior: z of an empty context, (z size,).
+        actor: The seed's actor.
+        encoder: The seed's encoder.
+        z_size: Length of z.
         scale: The scaling of the training data.
         random_actions: How many random actions each lane starts with when it explores, and their length.
         seed: Seed of the random actions.
     """
 
     def __init__(
-        self,
-        actor: Callable[[Tensor, Tensor], Tensor],
-        encoder: MeanEncoder,
-        prior: Tensor,
-        scale: Scale,
-        random_actions: tuple[int, int],
-        seed: int,
+        self, actor: Actor, encoder: MeanEncoder, z_size: int, scale: Scale, random_actions: tuple[int, int], seed: int
     ) -> None:
-        super().__init__(actor, self._collect, prior, scale)
-        self._encoder, self._random_actions, self._seed = encoder, random_actions, seed
+        super().__init__(actor, encoder.embed, z_size, scale)
+        self._random_actions, self._seed = random_actions, seed
 
     def reset(self, lanes: int) -> None:
         """Forget what was collected; the generator of random actions starts again."""
         super().reset(lanes)
-        self._total, self._count = torch.zeros(lanes, len(self._prior)), torch.zeros(lanes, 1)
         limit = self._scale.action_limit
         uniform = np.random.default_rng(self._seed).uniform(-limit, limit, (lanes, *self._random_actions))
         self._random = uniform.astype(np.float32)
         self._explored, self._exploring = 0, False
-
-    def condition(self, context: Transitions) -> None:
-        """The context takes the place of what was collected."""
-        self._total, self._count = torch.zeros_like(self._total), torch.zeros_like(self._count)
-        super().condition(context)
 
     def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
         """Random actions in the first exploring steps; else the actor's mean action."""
@@ -170,20 +156,11 @@ class CollectingPolicy(LatentPolicy):
             return super().act(observations)
         self._explored += 1
         if self._explored <= self._random.shape[1]:
-            actions: np.ndarray = self._random[:, self._explored - 1].copy()
-            return actions
+            return self._random[:, self._explored - 1].copy()
         return super().act(observations)
 
-    @torch.no_grad()
     def observe(self, transitions: Transitions) -> None:
         """Add what an exploring step has shown."""
         if self._exploring:
-            self._z = self._collect(transitions)
-
-    def _collect(self, transitions: Transitions) -> Tensor:
-        """Add transitions to the running mean, which is z; the prior where there are none yet."""
-        valid = torch.as_tensor(transitions.valid)[..., None]
-        embedded = self._encoder.embed(self._scale.features(transitions)[None])[0]
-        self._total = self._total + (embedded * valid).sum(dim=1)
-        self._count = self._count + valid.sum(dim=1)
-        return torch.where(self._count > 0, self._total / self._count.clamp(min=1), self._prior)
+            self.take(transitions)
+            self.update()

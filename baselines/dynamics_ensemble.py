@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from omrl_bench.api import Log
 
-from .networks import Rngs, mlp
-from .training import Batches, adam, step
+from .networks import Rngs, TensorModule, mlp
+from .training import Batches, adam, split_features, step
 
 CHUNK = 256  # inputs per network at once, where there are many
 
 
-class DynamicsEnsemble(nn.Module):
+class DynamicsEnsemble(TensorModule):
     """Of each task, ``members`` networks (s, a) -> (r, s' - s), trained on that task's transitions only.
 
     Labels are (r, s' - s), 1 + observation size of them.
@@ -39,14 +39,12 @@ class DynamicsEnsemble(nn.Module):
         super().__init__()
         self.shape = (len(rngs), tasks, members)
         self.observation_size = observation_size
-        self.inputs = observation_size + action_size
         networks = [rng for rng in rngs for _ in range(tasks * members)]
-        self.networks = mlp(networks, self.inputs, width, width, 1 + observation_size)
+        self.networks = mlp(networks, observation_size + action_size, width, width, 1 + observation_size)
 
     def members(self, inputs: Tensor) -> Tensor:
         """Every member's (r, s' - s): (R, tasks, members, B, inputs) -> (R, tasks, members, B, labels)."""
-        outputs: Tensor = self.networks(inputs.flatten(0, 2))
-        return outputs.reshape(*inputs.shape[:-1], -1)
+        return self.networks(inputs.flatten(0, 2)).reshape(*inputs.shape[:-1], -1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The mean of each task's members: (R, tasks, B, inputs) -> (R, tasks, B, labels)."""
@@ -56,7 +54,7 @@ class DynamicsEnsemble(nn.Module):
 
     def loss(self, transitions: Tensor) -> Tensor:
         """Mean squared error of every member, summed over tasks and members: (R, tasks, members, B, F) -> (R,)."""
-        inputs, targets = split_features(transitions, self.inputs, self.observation_size)
+        inputs, targets = split_features(transitions, self.observation_size)
         squared = (self.members(inputs) - targets).square().sum(dim=-1)
         return squared.mean(dim=-1).sum(dim=(1, 2))
 
@@ -65,8 +63,7 @@ class DynamicsEnsemble(nn.Module):
         seeds, tasks, members = self.shape
         every = np.broadcast_to(np.arange(tasks), (seeds, tasks))
         rows = batches.data.sample_rows(batches.rngs, every, members * count)
-        taken = batches.features.index_select(0, torch.as_tensor(rows.reshape(-1)))
-        return taken.reshape(*self.shape, count, -1)
+        return batches.at(rows.reshape(*self.shape, count))
 
     def train_on(self, batches: Batches, updates: int, count: int, learning_rate: float, log: Log) -> None:
         """Supervised training of all networks at once, ``count`` transitions each per update."""
@@ -74,15 +71,3 @@ class DynamicsEnsemble(nn.Module):
         for update in range(updates):
             step(optimiser, self.loss(self.draw(batches, count)).sum())
             log("representation", update + 1, updates)
-
-
-def split_features(features: Tensor, inputs: int, observation_size: int) -> tuple[Tensor, Tensor]:
-    """Context features (s, a, r, s'), (..., F), as inputs (s, a) and labels (r, s' - s)."""
-    known, reward, following = torch.split(features, [inputs, 1, observation_size], dim=-1)
-    return known, torch.cat([reward, following - known[..., :observation_size]], dim=-1)
-
-
-def join_features(known: Tensor, label: Tensor, observation_size: int) -> Tensor:
-    """The inverse of :func:`split_features`."""
-    following = known[..., :observation_size] + label[..., 1:]
-    return torch.cat([known, label[..., :1], following], dim=-1)

@@ -27,10 +27,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .conditioned import META_BATCH
-from .networks import Rngs, masked_mean, mlp
+from .networks import Encoder, Rngs, masked_mean, mlp
 from .training import Batches
 from .two_stage import TwoStage
 
@@ -54,7 +54,7 @@ class FocalConfig:
     }
 
 
-class MeanEncoder(nn.Module):
+class MeanEncoder(Encoder):
     """MLP per transition, tanh, mean over the context."""
 
     def __init__(self, rngs: Rngs, features: int, width: int, latent: int) -> None:
@@ -75,29 +75,30 @@ class Focal(TwoStage):
 
     Config = FocalConfig
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> Encoder:
         """The deterministic encoder."""
         return MeanEncoder(rngs, features, self.config.width, self.config.latent)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """The metric loss of a meta-batch."""
         contexts, labels = self.draw_contexts(batches)
-        return self.metric_loss(self.encoder(contexts), labels).sum()
+        return metric_loss(self.encoder(contexts), labels, self.config.beta, self.config.epsilon).sum()
 
     def draw_contexts(self, batches: Batches) -> tuple[Tensor, Tensor]:
         """Two contexts of each task of a meta-batch, (R, C, n, features), and the tasks that they are of, (R, C)."""
         labels = np.repeat(batches.tasks(META_BATCH), 2, axis=1)
-        episodes = batches.data.sample_episodes(batches.rngs, labels)
+        episodes = batches.episodes(labels)
         return batches.contexts(episodes, self.config.transitions), torch.as_tensor(labels)
 
-    def metric_loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        """FOCAL's distance metric loss: z (R, C, latent), labels (R, C) -> (R,)."""
-        squared = (z[:, :, None] - z[:, None]).square().sum(dim=-1)
-        same = labels[:, :, None] == labels[:, None]
-        upper = torch.ones_like(same).triu(diagonal=1)  # each pair once
-        positive, negative = same & upper, ~same & upper
-        repulsion = self.config.beta / (squared + self.config.epsilon)
-        return _mean_over(squared, positive) + _mean_over(repulsion, negative)
+
+def metric_loss(z: Tensor, labels: Tensor, beta: float, epsilon: float) -> Tensor:
+    """FOCAL's distance metric loss: z (R, C, latent), labels (R, C) -> (R,), with beta and epsilon of the formula."""
+    squared = (z[:, :, None] - z[:, None]).square().sum(dim=-1)
+    same = labels[:, :, None] == labels[:, None]
+    upper = torch.ones_like(same).triu(diagonal=1)  # each pair once
+    positive, negative = same & upper, ~same & upper
+    repulsion = beta / (squared + epsilon)
+    return _mean_over(squared, positive) + _mean_over(repulsion, negative)
 
 
 def _mean_over(values: Tensor, pairs: Tensor) -> Tensor:

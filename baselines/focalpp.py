@@ -1,4 +1,4 @@
-"""FOCAL++ (seed paper 003): attention inside a context, contrast between tasks, keys from a slowly following encoder.
+"""FOCAL++ (Li, Huang & Luo, 2021): attention inside a context, contrast between tasks, slowly following keys.
 
 Of T tasks two contexts each, q_i from the encoder and k_j from the key encoder, temperature t:
 
@@ -48,7 +48,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from omrl_bench.api import Transitions
 
 from .conditioned import META_BATCH
-from .networks import Rngs, SeedLayerNorm, SeedLinear, masked_mean, take_seed
+from .networks import Encoder, Rngs, SeedLayerNorm, SeedLinear, TensorModule, follow, masked_mean, take_seed
 from .training import Batches, Scale
 from .two_stage import TwoStage
 
@@ -91,7 +91,7 @@ class FocalPPConfig:
     }
 
 
-class BatchWiseAttention(nn.Module):
+class BatchWiseAttention(TensorModule):
     """Each transition times a weight in (0, 1), which it computes itself: (R, C, n, width) -> the same shape."""
 
     def __init__(self, rngs: Rngs, config: FocalPPConfig) -> None:
@@ -110,7 +110,7 @@ class BatchWiseAttention(nn.Module):
         return x * self.weights(x)
 
 
-class SequenceWiseAttention(nn.Module):
+class SequenceWiseAttention(TensorModule):
     """Multi-head self-attention between the transitions of a context: (R, C, n, width) -> the same shape."""
 
     def __init__(self, rngs: Rngs, config: FocalPPConfig) -> None:
@@ -140,7 +140,7 @@ class SequenceWiseAttention(nn.Module):
         return attended.transpose(1, 2).reshape(*outer, n, -1)
 
 
-class FeedForward(nn.Module):
+class FeedForward(TensorModule):
     """Two linear layers with GELU between them, transition by transition."""
 
     def __init__(self, rngs: Rngs, config: FocalPPConfig) -> None:
@@ -150,14 +150,13 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """Apply each seed's layers to its slice."""
-        outputs: Tensor = self.leave(gelu(self.enter(x)))
-        return outputs
+        return self.leave(gelu(self.enter(x)))
 
 
 PARTS = {"batch": BatchWiseAttention, "sequence": SequenceWiseAttention, "feed-forward": FeedForward}
 
 
-class Residual(nn.Module):
+class Residual(TensorModule):
     """X plus the sum of some parts, all of which see the normalised x."""
 
     def __init__(self, rngs: Rngs, config: FocalPPConfig, names: Sequence[str]) -> None:
@@ -177,7 +176,7 @@ class Residual(nn.Module):
         return [part.weights(self.norm(x))[..., 0] for part in self.parts if isinstance(part, BatchWiseAttention)]
 
 
-class AttentiveEncoder(nn.Module):
+class AttentiveEncoder(Encoder):
     """Linear layer with tanh, residual blocks, linear layer with tanh, mean over the context.
 
     Args:
@@ -223,9 +222,10 @@ class Contrastive(TwoStage):
     """
 
     Config = FocalPPConfig
+    encoder: AttentiveEncoder
     attention: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> AttentiveEncoder:
         """The encoder, of queries and of what the policy acts on."""
         return AttentiveEncoder(rngs, features, self.config, self.attention)
 
@@ -237,10 +237,7 @@ class Contrastive(TwoStage):
     def representation_loss(self, batches: Batches) -> Tensor:
         """A query and a key context of each task of a meta-batch."""
         tasks = batches.tasks(META_BATCH)
-        contexts = [
-            batches.contexts(batches.data.sample_episodes(batches.rngs, tasks), self.config.transitions)
-            for _ in range(2)
-        ]
+        contexts = [batches.contexts(batches.episodes(tasks), self.config.transitions) for _ in range(2)]
         queries, keys = self.encoder(contexts[0]), self.key_encoder(contexts[1])
         return self.contrastive_loss(queries, keys).sum()
 
@@ -249,17 +246,14 @@ class Contrastive(TwoStage):
         logits = queries @ keys.transpose(1, 2) / self.config.temperature
         return -logits.log_softmax(dim=-1).diagonal(dim1=1, dim2=2).mean(dim=-1)
 
-    @torch.no_grad()
     def after_encoder_step(self) -> None:
         """Eq. 17."""
-        rate = 1 - self.config.momentum
-        torch._foreach_lerp_(tuple(self.key_encoder.parameters()), tuple(self.encoder.parameters()), rate)
+        follow(self.key_encoder, self.encoder, 1 - self.config.momentum)
 
     @torch.no_grad()
     def attention_weights(self, seed: int, context: Transitions) -> np.ndarray | None:
         """Batch-wise attention weights of the transitions of given contexts (figure 7), (lanes, n)."""
         encoder = take_seed(self.encoder, self.seeds.index(seed))
-        assert isinstance(encoder, AttentiveEncoder)
         weights = encoder.weights(self.scale.features(context)[None], torch.as_tensor(context.valid)[None])
         return None if weights is None else np.asarray(weights[0].cpu())
 

@@ -1,4 +1,4 @@
-"""GENTLE (seed paper 002): a task auto-encoder, trained on contexts that models relabel with the policy's actions.
+"""GENTLE (Zhou et al., AAAI 2024): a task auto-encoder, trained on contexts that models relabel with policy actions.
 
 Eq. 4, for each task of a meta-batch, x = (s, a), y = (r, s'):
 
@@ -37,7 +37,7 @@ training time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -45,13 +45,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omrl_bench.api import Log, Transitions
+from omrl_bench.api import Log
 
-from .conditioned import Conditioned, draw_batch
-from .dynamics_ensemble import DynamicsEnsemble, join_features, split_features
-from .focal import Focal, MeanEncoder
-from .networks import mlp, take_seed
-from .training import Batches, Scale, adam, seed_generators, step
+from .conditioned import draw_batch
+from .dynamics_ensemble import DynamicsEnsemble
+from .encoded import Encoded
+from .focal import MeanEncoder, metric_loss
+from .networks import Encoder, Rngs, mlp
+from .training import Batches, Scale, adam, join_features, seed_generators, split_features
 
 METHODS = {
     "gentle": "Gentle",
@@ -94,29 +95,24 @@ class GentleConfig:
     }
 
 
-class Gentle(Conditioned):
+class Gentle(Encoded):
     """GENTLE."""
 
     Config = GentleConfig
 
-    @property
-    def z_size(self) -> int:
-        """Length of the task representation."""
-        size: int = self.config.latent
-        return size
+    def make_encoder(self, rngs: Rngs, features: int) -> Encoder:
+        """The auto-encoder's encoder, which is FOCAL's."""
+        return MeanEncoder(rngs, features, self.config.width, self.config.latent)
 
     def modules(self) -> dict[str, nn.Module]:
         """Backbone, encoder and decoder."""
-        return super().modules() | {"encoder": self.encoder, "decoder": self.decoder}
+        return super().modules() | {"decoder": self.decoder}
 
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct backbone and task auto-encoder."""
         super().build(seeds, scale)
         observation, width, latent = self.space.observation_size, self.config.width, self.config.latent
-        self.inputs = observation + self.space.action_size
-        features = self.inputs + 1 + observation
-        self.encoder = MeanEncoder(seed_generators(seeds, "encoder"), features, width, latent)
-        decoder_sizes = (self.inputs + latent, width, width, width, 1 + observation)
+        decoder_sizes = (self.space.input_size + latent, width, width, width, 1 + observation)
         self.decoder = mlp(seed_generators(seeds, "decoder"), *decoder_sizes)
 
     def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
@@ -143,9 +139,7 @@ class Gentle(Conditioned):
             tasks, batch = draw_batch(self, batches)
             loss, z = self.representation_loss(batches, buffer, tasks)
             z = z.detach().repeat_interleave(batch.rewards.shape[1] // tasks.shape[1], dim=1)
-            self.backbone.before_step(batch, z)
-            step(optimiser, loss.sum() + self.backbone.loss(batch, z))
-            self.backbone.after_step()
+            self.backbone.update(optimiser, batch, z, encoder_loss=loss)
             log("policy", update + 1, updates)
 
     def representation_loss(self, batches: Batches, buffer: Tensor | None, tasks: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -156,7 +150,7 @@ class Gentle(Conditioned):
 
     def reconstruction_loss(self, contexts: Tensor, z: Tensor) -> Tensor:
         """Eq. 4 / n, mean over tasks: contexts (R, T, n, F), z (R, T, latent) -> (R,)."""
-        known, label = split_features(contexts, self.inputs, self.space.observation_size)
+        known, label = split_features(contexts, self.space.observation_size)
         each = z[:, :, None].expand(-1, -1, contexts.shape[2], -1)
         predicted = self.decoder(torch.cat([known, each], dim=-1))
         return (label - predicted).square().sum(dim=-1).mean(dim=(1, 2))
@@ -165,7 +159,7 @@ class Gentle(Conditioned):
         """One context of each task, relabelled transitions and real ones: tasks (R, T) -> (R, T, n, F)."""
         relabelled = 0 if buffer is None else int(self.config.relabelled_share * self.config.transitions)
         rows = batches.rows(tasks, self.config.transitions - relabelled)
-        real = batches.features[torch.as_tensor(rows)].reshape(*tasks.shape, -1, batches.features.shape[1])
+        real = batches.at(rows.reshape(*tasks.shape, -1))
         if buffer is None:
             return real
         size = buffer.shape[2]
@@ -178,8 +172,7 @@ class Gentle(Conditioned):
     @torch.no_grad()
     def relabel(self, batches: Batches, buffer: Tensor | None) -> Tensor | None:
         """Algorithm 1: D_aug of every training task, (R, tasks, K1 + K2, F); ``buffer`` is that of the epoch before."""
-        states = batches.features.index_select(0, torch.as_tensor(self.draw_states(batches).reshape(-1)))
-        known = states[:, : self.inputs].reshape(*self.models.shape[:2], -1, self.inputs)
+        known = batches.at(self.draw_states(batches))[..., : self.space.input_size]
         known = self.relabel_actions(batches, buffer, known)
         return join_features(known, self.models(known), self.space.observation_size)
 
@@ -205,16 +198,6 @@ class Gentle(Conditioned):
         actions = [self.backbone.actor(r)(flat[r : r + 1], z[r : r + 1]) for r in range(seeds)]
         return torch.cat([states, torch.cat(actions).reshape(seeds, tasks, count, -1)], dim=-1)
 
-    def inference(self, index: int) -> Callable[[Transitions], Tensor]:
-        """The encoder of one seed."""
-        encoder = take_seed(self.encoder, index)
-
-        def infer(context: Transitions) -> Tensor:
-            z: Tensor = encoder(self.scale.features(context)[None], torch.as_tensor(context.valid)[None])[0]
-            return z
-
-        return infer
-
 
 class GentleContrastive(Gentle):
     """GENTLE with FOCAL's distance metric loss; the decoder stays as it was built."""
@@ -223,7 +206,7 @@ class GentleContrastive(Gentle):
         """FOCAL's loss on two contexts of each task, and z of the first of them."""
         labels = np.repeat(tasks, 2, axis=1)
         z = self.encoder(self.draw_contexts(batches, buffer, labels))
-        loss = Focal.metric_loss(self, z, torch.as_tensor(labels))  # type: ignore[arg-type]  # beta, epsilon: ours
+        loss = metric_loss(z, torch.as_tensor(labels), self.config.beta, self.config.epsilon)
         return loss, z[:, ::2]
 
 

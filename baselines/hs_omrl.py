@@ -1,4 +1,4 @@
-"""HS-OMRL (seed paper 000): supervised contrastive task representations with hard positives and negatives.
+"""HS-OMRL (Zhao, Zhou & Liu, ICIC 2023): supervised contrastive task representations with hard positives and negatives.
 
 Notation: w_a the normalised projections, T the temperature (the paper's beta), P and N the positives and negatives of
 an anchor q, s_a = w_q . w_a.
@@ -7,7 +7,7 @@ an anchor q, s_a = w_q . w_a.
 
     hs-scl   SCL     u = 1, v = 1                                                                              (eq. 4)
     hs-hg    HG      u = 1, v_a = exp(h s_a) / sum_N exp(h s)                                              (eq. 5 - 7)
-    hs-hp    HP      u_a = exp(-h s_a) / sum_P exp(-h s), v = 1                                        (section 5.3)
+    hs-hp    HP      u_a = exp(-h s_a) / sum_P exp(-h s), v = 1                                        (section 5.4)
     hs-hard  HP+HG   both                                                                                      (eq. 8)
 
 The hardness h is 1 in the paper. As the equations stand, the weights of a set sum to 1, not to its size: h = 0 makes
@@ -32,15 +32,15 @@ training time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from .conditioned import META_BATCH
-from .networks import Rngs, SelfAttention, masked_mean, mlp
+from .networks import Encoder, Rngs, SelfAttention, masked_mean, mlp
 from .training import Batches
 from .two_stage import TwoStage
 
@@ -75,7 +75,7 @@ class HardConfig(HSConfig):
     hardness: float = 1.0  # h: how much the weights favour far positives and near negatives
 
 
-class AttentionEncoder(nn.Module):
+class AttentionEncoder(Encoder):
     """Transition encoder f, attention aggregator g, both with outputs on the unit sphere (section 4.1)."""
 
     def __init__(self, rngs: Rngs, features: int, config: HSConfig) -> None:
@@ -101,8 +101,9 @@ class SupervisedContrastive(TwoStage):
     """HS-OMRL without hard sampling."""
 
     Config = HSConfig
+    encoder: AttentionEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> AttentionEncoder:
         """The attention encoder with its projection head."""
         return AttentionEncoder(rngs, features, self.config)
 
@@ -110,10 +111,9 @@ class SupervisedContrastive(TwoStage):
         """Two views of each episode of a batch, all tasks of a meta-batch equally often."""
         tasks = batches.tasks(META_BATCH)
         labels = np.repeat(tasks, self.config.episodes // tasks.shape[1], axis=1)
-        episodes = np.tile(batches.data.sample_episodes(batches.rngs, labels), 2)
+        episodes = np.tile(batches.episodes(labels), 2)
         views = batches.segments(episodes, self.space.horizon // 2, self.config.transitions)
-        encoder = cast(AttentionEncoder, self.encoder)
-        w = encoder.project(encoder(views))
+        w = self.encoder.project(self.encoder(views))
         return self.contrastive_loss(w, torch.as_tensor(np.tile(labels, 2))).sum()
 
     def contrastive_loss(self, w: Tensor, labels: Tensor) -> Tensor:

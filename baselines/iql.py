@@ -1,4 +1,4 @@
-"""IQL: implicit Q-learning, the backbone of HS-OMRL (seed paper 000, eq. 1-3).
+"""IQL: implicit Q-learning, the backbone of HS-OMRL (Zhao, Zhou & Liu, ICIC 2023, eq. 1-3).
 
 Deviations
 * Q target is r + gamma (1 - d) V(s'), as in Kostrikov et al.; HS-OMRL's eq. 2 prints a Q(s', a') with the same
@@ -15,15 +15,15 @@ Gradients: z receives the gradient of the Q loss, `policy_z` that of the policy'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .backbone import Backbone, Network
-from .networks import ConditionedMLP, Rngs, take_seed
+from .backbone import Backbone, MakeNetwork
+from .networks import take_seed
+from .policies import Actor
 from .training import Batch
 
 BACKBONES = {"iql": "IQL"}
@@ -52,21 +52,13 @@ class IQL(Backbone):
     """V, twin Q and policy of R seeds, on (s, z)."""
 
     Config = IQLConfig
+    config: IQLConfig
 
-    def __init__(
-        self,
-        rngs: Rngs,
-        observation_size: int,
-        action_size: int,
-        z_size: int,
-        config: IQLConfig,
-        network: Network = ConditionedMLP,
-    ) -> None:
-        super().__init__(rngs, observation_size, action_size, z_size, config, network)
-        hidden = (config.width, config.width)
-        self.value = network(rngs, observation_size, z_size, hidden, 1)
-        self.policy = network(rngs, observation_size, z_size, hidden, action_size)
-        self.log_std = nn.Parameter(torch.full((len(rngs), 1, action_size), -1.0))
+    def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
+        """V, the policy and its deviation."""
+        self.value = make(observation_size, 1)
+        self.policy = make(observation_size, action_size)
+        self.log_std = nn.Parameter(torch.full((len(self.rngs), 1, action_size), -1.0))
 
     def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
         """Sum over seeds of the three losses."""
@@ -105,7 +97,7 @@ class IQL(Backbone):
         error = (actions - torch.tanh(self.policy(observations, z))) / log_std.exp()
         return (-0.5 * error**2 - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
 
-    def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def actor(self, index: int) -> Actor:
         """One seed's mean action."""
         policy = take_seed(self.policy, index)
         return lambda observations, z: torch.tanh(policy(observations, z))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -15,7 +16,21 @@ Rngs = Sequence[np.random.Generator]
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-class SeedLinear(nn.Module):
+class TensorModule(nn.Module):
+    """A module that returns one tensor; torch leaves the type of a call open."""
+
+    __call__: Callable[..., Tensor]
+
+
+class Encoder(TensorModule):
+    """An encoder of contexts: (R, C, n, features), valid (R, C, n) bool -> z (R, C, z size)."""
+
+    @abstractmethod
+    def forward(self, context: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Z of every context; every transition counts where ``valid`` is not given."""
+
+
+class SeedLinear(TensorModule):
     """R linear layers side by side, U(-1/sqrt(inputs), 1/sqrt(inputs)): (R, ..., inputs) -> (R, ..., outputs)."""
 
     def __init__(self, rngs: Rngs, inputs: int, outputs: int) -> None:
@@ -30,7 +45,7 @@ class SeedLinear(nn.Module):
         return torch.baddbmm(self.bias, flat, self.weight).reshape(*x.shape[:-1], -1)
 
 
-class SeedLayerNorm(nn.Module):
+class SeedLayerNorm(TensorModule):
     """R layer normalisations side by side, over the last axis: (R, ..., width) -> the same shape."""
 
     def __init__(self, rngs: Rngs, width: int) -> None:
@@ -44,7 +59,7 @@ class SeedLayerNorm(nn.Module):
         return torch.addcmul(self.bias, normal, self.weight).reshape(x.shape)
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(TensorModule):
     """Single-head self-attention over the second last axis, residual: (R, ..., n, width) -> the same shape."""
 
     def __init__(self, rngs: Rngs, width: int) -> None:
@@ -60,12 +75,16 @@ class SelfAttention(nn.Module):
         return x + attended
 
 
-def mlp(rngs: Rngs, *sizes: int) -> nn.Sequential:
+class Layers(TensorModule, nn.Sequential):
+    """Layers one after the other."""
+
+
+def mlp(rngs: Rngs, *sizes: int) -> Layers:
     """ReLU network with the given layer sizes and a linear output."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [SeedLinear(rngs, inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    return Layers(*layers[:-1])
 
 
 def masked_mean(x: Tensor, valid: Tensor | None) -> Tensor:
@@ -76,7 +95,7 @@ def masked_mean(x: Tensor, valid: Tensor | None) -> Tensor:
     return (x * weight).sum(dim=-2) / weight.sum(dim=-2).clamp(min=1)
 
 
-class ConditionedMLP(nn.Module):
+class ConditionedMLP(TensorModule):
     """ReLU network on (x, z): (R, ..., inputs), (R, ..., z size) -> (R, ..., outputs); what backbones are made of."""
 
     def __init__(self, rngs: Rngs, inputs: int, z_size: int, hidden: Sequence[int], outputs: int) -> None:
@@ -85,8 +104,13 @@ class ConditionedMLP(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Apply each seed's network to its slice."""
-        outputs: Tensor = self.layers(torch.cat([x, z], dim=-1))
-        return outputs
+        return self.layers(torch.cat([x, z], dim=-1))
+
+
+@torch.no_grad()
+def follow(follower: nn.Module, leader: nn.Module, rate: float) -> None:
+    """Polyak step: move every parameter of the follower ``rate`` of the way to the leader's."""
+    torch._foreach_lerp_(list(follower.parameters()), list(leader.parameters()), rate)
 
 
 def frozen(module: nn.Module) -> Callable[..., Tensor]:
@@ -94,8 +118,7 @@ def frozen(module: nn.Module) -> Callable[..., Tensor]:
     parameters = {name: parameter.detach() for name, parameter in module.named_parameters()}
 
     def call(*inputs: Tensor) -> Tensor:
-        outputs: Tensor = torch.func.functional_call(module, parameters, inputs)
-        return outputs
+        return torch.func.functional_call(module, parameters, inputs)
 
     return call
 

@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from .joint import Joint
-from .networks import Rngs, mlp, standard_normal
+from .networks import Encoder, Rngs, mlp, standard_normal
 
 METHODS = {"pearl": "Pearl"}
 
@@ -46,7 +46,7 @@ class PearlConfig:
     }
 
 
-class GaussianEncoder(nn.Module):
+class GaussianEncoder(Encoder):
     """One Gaussian factor per transition, multiplied over the context."""
 
     MIN_VARIANCE = 1e-7
@@ -56,7 +56,11 @@ class GaussianEncoder(nn.Module):
         width = config.width
         self.factor = mlp(rngs, features, width, width, width, 2 * config.latent)
 
-    def forward(self, context: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, context: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Posterior mean: (R, C, n, features) -> (R, C, latent)."""
+        return self.posterior(context, valid)[0]
+
+    def posterior(self, context: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(R, C, n, features) -> mean and variance, (R, C, latent) each."""
         mean, raw = self.factor(context).chunk(2, dim=-1)
         precision = 1 / softplus(raw).clamp(min=self.MIN_VARIANCE)
@@ -70,19 +74,15 @@ class Pearl(Joint):
     """Offline PEARL."""
 
     Config = PearlConfig
+    encoder: GaussianEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> GaussianEncoder:
         """The probabilistic encoder."""
         return GaussianEncoder(rngs, features, self.config)
 
-    def represent(self, encoder: nn.Module, context: Tensor, valid: Tensor) -> Tensor:
-        """Posterior mean."""
-        mean: Tensor = encoder(context, valid)[0]
-        return mean
-
     def sample(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """A draw from the posterior, and its weighted divergence from the prior."""
-        mean, variance = self.encoder(context)
+        mean, variance = self.encoder.posterior(context)
         z = mean + variance.sqrt() * standard_normal(self.noise, *mean.shape[1:])
         return z, self.config.kl_weight * kl_divergence(mean, variance)
 

@@ -1,4 +1,4 @@
-"""R2PGO (seed paper 001): robust task representations and adaptive policy generation.
+"""R2PGO (Li, Lin, Chen & Liu, 2024): robust task representations and adaptive policy generation.
 
 The VariBAD auto-encoder (eq. 2 and 3, see :mod:`.varibad`) with a contrastive term on its embeddings x,
 
@@ -42,14 +42,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from omrl_bench.api import Requirements
 
 from .backbone import Network
-from .networks import ConditionedMLP, Rngs, mlp
-from .training import Batches
+from .networks import ConditionedMLP, Rngs, TensorModule, mlp
+from .training import Batches, descriptor_scale
 from .varibad import VariBAD, VariBADConfig, draw_steps, take_steps
 
 METHODS = {
@@ -76,7 +76,7 @@ class R2PGOConfig(VariBADConfig):
     }
 
 
-class HyperMLP(nn.Module):
+class HyperMLP(TensorModule):
     """ReLU network on x whose last layer is made from z: (R, ..., inputs), (R, ..., z size) -> (R, ..., outputs)."""
 
     WIDTH = 32  # of the hypernetwork
@@ -94,12 +94,11 @@ class HyperMLP(nn.Module):
         """Apply each sample's own last layer."""
         common = self.shared(x).relu()
         weight, bias = self.last_layer(z)
-        outputs: Tensor = (common[..., None, :] @ weight)[..., 0, :] + bias
-        return outputs
+        return (common[..., None, :] @ weight)[..., 0, :] + bias
 
     def last_layer(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (R, ..., hidden, outputs) and bias (R, ..., outputs) of the last layer."""
-        made = self.hyper(z).unflatten(-1, (-1, self.outputs))
+        made = self.hyper(z).reshape(*z.shape[:-1], -1, self.outputs)
         return made[..., :-1, :], made[..., -1, :]
 
 
@@ -120,9 +119,8 @@ class R2PGO(VariBAD):
 
     def attributes(self, batches: Batches, tasks: np.ndarray, beliefs: Tensor) -> Tensor:
         """Attributes p of tasks (R, C), standardised over all training tasks: (R, C, size)."""
-        descriptors = batches.data.descriptors
-        deviation = descriptors.std(axis=0)
-        scaled = (descriptors - descriptors.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+        mean, deviation = descriptor_scale(batches.data)
+        scaled = (batches.data.descriptors - mean) / deviation
         return torch.as_tensor(scaled[tasks]).float()
 
     def negative_counts(self, attributes: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .networks import Rngs, SeedLinear
+from .networks import Rngs, SeedLinear, TensorModule
 
 
-class SeedGRU(nn.Module):
+class SeedGRU(TensorModule):
     """R gated recurrent units side by side, with PyTorch's equations (reset gate after the product).
 
     gate   = sigmoid(W x + U h + b),  for reset and update

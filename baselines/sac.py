@@ -1,4 +1,4 @@
-"""SAC without a regulariser, the backbone of R2PGO (seed paper 001) and CORRO; Haarnoja et al., 2018.
+"""SAC (Haarnoja et al., 2018) without a regulariser, the backbone of R2PGO (Li et al., 2024) and CORRO.
 
     y       = r + gamma (1 - d) ( min_k Q'_k(s', a') - T log pi(a'|s') ),   a' ~ pi(.|s')
     L_Q     = E sum_k ( Q_k(s, a) - y )^2
@@ -19,7 +19,6 @@ Gradients: z receives the gradient of L_Q; `policy_z` that of L_pi, through the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,8 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .backbone import Backbone, Network
-from .networks import ConditionedMLP, Rngs, frozen, standard_normal, take_seed
+from .backbone import Backbone, MakeNetwork
+from .networks import frozen, standard_normal, take_seed
+from .policies import Actor
 from .training import Batch
 
 BACKBONES = {"sac": "SAC"}
@@ -52,19 +52,11 @@ class SAC(Backbone):
     """Twin Q and a tanh-Gaussian policy of R seeds, on (s, z)."""
 
     Config = SACConfig
+    config: SACConfig
 
-    def __init__(
-        self,
-        rngs: Rngs,
-        observation_size: int,
-        action_size: int,
-        z_size: int,
-        config: SACConfig,
-        network: Network = ConditionedMLP,
-    ) -> None:
-        super().__init__(rngs, observation_size, action_size, z_size, config, network)
-        hidden = (config.width, config.width)
-        self.policy = network(rngs, observation_size, z_size, hidden, 2 * action_size)
+    def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
+        """The policy."""
+        self.policy = make(observation_size, 2 * action_size)
 
     def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
         """Sum over seeds of both losses."""
@@ -110,12 +102,11 @@ class SAC(Backbone):
         log_slope = 2 * (math.log(2) - u - softplus(-2 * u))  # of tanh: log(1 - tanh(u)^2) without cancellation
         return torch.tanh(u), (log_gaussian - log_slope).sum(dim=-1)
 
-    def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def actor(self, index: int) -> Actor:
         """One seed's tanh of the mean."""
         policy = take_seed(self.policy, index)
 
         def act(observations: Tensor, z: Tensor) -> Tensor:
-            mean: Tensor = policy(observations, z).chunk(2, dim=-1)[0]
-            return torch.tanh(mean)
+            return torch.tanh(policy(observations, z).chunk(2, dim=-1)[0])
 
         return act

@@ -1,4 +1,4 @@
-"""TD3+BC (Fujimoto & Gu, NeurIPS 2021), the backbone of GENTLE (seed paper 002).
+"""TD3+BC (Fujimoto & Gu, NeurIPS 2021), the backbone of GENTLE (Zhou et al., AAAI 2024).
 
     y    = r + gamma (1 - d) min_k Q'_k(s', a'),   a' = clip( pi'(s') + clip(N(0, noise^2), -c, c), -1, 1 )
     L_Q  = E sum_k ( Q_k(s, a) - y )^2
@@ -19,15 +19,15 @@ Gradients: z receives the gradient of L_Q; `policy_z` that of L_pi, through the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .backbone import Backbone, Network
-from .networks import ConditionedMLP, Rngs, frozen, standard_normal, take_seed
+from .backbone import Backbone, MakeNetwork
+from .networks import follow, frozen, standard_normal, take_seed
+from .policies import Actor
 from .training import Batch
 
 BACKBONES = {"td3bc": "TD3BC"}
@@ -57,25 +57,18 @@ class TD3BC(Backbone):
     """Twin Q and a deterministic policy of R seeds, on (s, z)."""
 
     Config = TD3BCConfig
+    config: TD3BCConfig
 
-    def __init__(
-        self,
-        rngs: Rngs,
-        observation_size: int,
-        action_size: int,
-        z_size: int,
-        config: TD3BCConfig,
-        network: Network = ConditionedMLP,
-    ) -> None:
-        super().__init__(rngs, observation_size, action_size, z_size, config, network)
-        self.policy = network(rngs, observation_size, z_size, (config.width, config.width), action_size)
+    def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
+        """The policy and its target."""
+        self.policy = make(observation_size, action_size)
         self.target_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.updates = 0
 
     @property
     def policy_turn(self) -> bool:
         """Whether the policy takes part in the update at hand."""
-        return self.updates % int(self.config.policy_period) == 0
+        return self.updates % self.config.policy_period == 0
 
     def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
         """Sum over seeds of the critics' loss and, in its turn, the policy's.
@@ -114,12 +107,10 @@ class TD3BC(Backbone):
         """Polyak step of the target critics and the target policy, in the policy's turn."""
         if self.policy_turn:
             super().after_step()
-            torch._foreach_lerp_(
-                list(self.target_policy.parameters()), list(self.policy.parameters()), self.config.target_rate
-            )
+            follow(self.target_policy, self.policy, self.config.target_rate)
         self.updates += 1
 
-    def actor(self, index: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def actor(self, index: int) -> Actor:
         """One seed's policy."""
         policy = take_seed(self.policy, index)
         return lambda observations, z: torch.tanh(policy(observations, z))

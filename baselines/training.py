@@ -1,9 +1,10 @@
-"""What the built-in methods share around their losses: normalised data, batches, policies, saving."""
+"""What the built-in methods share around their losses: normalised data, batches, gradient steps, saving."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from omrl_bench.api import MetaPolicy, TaskSpace, TrainingData, Transitions
+from omrl_bench.api import TaskSpace, TrainingData, Transitions
 
 from .networks import Rngs
 
@@ -127,21 +128,58 @@ class Batches:
         """``count`` rows of each task: (R, T) -> (R, T * count), task by task."""
         return self.data.sample_rows(self.rngs, tasks, count).reshape(len(tasks), -1)
 
+    def episodes(self, tasks: np.ndarray) -> np.ndarray:
+        """One episode of each task: (R, ...) -> the same shape."""
+        return self.data.sample_episodes(self.rngs, tasks)
+
     def transitions(self, rows: np.ndarray) -> Batch:
         """Transitions to learn a policy from: rows (R, B) -> batch of B."""
         taken = self._gather(self._table, rows)
         observations, actions, _, following, rewards, terminated = torch.split(taken, self._sizes, dim=-1)
         return Batch(observations, actions, rewards[..., 0], following, terminated[..., 0])
 
+    def at(self, rows: np.ndarray) -> Tensor:
+        """Features of rows: (...) -> (..., F)."""
+        return self._gather(self.features, rows)
+
     def contexts(self, episodes: np.ndarray, count: int) -> Tensor:
         """Features of ``count`` i.i.d. transitions of each episode: (R, ...) -> (R, ..., count, F)."""
-        return self._gather(self.features, self.data.sample_within(self.rngs, episodes, count))
+        return self.at(self.data.sample_within(self.rngs, episodes, count))
 
     def segments(self, episodes: np.ndarray, length: int, kept: int) -> Tensor:
         """Features of ``kept`` evenly spaced steps of one segment of each episode: (R, ...) -> (R, ..., kept, F)."""
         rows = self.data.sample_within(self.rngs, episodes, length, consecutive=True)
         spaced = np.linspace(0, length - 1, min(kept, length)).round().astype(np.int64)
-        return self._gather(self.features, rows[..., spaced])
+        return self.at(rows[..., spaced])
+
+    def whole(self, episodes: np.ndarray, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """Features of whole episodes, (...) -> (..., T, F), and which of them are no padding, (..., T) bool.
+
+        Args:
+            episodes: Which ones.
+            length: T; that of the longest of them if not given.
+        """
+        rows, valid = self.whole_rows(episodes, length)
+        return self.at(rows), valid
+
+    def whole_rows(self, episodes: np.ndarray, length: int | None = None) -> tuple[np.ndarray, Tensor]:
+        """The same as rows, (..., T); padding repeats an episode's last row."""
+        starts, stops = self.data.episode_offsets[episodes, None], self.data.episode_offsets[episodes + 1, None]
+        rows = starts + np.arange(int((stops - starts).max()) if length is None else length)
+        return np.minimum(rows, stops - 1), torch.as_tensor(rows < stops)
+
+    def every_episode(self, count: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        """All episodes, ``count`` at once and padded to the longest of all: their numbers, and :meth:`whole`."""
+        lengths = np.diff(self.data.episode_offsets)
+        for first in range(0, len(lengths), count):
+            episodes = np.arange(first, min(first + count, len(lengths)))
+            yield episodes, *self.whole(episodes, int(lengths.max()))
+
+    def drawn_by(self, rngs: Rngs) -> Batches:
+        """The same data, drawn with other generators."""
+        other = copy.copy(self)
+        other.rngs = rngs
+        return other
 
     @staticmethod
     def _gather(table: Tensor, rows: np.ndarray) -> Tensor:
@@ -149,45 +187,23 @@ class Batches:
         return table.index_select(0, flat).reshape(*rows.shape, table.shape[1])
 
 
-class LatentPolicy(MetaPolicy):
-    """One seed's actor, acting on the task representation z inferred from the given context.
+def split_features(features: Tensor, observation_size: int) -> tuple[Tensor, Tensor]:
+    """Context features (s, a, r, s'), (..., F), as inputs (s, a) and labels (r, s' - s)."""
+    sizes = [features.shape[-1] - 1 - observation_size, 1, observation_size]
+    known, reward, following = torch.split(features, sizes, dim=-1)
+    return known, torch.cat([reward, following - known[..., :observation_size]], dim=-1)
 
-    Args:
-        actor: (1, lanes, observation size), (1, lanes, z size) -> actions (1, lanes, action size) in [-1, 1].
-        infer: Context -> z (lanes, z size).
-        prior: z of an empty context, (z size,).
-        scale: The scaling of the training data.
-    """
 
-    def __init__(
-        self,
-        actor: Callable[[Tensor, Tensor], Tensor],
-        infer: Callable[[Transitions], Tensor],
-        prior: Tensor,
-        scale: Scale,
-    ) -> None:
-        self._actor, self._infer, self._prior, self._scale = actor, infer, prior, scale
+def join_features(known: Tensor, label: Tensor, observation_size: int) -> Tensor:
+    """The inverse of :func:`split_features`."""
+    following = known[..., :observation_size] + label[..., 1:]
+    return torch.cat([known, label[..., :1], following], dim=-1)
 
-    def reset(self, lanes: int) -> None:
-        """Return to the prior representation."""
-        self._z = self._prior.expand(lanes, -1)
 
-    @torch.no_grad()
-    def condition(self, context: Transitions) -> None:
-        """Infer z from the context."""
-        self._z = self._infer(context)
-
-    def representation(self) -> np.ndarray:
-        """Z, (lanes, z size)."""
-        z: np.ndarray = self._z.cpu().numpy()
-        return z
-
-    @torch.no_grad()
-    def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
-        """The actor's mean action."""
-        actions = self._actor(self._scale.observations(observations)[None], self._z[None])[0]
-        scaled: np.ndarray = (actions * self._scale.action_limit).cpu().numpy()
-        return scaled
+def descriptor_scale(data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the training tasks' descriptors, (descriptor size,) each; 1 where they do not differ."""
+    deviation = data.descriptors.std(axis=0)
+    return data.descriptors.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
 
 
 def adam(*groups: tuple[nn.Module, float]) -> torch.optim.Adam:

@@ -28,14 +28,14 @@ time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .focal import Focal, FocalConfig, MeanEncoder
+from .focal import Focal, FocalConfig, MeanEncoder, metric_loss
 from .networks import Rngs, mlp
-from .training import Batches
+from .training import Batches, split_features
 
 METHODS = {"unicorn": "Unicorn"}
 
@@ -76,25 +76,24 @@ class Unicorn(Focal):
     """UNICORN, self-supervised."""
 
     Config = UnicornConfig
+    encoder: DecodedEncoder
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> DecodedEncoder:
         """FOCAL's encoder with the decoder beside it."""
-        return DecodedEncoder(rngs, features, self.space.observation_size + self.space.action_size, self.config)
+        return DecodedEncoder(rngs, features, self.space.input_size, self.config)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """Reconstruction and weighted metric loss of a meta-batch."""
+        config = self.config
         contexts, labels = self.draw_contexts(batches)
         z = self.encoder(contexts)
-        metric = self.metric_loss(z, labels)
-        return (self.reconstruction_loss(contexts, z) + self.config.metric_weight * metric).sum()
+        metric = metric_loss(z, labels, config.beta, config.epsilon)
+        return (self.reconstruction_loss(contexts, z) + config.metric_weight * metric).sum()
 
     def reconstruction_loss(self, contexts: Tensor, z: Tensor) -> Tensor:
         """Mean over transitions: contexts (R, C, n, features), z (R, C, latent) -> (R,)."""
-        sizes = [self.space.observation_size, self.space.action_size, 1, self.space.observation_size]
-        states, actions, rewards, next_states = torch.split(contexts, sizes, dim=-1)
-        encoder = cast(DecodedEncoder, self.encoder)
-        mean, log_variance = encoder.predict(torch.cat([states, actions], dim=-1), z)
-        targets = torch.cat([rewards, next_states - states], dim=-1)
+        known, targets = split_features(contexts, self.space.observation_size)
+        mean, log_variance = self.encoder.predict(known, z)
         return gaussian_nll(targets, mean, log_variance).mean(dim=(1, 2))
 
 

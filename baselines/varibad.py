@@ -22,20 +22,21 @@ Deviations that both methods share
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from omrl_bench.api import Log, Transitions
 
-from .conditioned import META_BATCH
-from .networks import Rngs, SeedLinear, standard_normal, take_seed
+from .conditioned import draw_rows
+from .networks import Encoder, Rngs, SeedLinear, TensorModule, standard_normal, take_seed
+from .policies import Actor, LatentPolicy
 from .recurrence import SeedGRU
-from .training import Batches, LatentPolicy, Scale, adam, seed_generators, step
+from .training import Batches, Scale, adam, seed_generators
 from .two_stage import TwoStage
 
 EPISODES_AT_ONCE = 32  # when beliefs of all training transitions are computed
@@ -69,7 +70,7 @@ class VariBADConfig:
     }
 
 
-class BeliefEncoder(nn.Module):
+class BeliefEncoder(Encoder):
     """Gated recurrent unit over embeddings of (s', a, r); a linear head gives the belief of every step."""
 
     def __init__(self, rngs: Rngs, observation_size: int, action_size: int, config: VariBADConfig) -> None:
@@ -94,16 +95,14 @@ class BeliefEncoder(nn.Module):
         """Recurrent state before the first and after every step: (R, C, T, features) -> (R, C, T + 1, width)."""
         _, action, reward, following = torch.split(trajectories, self.sizes, dim=-1)
         parts = [self.action(action), self.reward(reward), self.state(following)]
-        states: Tensor = self.recurrent(torch.cat(parts, dim=-1).relu(), valid, start)
-        return states
+        return self.recurrent(torch.cat(parts, dim=-1).relu(), valid, start)
 
     def belief(self, states: Tensor) -> Tensor:
         """Mean and log-variance: (R, ..., width) -> (R, ..., 2 latent)."""
-        belief: Tensor = self.head(states)
-        return belief
+        return self.head(states)
 
 
-class Decoder(nn.Module):
+class Decoder(TensorModule):
     """Predicts something of every given step from every given m; two hidden layers."""
 
     def __init__(self, rngs: Rngs, latent: int, inputs: int, width: int, outputs: int) -> None:
@@ -117,8 +116,7 @@ class Decoder(nn.Module):
         """(R, C, t, latent), (R, C, k, inputs) -> (R, C, t, k, outputs)."""
         # the first layer on (m, step), without computing it for every pair
         first = (self.from_task(m)[:, :, :, None] + self.from_step(steps)[:, :, None]).relu()
-        prediction: Tensor = self.leave(self.hidden(first).relu())
-        return prediction
+        return self.leave(self.hidden(first).relu())
 
 
 class TaskAutoEncoder(BeliefEncoder):
@@ -152,6 +150,7 @@ class VariBAD(TwoStage):
     """A task auto-encoder, and a backbone on (s, belief)."""
 
     Config = VariBADConfig
+    encoder: TaskAutoEncoder
 
     @property
     def z_size(self) -> int:
@@ -163,19 +162,14 @@ class VariBAD(TwoStage):
         super().build(seeds, scale)
         self.noise = seed_generators(seeds, "noise")
 
-    def make_encoder(self, rngs: Rngs, features: int) -> nn.Module:
+    def make_encoder(self, rngs: Rngs, features: int) -> TaskAutoEncoder:
         """The task auto-encoder."""
         return TaskAutoEncoder(rngs, self.space.observation_size, self.space.action_size, self.config)
-
-    @property
-    def auto_encoder(self) -> TaskAutoEncoder:
-        """What is trained before the backbone."""
-        return cast(TaskAutoEncoder, self.encoder)
 
     def representation_loss(self, batches: Batches) -> Tensor:
         """One trajectory of each task of a meta-batch."""
         tasks = batches.tasks(self.config.trajectories)
-        episodes = self.draw_first(batches, tasks), batches.data.sample_episodes(batches.rngs, tasks)
+        episodes = self.draw_first(batches, tasks), batches.episodes(tasks)
         beliefs, lengths = self.beliefs(batches, tasks, *episodes)
         predicted = [
             self.features(batches, batches.data.sample_within(self.noise, one, self.config.predictions // 2), tasks)
@@ -186,11 +180,11 @@ class VariBAD(TwoStage):
 
     def draw_first(self, batches: Batches, tasks: np.ndarray) -> np.ndarray:
         """Draw the first episode of a trajectory of each task: (R, C) -> (R, C)."""
-        return batches.data.sample_episodes(batches.rngs, tasks)
+        return batches.episodes(tasks)
 
     def features(self, batches: Batches, rows: np.ndarray, tasks: np.ndarray) -> Tensor:
         """Context features of rows (R, C, n), as they look in tasks (R, C): (R, C, n, features)."""
-        return batches.features[torch.as_tensor(rows)]
+        return batches.at(rows)
 
     def regulariser(self, batches: Batches, tasks: np.ndarray, beliefs: Tensor, lengths: np.ndarray) -> Tensor:
         """What a method adds to the loss, (R,); nothing by default."""
@@ -198,10 +192,8 @@ class VariBAD(TwoStage):
 
     def whole(self, batches: Batches, episodes: np.ndarray, tasks: np.ndarray) -> tuple[Tensor, Tensor]:
         """Features of whole episodes (R, C), as they look in tasks (R, C): (R, C, T, features), valid (R, C, T)."""
-        starts, stops = batches.data.episode_offsets[episodes], batches.data.episode_offsets[episodes + 1]
-        rows = starts[..., None] + np.arange(int((stops - starts).max()))
-        valid = torch.as_tensor(rows < stops[..., None])
-        return self.features(batches, np.minimum(rows, stops[..., None] - 1), tasks), valid
+        rows, valid = batches.whole_rows(episodes)
+        return self.features(batches, rows, tasks), valid
 
     def beliefs(
         self, batches: Batches, tasks: np.ndarray, first: np.ndarray, second: np.ndarray
@@ -219,10 +211,10 @@ class VariBAD(TwoStage):
         """
         half = tasks.shape[1] // 2
         with torch.no_grad():
-            left = self.auto_encoder.states(*self.whole(batches, first[:, half:], tasks[:, half:]))[:, :, -1]
+            left = self.encoder.states(*self.whole(batches, first[:, half:], tasks[:, half:]))[:, :, -1]
         start = torch.cat([left.new_zeros(len(left), half, left.shape[2]), left], dim=1)
         along = np.concatenate([first[:, :half], second[:, half:]], axis=1)
-        beliefs = self.auto_encoder.beliefs(*self.whole(batches, along, tasks), start)
+        beliefs = self.encoder.beliefs(*self.whole(batches, along, tasks), start)
         return beliefs, np.diff(batches.data.episode_offsets)[along]
 
     def negative_elbo(self, beliefs: Tensor, lengths: np.ndarray, predicted: Tensor) -> Tensor:
@@ -239,8 +231,8 @@ class VariBAD(TwoStage):
         config = self.config
         mean, log_variance = take_steps(beliefs, draw_steps(self.noise, lengths + 1, config.beliefs)).chunk(2, dim=-1)
         m = mean + (0.5 * log_variance).exp() * standard_normal(self.noise, *mean.shape[1:])
-        error = self.auto_encoder.reward_error(m, predicted)
-        error = error + config.state_weight * self.auto_encoder.state_error(m, predicted)
+        error = self.encoder.reward_error(m, predicted)
+        error = error + config.state_weight * self.encoder.state_error(m, predicted)
         prior, half = torch.zeros_like(beliefs[:, :, :1]), lengths.shape[1] // 2
         opening = torch.cat([prior[:, :half], beliefs[:, half:, :1]], dim=1)
         # padding repeats a belief and adds nothing
@@ -252,19 +244,15 @@ class VariBAD(TwoStage):
         memory = BeliefMemory(self, batches)
         optimiser = adam((self.backbone, self.backbone_config.learning_rate))
         for update in range(updates):
-            tasks = batches.tasks(META_BATCH)
-            rows = batches.rows(tasks, self.backbone_config.batch // tasks.shape[1])
-            batch = batches.transitions(rows)
+            _, rows = draw_rows(self, batches)
             z, next_z = memory.draw(rows)
-            self.backbone.before_step(batch, z)
-            step(optimiser, self.backbone.loss(batch, z, next_z))
-            self.backbone.after_step()
+            self.backbone.update(optimiser, batches.transitions(rows), z, next_z)
             log("policy", update + 1, updates)
 
     def policy(self, seed: int) -> BeliefPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        return BeliefPolicy(self.backbone.actor(index), take_seed(self.auto_encoder, index), self.scale)
+        return BeliefPolicy(self.backbone.actor(index), take_seed(self.encoder, index), self.scale)
 
 
 class BeliefMemory:
@@ -292,7 +280,7 @@ class BeliefMemory:
 
     def _fill(self, method: VariBAD, batches: Batches, episodes: np.ndarray, tasks: np.ndarray) -> None:
         """Episodes (R, C), the same for every seed, of tasks (R, C)."""
-        encoder = method.auto_encoder
+        encoder = method.encoder
         features, valid = method.whole(batches, episodes, tasks)
         start = encoder.states(*method.whole(batches, method.draw_first(batches, tasks), tasks))[:, :, -1]
         offset = batches.data.episode_offsets[episodes[0, 0]] + episodes[0, 0]
@@ -314,13 +302,14 @@ class BeliefPolicy(LatentPolicy):
     """One seed's actor on its running belief.
 
     Args:
-        actor: (1, lanes, observation size), (1, lanes, z size) -> actions (1, lanes, action size) in [-1, 1].
+        actor: The seed's actor.
         encoder: The seed's encoder.
         scale: The scaling of the training data.
     """
 
-    def __init__(self, actor: Callable[[Tensor, Tensor], Tensor], encoder: BeliefEncoder, scale: Scale) -> None:
-        self._actor, self._encoder, self._scale = actor, encoder, scale
+    def __init__(self, actor: Actor, encoder: BeliefEncoder, scale: Scale) -> None:
+        super().__init__(actor, scale)
+        self._encoder = encoder
 
     @torch.no_grad()
     def reset(self, lanes: int) -> None:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -23,6 +23,11 @@ PRIVILEGES: Mapping[str, str] = {
     "behaviour": "the behaviour policies that made the data",
     "reward_function": "the true reward function, to relabel logged episodes of training tasks",
 }
+
+
+#: What a method trains: a representation before its policy, where it has one; the policy and what trains beside it.
+Stage = Literal["representation", "policy"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,16 @@ class TaskSpace:
     action_limit: float
     horizon: int
     descriptor_size: int
+
+    @property
+    def input_size(self) -> int:
+        """Length of (s, a) written as one vector."""
+        return self.observation_size + self.action_size
+
+    @property
+    def feature_size(self) -> int:
+        """Length of a transition (s, a, r, s') written as one vector."""
+        return self.input_size + 1 + self.observation_size
 
 
 @dataclass(frozen=True)
@@ -198,8 +213,8 @@ class TrainingData(Protocol):
 class Log(Protocol):
     """How a method reports progress; the harness may evaluate the method's policies during the call."""
 
-    def __call__(self, stage: str, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
-        """Report that ``step`` of ``total`` updates of ``stage`` are done.
+    def __call__(self, stage: Stage, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
+        """Report that ``step`` of ``total`` updates of ``stage`` are done; raises ValueError for any other stage.
 
         Call it after each update. In stage ``"policy"`` the harness may call :meth:`Algorithm.policy` of the seeds
         that are being trained: all of them, or those given in ``seeds`` by a method that trains one after the other.

@@ -2,39 +2,84 @@
 
 Built-in ones are found by scanning the files of ``baselines/`` for a literal ``METHODS = {"name": "Class"}`` (or
 ``BACKBONES``); other packages register theirs under the entry-point group ``omrl_bench.algorithms``
-(``name = "module:Class"``); a file of one's own is named as ``path/to/file.py:Class``.
+(``name = "module:Class"``); a file of one's own is named as ``path/to/file.py:Class``, see
+:mod:`omrl_bench.adapter_files`.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import sys
+import os
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module, metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from omrl_bench.adapter_files import import_file, place_of
+from omrl_bench.declarations import declared
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
+from omrl_bench.imports import closure, file_of, imports_of, modules_behind, read_source
 
 if TYPE_CHECKING:
     from omrl_bench.api import Algorithm
+    from omrl_bench.protocols.protocol import Protocol
 
 BASELINES = "omrl_bench.baselines"
+PROTOCOLS = "omrl_bench.protocols"  # the package, and the entry-point group
 ENTRY_POINTS = "omrl_bench.algorithms"
 
 
 def methods() -> dict[str, str]:
-    """All registered methods: name -> ``module:Class``. A built-in method wins over an entry point of its name."""
+    """All registered methods: name -> ``module:Class``. A built-in method wins over an entry point of its name.
+
+    Raises:
+        InputError: if a file of ``baselines/`` registers its methods in a way that cannot be read without running it.
+    """
     found = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
-    return found | _scan("METHODS")
+    return found | declared("METHODS", _folder(), BASELINES)
 
 
 def backbones() -> dict[str, str]:
     """All backbones: name -> ``module:Class``."""
-    return _scan("BACKBONES")
+    return declared("BACKBONES", _folder(), BASELINES)
+
+
+def protocols() -> dict[str, str]:
+    """All kinds of protocols: name -> ``module:Class``. A built-in one wins over an entry point of its name."""
+    found = {point.name: point.value for point in metadata.entry_points(group=PROTOCOLS)}
+    return found | declared("PROTOCOLS", Path(str(resources.files(PROTOCOLS))), PROTOCOLS)
+
+
+def load_protocol(kind: str) -> type[Protocol]:
+    """Import the class of a kind of protocol.
+
+    Raises:
+        InputError: if there is no such kind, with the nearest names, or it cannot be imported.
+    """
+    known = protocols()
+    if kind not in known:
+        raise unknown_name("protocol", kind, known)
+    module, _, name = known[kind].partition(":")
+    try:
+        cls: type[Protocol] = getattr(import_module(module), name)
+    except Exception as error:  # it may be somebody's code
+        raise InputError(f"protocol {kind!r}: {module} cannot be imported: {error}") from error
+    return cls
+
+
+def load_backbone(name: str) -> type[Any]:
+    """Import a backbone's class.
+
+    Raises:
+        InputError: if there is no such backbone, with the nearest names.
+    """
+    known = backbones()
+    if name not in known:
+        raise unknown_name("backbone", name, known)
+    module_name, _, cls = known[name].rpartition(":")
+    return getattr(import_module(module_name), cls)
 
 
 def resolve_method(reference: str) -> tuple[str, str]:
@@ -52,12 +97,20 @@ def resolve_method(reference: str) -> tuple[str, str]:
             raise InputError(f"adapter {reference!r}: write it as path/to/file.py:Class")
         if not Path(path).is_file():
             raise InputError(f"adapter file {path} does not exist")
+        if "." in Path(path).stem:
+            raise InputError(f"adapter file {path}: Python cannot import a file whose name has a dot in it; rename it")
         if name in methods():
             raise InputError(f"adapter class {name!r} has the name of a registered method; rename it")
-        return name, f"{Path(path).resolve()}:{name}"
+        file = Path(path).resolve()
+        return name, f"{_own_module(file) or file}:{name}"
     known = methods()
     if reference not in known:
         raise unknown_name("method", reference, known)
+    points = {point.value for point in metadata.entry_points(group=ENTRY_POINTS, name=reference)}
+    if len(points) > 1 and known[reference] in points:
+        raise InputError(
+            f"method {reference!r} is registered by several installed packages: {', '.join(sorted(points))}"
+        )
     return reference, known[reference]
 
 
@@ -71,7 +124,9 @@ def load_class(target: str) -> type[Algorithm]:
 
     module_name, _, name = target.rpartition(":")
     try:
-        module = _import_file(Path(module_name)) if module_name.endswith(".py") else import_module(module_name)
+        module = import_file(Path(module_name)) if module_name.endswith(".py") else import_module(module_name)
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
@@ -87,70 +142,118 @@ def load_class(target: str) -> type[Algorithm]:
 
 
 def source_hash(target: str, backbone: str) -> str:
-    """Hash of the source of a method: its file, the files of ``baselines/`` it imports, and its backbone's.
+    """Hash of the source that a method's numbers depend on.
 
-    Comments, docstrings and layout do not count, nor do names and presets: a record's configuration holds the
-    hyper-parameters that were used.
+    Of a built-in method, its file, the files of ``baselines/`` that it imports, directly or not, and its backbone's.
+    Of a file of one's own, the file and what it imports from beside it. Of an installed method, every file of the
+    top-level package (or the module) that it is in. The last two take in the files of ``baselines/`` that they import.
+
+    Comments, docstrings and layout do not count; in ``baselines/``, nor do names and presets: a record's configuration
+    holds the hyper-parameters that were used.
+
+    Raises:
+        InputError: if a file cannot be read, or it cannot be told what it imports.
     """
     module_name, _, name = target.rpartition(":")
+    if module_name.startswith(f"{BASELINES}."):
+        return hash_text(name, *_baselines_sources([module_name], backbone, f"{BASELINES}."))
     if module_name.endswith(".py"):
-        path = Path(module_name)
+        file = Path(module_name)
+        place = place_of(file)
+        files = closure([place.module], lambda module: place.locate(module) or _locate(module))
+        files.pop(file, None)
+        ours = [module for module in files.values() if _is_ours(module)]
+        beside = {path.relative_to(place.root).as_posix(): path for path in files if not _is_ours(files[path])}
+        sources = [_normalised(file), *(f"{path}\n{_normalised(beside[path])}" for path in sorted(beside))]
     else:
-        spec = importlib.util.find_spec(module_name)
-        if spec is None or spec.origin is None:
-            raise InputError(f"{module_name} cannot be found")
-        path = Path(spec.origin)
-    if not module_name.startswith(f"{BASELINES}."):
-        return hash_text(name, normalise_source(path.read_text(encoding="utf-8")))
-    waiting = {path.stem, backbones()[backbone].split(":")[0].rpartition(".")[2]}
-    sources: dict[str, str] = {}
-    while waiting:
-        sibling = waiting.pop()
-        file = path.parent / f"{sibling}.py"
-        sources[sibling] = _normalised(file)
-        waiting |= _siblings(file) - set(sources)
-    return hash_text(name, *(f"{sibling}\n{source}" for sibling, source in sorted(sources.items())))
+        top = _top_level(module_name)
+        of_package, ours = _installed(top, _stamps(top))
+        sources = [module_name, *of_package] if top.is_dir() else [*of_package]
+    return hash_text(name, *sources, *(_baselines_sources(ours, backbone) if ours else ()))
 
 
-def _siblings(file: Path) -> set[str]:
-    """Modules of the same folder that a file imports (``from .name import ...``)."""
-    return _imported_siblings(file.read_text(encoding="utf-8"))
+def _baselines_sources(modules: Iterable[str], backbone: str, drop: str = "") -> list[str]:
+    """Names, less a prefix, and sources of all files of ``baselines/`` behind some modules and a backbone."""
+    found = closure([*modules, backbones()[backbone].partition(":")[0]], _locate)
+    leave_out = frozenset({"METHODS", "BACKBONES", "PRESETS"})
+    sources = {
+        module.removeprefix(drop): normalise_source(read_source(file), leave_out) for file, module in found.items()
+    }
+    return [f"{module}\n{source}" for module, source in sorted(sources.items())]
 
 
-@lru_cache(maxsize=256)  # planning a suite asks for the same few files for every cell; so below
-def _imported_siblings(source: str) -> set[str]:
-    nodes = ast.walk(ast.parse(source))
-    return {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module}
+def _is_ours(module: str) -> bool:
+    return module == BASELINES or module.startswith(f"{BASELINES}.")
 
 
-def _normalised(path: Path) -> str:
-    return normalise_source(path.read_text(encoding="utf-8"), leave_out=frozenset({"METHODS", "BACKBONES", "PRESETS"}))
+def _locate(module: str) -> Path | None:
+    """File of a module of ``baselines/``."""
+    return file_of(_folder(), module[len(BASELINES) + 1 :]) if _is_ours(module) else None
 
 
-def _scan(variable: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for file in sorted(resources.files(BASELINES).iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".py"):
-            names = _literal(file.read_text(encoding="utf-8"), variable)
-            found |= {name: f"{BASELINES}.{file.name.removesuffix('.py')}:{cls}" for name, cls in names.items()}
-    return found
+@lru_cache(maxsize=1)
+def _folder() -> Path:
+    return Path(str(resources.files(BASELINES)))
 
 
-@lru_cache(maxsize=256)
-def _literal(source: str, variable: str) -> dict[str, str]:
-    """The dictionary that a module assigns to a variable, without running the module."""
-    names: dict[str, str] = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [variable]:
-            names |= ast.literal_eval(node.value)
-    return names
+def _own_module(file: Path) -> str | None:
+    """Name of a module of this package, if the file is one: it must not be imported under a second name."""
+    for name in (BASELINES, "omrl_bench"):
+        folder = Path(str(resources.files(name))).resolve()
+        if file.is_relative_to(folder):
+            return ".".join([name, *file.relative_to(folder).with_suffix("").parts])
+    return None
 
 
-def _import_file(path: Path) -> ModuleType:
-    name = f"omrl_bench_adapter_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+def _top_level(module: str) -> Path:
+    """The folder of the outermost package that an installed module is in, or its file if it is in none.
+
+    Raises:
+        InputError: if it is not installed.
+    """
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        # finding a module runs what it is in: namespace packages, if we get that far
+        spec = find_spec(".".join(parts[:count]))
+        if spec is None:
+            break
+        if spec.origin is not None and spec.has_location:
+            return Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+    raise InputError(f"{module} cannot be found")
+
+
+_Stamps = tuple[tuple[str, int, int], ...]  # path below the top, time of change, size
+
+
+def _stamps(top: Path) -> _Stamps:
+    """The Python files of a package, or the file of a module, and what changes when they do."""
+    files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
+    found = ((file, file.stat()) for file in files if file.is_file())
+    return tuple((os.path.relpath(file, top), status.st_mtime_ns, status.st_size) for file, status in found)
+
+
+@lru_cache(maxsize=16)  # a package may have thousands of files, and a plan asks once for every cell
+def _installed(top: Path, stamps: _Stamps) -> tuple[list[str], list[str]]:
+    """Sources of an installed package or module, and the modules of ``baselines/`` that it imports."""
+    files = {name: top if name == "." else top / name for name, _, _ in stamps}
+    sources = [_normalised(file) if name == "." else f"{name}\n{_normalised(file)}" for name, file in files.items()]
+    return sources, sorted({module for file in files.values() for module in _baselines_in(file)})
+
+
+def _baselines_in(file: Path) -> Iterator[str]:
+    """Modules of ``baselines/`` that a file of an installed package imports."""
+    try:
+        found = imports_of(file, "")
+    except InputError:  # such as a template: it is no module
+        return
+    for each in found:
+        if each.module:
+            yield from filter(_is_ours, modules_behind(file, each, _locate))
+
+
+def _normalised(file: Path) -> str:
+    """Normalised source of a file; of a file that is no Python, its bytes as text."""
+    try:
+        return normalise_source(read_source(file))
+    except (InputError, SyntaxError, ValueError):
+        return file.read_bytes().decode("ascii", errors="backslashreplace")

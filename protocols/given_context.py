@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from omrl_bench.api import MetaPolicy, Transitions
+from omrl_bench.conditions import Condition
 
-from .rollout import Rollout
+from .protocol import NEEDED, Protocol
+
+if TYPE_CHECKING:
+    from omrl_bench.api import MetaPolicy, Transitions
+
+    from .rollout import Episode, Rollout
+
+PROTOCOLS = {"given-context": "GivenContext"}
+_UNITS = {
+    "episode": "one whole logged episode",
+    "transitions": "as many logged transitions, i.i.d., as an episode has steps",
+    "segment": "100 consecutive logged steps",
+}
 
 
-def evaluate(
-    policy: MetaPolicy, rollout: Rollout, context: Transitions, steps: list[Transitions] | None = None
-) -> np.ndarray:
-    """Return the undiscounted returns, (tasks, draws) float64.
+class GivenContext(Protocol):
+    """A context of each quality, then one episode.
 
-    Args:
-        policy: The policy of one trained seed.
-        rollout: The lanes.
-        context: One context per lane.
-        steps: A list that every step's transitions are added to.
-
-    Raises:
-        PolicyError: see :meth:`omrl_bench.protocols.rollout.Rollout.episode`.
+    Attributes:
+        unit: What one context draw is, see :mod:`omrl_bench.data.contexts`.
     """
-    policy.reset(rollout.lanes)
-    policy.condition(context)
-    return rollout.episode(policy, seen=steps)
+
+    gives_contexts: ClassVar[bool] = True
+    asks: ClassVar[tuple[str, ...]] = (*NEEDED, "observe", "end_episode")
+
+    unit: Literal["episode", "transitions", "segment"] = "episode"
+
+    def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:
+        """The qualities of the contexts."""
+        return tuple(map(Condition.context, qualities))
+
+    def sentence(self) -> str:
+        """What a method is given, and what it does with it."""
+        return (
+            f"a method is given {_UNITS[self.unit]} of the task as context, then acts for one episode; "
+            f"{self.draws} times per task and context quality."
+        )
+
+    def evaluate(
+        self,
+        policy: Callable[[], MetaPolicy],
+        rollout: Rollout,
+        conditions: Sequence[Condition],
+        context: Callable[[Condition], Transitions],
+    ) -> list[Episode]:
+        """One episode for each quality; see :meth:`omrl_bench.protocols.protocol.Protocol.evaluate`."""
+        played = []
+        for condition in conditions:
+            conditioned = policy()  # of its own for each: none depends on what came before it
+            conditioned.reset(rollout.lanes)
+            conditioned.condition(context(condition))
+            played.append(rollout.episode(conditioned))
+        return played
+
+    def validated(self, conditions: Sequence[Condition]) -> Sequence[Condition]:
+        """The first quality."""
+        return conditions[:1]
+
+    def context_sets(self, qualities: Sequence[str]) -> tuple[str, ...]:
+        """Those of the preset's qualities."""
+        return tuple(f"{quality}.{self.unit}" for quality in qualities)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from omrl_bench.api import MetaPolicy, Transitions
+from omrl_bench.data.contexts import sparse_view
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
 
 
 class PolicyError(Exception):
     """A policy returned something that is no action."""
+
+
+class Episode(NamedTuple):
+    """What was played in one episode of every lane.
+
+    Attributes:
+        returns: (tasks, draws) float64, undiscounted.
+        transitions: (lanes, horizon) what the policy observed; not valid, and zero, after a lane's end.
+    """
+
+    returns: np.ndarray
+    transitions: Transitions
 
 
 def lane_seeds(family: Family, tasks: np.ndarray, draws: int, seed: int, episode: int = 0) -> np.ndarray:
@@ -35,6 +50,11 @@ class Rollout:
         seed: The training seed, which the environment seeds depend on.
         threads: Simulator threads.
         descriptors: (lanes, descriptor size) for a method with the privilege, else None.
+        rho: Sparse rewards for what is observed (:func:`omrl_bench.data.contexts.sparse_view`); returns are dense.
+
+    Attributes:
+        lanes: Their number.
+        descriptors: As given.
     """
 
     def __init__(
@@ -45,22 +65,24 @@ class Rollout:
         seed: int,
         threads: int,
         descriptors: np.ndarray | None = None,
+        rho: float | None = None,
     ) -> None:
         self.lanes = len(tasks) * draws
+        self.descriptors = descriptors
         self._family, self._tasks, self._draws, self._seed = family, tasks, draws, seed
-        self._descriptors = descriptors
+        self._rho = rho
         self._env = BatchedEnv(family, self.lanes, threads)
 
-    def episode(
-        self, policy: MetaPolicy, number: int = 0, explore: bool = False, seen: list[Transitions] | None = None
-    ) -> np.ndarray:
-        """Act for one episode in every lane and return the undiscounted returns, (tasks, draws) float64.
+    def episode(self, policy: MetaPolicy, number: int = 0, explore: bool = False) -> Episode:
+        """Act for one episode in every lane.
 
         Args:
             policy: It has been reset, and told what it may know.
             number: Which episode in these tasks it is; each has environment seeds of its own.
             explore: Whether the policy is to learn about the task rather than to earn reward.
-            seen: A list that the steps' transitions (n = 1) are added to.
+
+        Returns:
+            The returns, and what was observed.
 
         Raises:
             PolicyError: if an action has the wrong shape or is not finite, or makes the simulation unstable.
@@ -70,6 +92,7 @@ class Rollout:
         observations = env.reset(np.repeat(self._tasks, self._draws), seeds)
         returns = np.zeros(self.lanes)
         running = np.ones(self.lanes, dtype=bool)
+        steps = []
         for _ in range(family.horizon):
             # a lane that has ended is shown zeros: what its simulator goes on doing is nobody's business
             shown = np.where(running[:, None], observations, 0.0).astype(np.float32)
@@ -79,17 +102,16 @@ class Rollout:
                 raise PolicyError("the simulation became unstable (NaN) under the policy's actions")
             happened = self._one_step(observations, actions, rewards, following, terminated, running)
             policy.observe(happened)
-            if seen is not None:
-                seen.append(happened)
+            steps.append(happened)
             returns[running] += rewards[running]
             running &= ~terminated
             observations = following
         policy.end_episode()
-        return returns.reshape(len(self._tasks), self._draws)
+        return Episode(returns.reshape(len(self._tasks), self._draws), self._joined(steps))
 
-    def collected(self, seen: list[Transitions]) -> Transitions:
-        """One context per lane of all that was seen: (lanes, n); n = 1 and not valid if nothing was."""
-        if not seen:
+    def seen(self, played: Sequence[Episode]) -> Transitions:
+        """One context per lane of all that was observed: (lanes, n); n = 1 and not valid if nothing was."""
+        if not played:
             size, action_size = self._family.observation_size, self._family.action_size
             nothing = np.zeros((self.lanes, 1, size), np.float32)
             return Transitions(
@@ -99,11 +121,15 @@ class Rollout:
                 next_observations=nothing.copy(),
                 terminated=np.zeros((self.lanes, 1), bool),
                 valid=np.zeros((self.lanes, 1), bool),
-                descriptors=self._descriptors,
+                descriptors=self.descriptors,
             )
-        names = [name for name in vars(seen[0]) if name != "descriptors"]
-        joined = {name: np.concatenate([getattr(step, name) for step in seen], axis=1) for name in names}
-        return Transitions(**joined, descriptors=self._descriptors)
+        return self._joined([episode.transitions for episode in played])
+
+    def _joined(self, parts: Sequence[Transitions]) -> Transitions:
+        """Transitions one after the other."""
+        names = [name for name in vars(parts[0]) if name != "descriptors"]
+        joined = {name: np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names}
+        return Transitions(**joined, descriptors=self.descriptors)
 
     def _one_step(
         self,
@@ -114,14 +140,15 @@ class Rollout:
         terminated: np.ndarray,
         running: np.ndarray,
     ) -> Transitions:
+        shown = rewards if self._rho is None else sparse_view(rewards, self._rho)
         return Transitions(
             observations=np.where(running[:, None], observations, 0.0)[:, None].astype(np.float32),
             actions=actions[:, None].astype(np.float32),
-            rewards=np.where(running, rewards, 0.0)[:, None].astype(np.float32),
+            rewards=np.where(running, shown, 0.0)[:, None].astype(np.float32),
             next_observations=np.where(running[:, None], following, 0.0)[:, None].astype(np.float32),
             terminated=(terminated & running)[:, None],
             valid=running[:, None].copy(),
-            descriptors=self._descriptors,
+            descriptors=self.descriptors,
         )
 
 

@@ -13,42 +13,102 @@ in the papers' online evaluations (R2PGO, table 1; GENTLE, table 1).
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from omrl_bench.api import MetaPolicy, Transitions
+from pydantic import Field
 
-from .rollout import Rollout
+from omrl_bench.conditions import EPISODE, EXECUTE, EXPLORE, Condition
+
+from .protocol import NEEDED, Protocol
+
+if TYPE_CHECKING:
+    from omrl_bench.api import MetaPolicy, Transitions
+
+    from .rollout import Episode, Rollout
+
+PROTOCOLS = {"one-shot": "OneShot", "zero-shot": "ZeroShot", "explore": "Explore"}
+
+Episodes = Annotated[int, Field(strict=True, ge=1, le=20)]
 
 
-def evaluate(
-    policy: MetaPolicy,
-    rollout: Rollout,
-    conditions: tuple[str, ...],
-    told: bool = False,
-    steps: list[list[Transitions]] | None = None,
-) -> np.ndarray:
-    """Return the undiscounted returns, (conditions, tasks, draws) float64.
+class SelfCollected(Protocol):
+    """Episodes in one task, each with what was seen before as its context."""
 
-    Args:
-        policy: The policy of one trained seed.
-        rollout: The lanes.
-        conditions: One per episode: ``explore-1``, ... where the policy is to explore; other names elsewhere.
-        told: Whether the method has the privilege ``descriptors``.
-        steps: A list that each episode's transitions are added to, step by step.
+    asks: ClassVar[tuple[str, ...]] = (*NEEDED, "observe", "end_episode")
 
-    Raises:
-        PolicyError: see :meth:`omrl_bench.protocols.rollout.Rollout.episode`.
+    def evaluate(
+        self,
+        policy: Callable[[], MetaPolicy],
+        rollout: Rollout,
+        conditions: Sequence[Condition],
+        context: Callable[[Condition], Transitions],
+    ) -> list[Episode]:
+        """One episode after the other; see :meth:`omrl_bench.protocols.protocol.Protocol.evaluate`."""
+        acting = policy()
+        acting.reset(rollout.lanes)
+        if rollout.descriptors is not None:
+            acting.condition(rollout.seen([]))
+        played: list[Episode] = []
+        for number, condition in enumerate(conditions):
+            if played:
+                acting.condition(rollout.seen(played))
+            played.append(rollout.episode(acting, number, explore=condition.kind == EXPLORE))
+        return played
+
+
+class OneShot(SelfCollected):
+    """One episode to collect the context, one that uses it."""
+
+    def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:
+        """The two episodes."""
+        return Condition(EPISODE, 1), Condition(EPISODE, 2)
+
+    def sentence(self) -> str:
+        """What a method does."""
+        return (
+            "a method collects one episode from its prior, then acts for one with what it inferred; "
+            f"{self.draws} times per task."
+        )
+
+
+class ZeroShot(SelfCollected):
+    """Episode after episode in a new task.
+
+    Attributes:
+        episodes: How many.
     """
-    policy.reset(rollout.lanes)
-    seen: list[Transitions] = []
-    if told:
-        policy.condition(rollout.collected(seen))
-    returns = []
-    for number, name in enumerate(conditions):
-        before = len(seen)
-        returns.append(rollout.episode(policy, number, explore=name.startswith("explore"), seen=seen))
-        if steps is not None:
-            steps.append(seen[before:])
-        if number + 1 < len(conditions):
-            policy.condition(rollout.collected(seen))
-    return np.stack(returns)
+
+    episodes: Episodes
+
+    def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:
+        """The episodes."""
+        return tuple(Condition(EPISODE, number + 1) for number in range(self.episodes))
+
+    def sentence(self) -> str:
+        """What a method does."""
+        return (
+            f"a method is given nothing and acts for {self.episodes} episodes, its belief updated on the way; "
+            f"{self.draws} times per task."
+        )
+
+
+class Explore(SelfCollected):
+    """Episodes to explore, then one that counts.
+
+    Attributes:
+        episodes: How many of exploration.
+    """
+
+    episodes: Episodes
+
+    def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:
+        """The episodes of exploration, and that of execution."""
+        return (*(Condition(EXPLORE, number + 1) for number in range(self.episodes)), Condition(EXECUTE))
+
+    def sentence(self) -> str:
+        """What a method does."""
+        return (
+            f"a method explores for {self.episodes} episodes, then acts for one with what it inferred; "
+            f"{self.draws} times per task."
+        )

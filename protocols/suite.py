@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.registry import load_protocol, protocols
+
+from .protocol import AnyProtocol
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
-ONE_SHOT = 2  # episodes: one to collect the context, one that uses it
 Quality = Literal["high", "medium", "low", "random", "expert", "mixed", "cross"]
 TrainingQuality = Literal["mixed", "expert", "medium", "random"]
 Count = Annotated[int, Field(strict=True, ge=0)]
@@ -47,34 +50,6 @@ def _given_once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Protocol(_Frozen):
-    """How a trained method is evaluated."""
-
-    kind: Literal["given-context", "one-shot", "zero-shot", "explore"]
-    unit: Literal["episode", "transitions", "segment"] = "episode"  # what one context draw is
-    split: Literal["test", "extrapolation", "train"] = "test"
-    draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10  # context draws per task and quality, one episode each
-    episodes: Annotated[int, Field(strict=True, ge=0, le=20)] = 0  # of `zero-shot`; of exploration in `explore`
-
-    @model_validator(mode="after")
-    def _episodes_fit(self) -> Protocol:
-        if self.kind in ("zero-shot", "explore") and not self.episodes:
-            raise ValueError(f"{self.kind} needs a number of episodes")
-        if self.kind in ("given-context", "one-shot") and self.episodes:
-            raise ValueError(f"{self.kind} takes no number of episodes")
-        if self.kind != "given-context" and self.unit != "episode":
-            raise ValueError(f"{self.kind} takes no unit: the method collects its contexts")
-        return self
-
-    def conditions(self, qualities: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of what is measured: the context qualities, or the episodes that a method collects itself."""
-        if self.kind == "given-context":
-            return qualities
-        if self.kind == "explore":
-            return (*(f"explore-{number + 1}" for number in range(self.episodes)), "execute")
-        return tuple(f"episode-{number + 1}" for number in range(self.episodes or ONE_SHOT))
 
 
 class Preset(_Frozen):
@@ -107,6 +82,8 @@ class Preset(_Frozen):
 class Suite(_Frozen):
     """A named grid: families x datasets x methods x backbones x seeds, a protocol, and presets."""
 
+    extends: str = ""  # the suite that all keys but name, version, title and protocol are those of, unless given
+
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")  # it becomes a folder
     version: Count
     title: str
@@ -117,8 +94,9 @@ class Suite(_Frozen):
     methods: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     backbones: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     default_preset: str
-    protocol: Protocol
+    protocol: AnyProtocol
     presets: dict[str, Preset]
+    context_rho: dict[str, float] = {}  # by family: contexts show sparse rewards (omrl_bench.data.contexts.sparse_view)
 
     @field_validator("name")
     @classmethod
@@ -137,9 +115,9 @@ class Suite(_Frozen):
     @model_validator(mode="after")
     def _qualities_fit(self) -> Suite:
         for name, preset in self.presets.items():
-            if self.protocol.kind == "given-context" and not preset.qualities:
+            if self.protocol.gives_contexts and not preset.qualities:
                 raise ValueError(f"preset {name!r} gives no context qualities")
-            if self.protocol.kind != "given-context" and preset.qualities:
+            if not self.protocol.gives_contexts and preset.qualities:
                 raise ValueError(f"preset {name!r} gives context qualities, but {self.protocol.kind} gives no contexts")
         return self
 
@@ -149,6 +127,16 @@ class Suite(_Frozen):
             for family in preset.family_updates:
                 if family not in (*self.families, *preset.families):
                     raise ValueError(f"preset {name!r} gives updates for {family!r}, which is no family of the suite")
+        return self
+
+    @model_validator(mode="after")
+    def _context_rho_fits(self) -> Suite:
+        families = {*self.families, *(name for preset in self.presets.values() for name in preset.families)}
+        for family, rho in self.context_rho.items():
+            if family not in families:
+                raise ValueError(f"context_rho names {family!r}, which is no family of the suite")
+            if not rho or not math.isfinite(rho):
+                raise ValueError(f"context_rho of {family!r} is {rho}: the sparse view divides by it")
         return self
 
     def preset(self, name: str | None) -> tuple[str, Preset]:
@@ -176,8 +164,9 @@ class Suite(_Frozen):
         grid = {"seeds", "time_limit", "job_seconds", "methods", "families", "family_updates"}
         later = set() if self.presets[preset].train_tasks else {"train_tasks"}
         budget = self.presets[preset].of(family).model_dump_json(exclude=grid | later)
-        protocol = self.protocol.model_dump_json(exclude=None if self.protocol.episodes else {"episodes"})
-        text = f"{self.name} {self.version} {protocol} {budget}"
+        text = f"{self.name} {self.version} {self.protocol.fingerprint()} {budget}"
+        if family in self.context_rho:
+            text += f" rho {self.context_rho[family]}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -215,18 +204,7 @@ def load_suite(name: str) -> Suite:
     Raises:
         InputError: if there is no such suite, or the file does not describe one.
     """
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"suite file {name} does not exist")
-        try:
-            return parse_suite(path.read_text(encoding="utf-8"), name)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-    if name not in suite_names():
-        raise unknown_name("suite", name, suite_names())
-    file = resources.files("omrl_bench.protocols").joinpath(f"{name}.toml")
-    return parse_suite(file.read_text(encoding="utf-8"), f"{name}.toml")
+    return parse_suite(_read(name), _where(name))
 
 
 def parse_suite(text: str, where: str) -> Suite:
@@ -235,19 +213,111 @@ def parse_suite(text: str, where: str) -> Suite:
     Raises:
         InputError: naming the file and the first key that is wrong.
     """
-    return parse_as(Suite, text, where, suite_problem)
+    return parse_as(Suite, read_table(text, where), where, suite_problem)
 
 
-def parse_as(model: type[Model], text: str, where: str, problem: Callable[[ErrorDetails], str] | None = None) -> Model:
-    """Parse TOML into a model; ``where`` names the text in errors, ``problem`` puts one in words.
+def suite_table(name: str) -> dict[str, Any]:
+    """The keys of a suite, by name or file, with those of the suite that it extends; none of them is checked.
 
     Raises:
-        InputError: naming the text and the first key that is wrong.
+        InputError: if there is no such suite, or the file is no TOML.
+    """
+    return read_table(_read(name), _where(name))
+
+
+def read_table(text: str, where: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Parse a suite's TOML and add what it takes from the suite that it extends.
+
+    A table of presets is joined preset by preset and key by key. Qualities of contexts are left out where the protocol
+    gives no contexts.
+
+    Args:
+        text: The TOML.
+        where: Names the text in errors.
+        extending: The files on the way to this one.
+
+    Raises:
+        InputError: if it is no TOML, or extends what is no suite, or itself.
+    """
+    table = parse_toml(text, where)
+    base_name = table.get("extends", "")
+    if not base_name or not isinstance(base_name, str):
+        return table
+    file = base_name
+    if base_name.endswith(".toml"):  # beside this file
+        file = str(Path(where).parent / base_name)
+    if file in extending:
+        raise InputError(f"{where}: key 'extends': {' extends '.join((*extending, file))}")
+    try:
+        base = read_table(_read(file), _where(file), (*extending, file))
+    except InputError as error:
+        raise InputError(f"{where}: key 'extends': {error}") from error
+    joined = {key: value for key, value in base.items() if key not in ("name", "version", "title", "extends")} | table
+    inherited, own, protocol = base.get("presets"), table.get("presets", {}), joined.get("protocol")
+    if isinstance(inherited, dict) and isinstance(own, dict) and isinstance(protocol, dict):
+        joined["presets"] = _joined_presets(inherited, own, _gives_contexts(protocol))
+    return joined
+
+
+def _joined_presets(base: dict[str, Any], own: dict[str, Any], gives_contexts: bool) -> dict[str, Any]:
+    kept = {
+        name: {key: value for key, value in preset.items() if gives_contexts or key != "qualities"}
+        for name, preset in base.items()
+        if isinstance(preset, dict)
+    }
+    return kept | {
+        name: kept.get(name, {}) | preset if isinstance(preset, dict) else preset for name, preset in own.items()
+    }
+
+
+def _gives_contexts(protocol: dict[str, Any]) -> bool:
+    try:
+        return load_protocol(str(protocol.get("kind"))).gives_contexts
+    except InputError:  # said when the suite is parsed
+        return True
+
+
+def _where(name: str) -> str:
+    return name if name.endswith(".toml") else f"{name}.toml"
+
+
+def _read(name: str) -> str:
+    """The text of a suite."""
+    if not name.endswith(".toml"):
+        if name not in suite_names():
+            raise unknown_name("suite", name, suite_names())
+        return resources.files("omrl_bench.protocols").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"suite file {name} does not exist")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Parse TOML; ``where`` names the text in errors.
+
+    Raises:
+        InputError: if it is none.
     """
     try:
-        return model.model_validate(tomllib.loads(text))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{where}: not valid TOML: {error}") from error
+
+
+def parse_as(
+    model: type[Model], table: Mapping[str, Any], where: str, problem: Callable[[ErrorDetails], str] | None = None
+) -> Model:
+    """Make a model of the keys of a file; ``where`` names the file in errors, ``problem`` puts one in words.
+
+    Raises:
+        InputError: naming the file and the first key that is wrong.
+    """
+    try:
+        return model.model_validate(table)
     except ValidationError as error:
         raise InputError(f"{where}: {(problem or key_problem)(error.errors()[0])}") from error
 
@@ -263,12 +333,19 @@ def key_problem(error: ErrorDetails) -> str:
 
 def suite_problem(error: ErrorDetails) -> str:
     """What is wrong with one key of a suite file, with the nearest names of an unknown one."""
-    models = (Suite, Protocol, Preset)  # by depth: the file, [protocol], [presets.<name>]
     depth = len(error["loc"]) - 1
-    if error["type"] != "extra_forbidden" or depth >= len(models):
+    if error["type"] != "extra_forbidden" or depth > 2:
         return key_problem(error)
-    hint = str(unknown_name("key", str(error["loc"][-1]), models[depth].model_fields)).partition("; ")[2]
-    return f"{key_problem(error)}; {hint}"
+    name = str(error["loc"][-1])
+    if depth == 1:  # [protocol]
+        taking = {kind: load_protocol(kind).model_fields for kind in protocols()}
+        others = [kind for kind, fields in taking.items() if name in fields]
+        if others:
+            return f"{key_problem(error)} of this protocol; {', '.join(others)} take{'s' * (len(others) == 1)} it"
+        known = dict.fromkeys(field for fields in taking.values() for field in fields)
+    else:
+        known = dict.fromkeys((Preset if depth else Suite).model_fields)  # [presets.<name>], or the file
+    return f"{key_problem(error)}; {str(unknown_name('key', name, known)).partition('; ')[2]}"
 
 
 def seed_text(seeds: tuple[int, ...]) -> str:

@@ -86,6 +86,7 @@ def test_every_module_is_in_the_wheel(names, copy):
 @pytest.mark.parametrize(
     "pattern",
     [
+        "omrl_bench/py.typed",
         "omrl_bench/envs/tasks/*",
         "omrl_bench/envs/assets/*",
         "omrl_bench/data/manifests/*",

@@ -10,7 +10,6 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
 from omrl_bench.envs.task_table import SPLITS
+from omrl_bench.report.figures import canvas
 
 COLORS = {"mixed": "#0072B2", "expert": "#D55E00", "medium": "#009E73", "random": "#000000", "cross": "#CC79A7"}
 _HATCHES = {"mixed": "//", "expert": "", "medium": "..", "random": "xx", "cross": "--"}
@@ -33,7 +33,7 @@ ROLLOUT_QUALITIES = ("random", "medium", "expert")
 EPISODES_SHOWN = 2  # of each task in the picture of rollouts
 ROWS = 60_000  # transitions in the picture of coverage, at most
 _VIEW = (0.2, 99.8)  # per cent of the projected transitions that the picture of coverage is cut to
-_STYLE: dict[Any, Any] = {
+_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
     "font.size": 7,
     "axes.linewidth": 0.6,
@@ -57,25 +57,12 @@ def data_pictures(family: Family, datasets: Mapping[str, Episodes], reference: t
         data.
     """
     pictures = {}
-    with mpl.rc_context():
-        mpl.rcdefaults()  # a user's matplotlibrc must not change the pictures
-        mpl.rcParams.update(_STYLE)
+    with canvas.settings(_STYLE):
         pictures["tasks"] = _png(_tasks(family, datasets, reference))
         pictures["coverage"] = _png(_coverage(family, datasets))
-        if is_point(family):
+        if family.is_point:
             pictures["rollouts"] = _png(_rollouts(family, datasets))
     return pictures
-
-
-def is_point(family: Family) -> bool:
-    """Whether the family's robot is a point in the plane, the first two observations its position."""
-    return family.is_point
-
-
-def goals(family: Family) -> np.ndarray:
-    """The goals of each task of a point family, (tasks, goals, 2)."""
-    assert family.goals is not None
-    return family.goals(family.tasks().descriptors)
 
 
 def _tasks(family: Family, datasets: Mapping[str, Episodes], reference: tuple[float, float]) -> Figure:
@@ -167,8 +154,8 @@ def _coverage(family: Family, datasets: Mapping[str, Episodes]) -> Figure:
     figure = Figure(figsize=(7.2, 1.95), layout="constrained")
     panels = figure.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
     seen = {quality: _sample(episodes.observations) for quality, episodes in datasets.items()}
-    if is_point(family):
-        places, shown = {quality: values[:, :2] for quality, values in seen.items()}, goals(family).reshape(-1, 2)
+    if family.is_point:
+        places, shown = {quality: values[:, :2] for quality, values in seen.items()}, family.task_goals().reshape(-1, 2)
         note = "x, y of visited positions; + goals of all tasks"
     else:
         project, shares = _principal_components(seen["mixed"])
@@ -187,7 +174,7 @@ def _coverage(family: Family, datasets: Mapping[str, Episodes]) -> Figure:
         axes.hexbin(*values.T, gridsize=28, bins="log", mincnt=1, extent=extent, cmap=colors, linewidths=0.1)
         axes.set(title=quality, xlim=(left, right), ylim=(bottom, top))
         axes.scatter(*shown.T, marker="+", color="#000000", s=7, linewidth=0.5)
-        axes.set_aspect("equal" if is_point(family) else "auto")
+        axes.set_aspect("equal" if family.is_point else "auto")
     figure.supxlabel(note, fontsize=7)
     return figure
 
@@ -200,7 +187,7 @@ def _rollouts(family: Family, datasets: Mapping[str, Episodes]) -> Figure:
     chosen = train[np.linspace(0, len(train), len(_LINES), endpoint=False).astype(int)]
     for axes, quality in zip(panels, ROLLOUT_QUALITIES, strict=True):
         for task, mark, line in zip(chosen, _TASK_MARKS, _LINES, strict=True):
-            axes.plot(*goals(family)[task].T, mark, color="#000000", fillstyle="none", markersize=7, linestyle="")
+            axes.plot(*family.task_goals()[task].T, mark, color="#000000", fillstyle="none", markersize=7, linestyle="")
             numbers = np.flatnonzero(datasets[quality].tasks == task)[:EPISODES_SHOWN]
             for way in (_way(datasets[quality], number) for number in numbers):
                 axes.plot(*way.T, line, color=COLORS[quality], linewidth=0.9)

@@ -10,7 +10,6 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from omrl_bench.cards.figures import goals, is_point
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
@@ -55,7 +54,7 @@ def check_renderer(family: Family) -> None:
     Raises:
         InputError: if it cannot, with what to set and to install.
     """
-    if is_point(family):
+    if family.is_point:
         return
     try:
         done = subprocess.run(
@@ -101,7 +100,7 @@ def film(family: Family, episodes: Episodes, number: int) -> list[np.ndarray]:
     actions, rewards, task = episodes.actions[rows], episodes.rewards[rows], int(episodes.tasks[number])
     if episodes.seeds[number] < 0:
         raise InputError(f"episode {number} of {family.name} cannot be filmed: these data do not replay from seeds")
-    point = is_point(family)
+    point = family.is_point
     env = gymnasium.make(family.env_id, task=task, render_mode=None if point else "rgb_array")
     every = EVERY if len(actions) > FEW else 1
     pictures = []
@@ -158,7 +157,7 @@ def _drawn(family: Family, task: int, way: np.ndarray, every: int) -> list[np.nd
         figure = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         axes = figure.subplots()
-        places = goals(family)[task]
+        places = family.task_goals()[task]
         axes.plot(*places.T, "*", color="#D55E00", markersize=12, linestyle="")
         (trail,) = axes.plot([], [], "-", color="#666666", linewidth=1)
         (position,) = axes.plot([], [], "o", color="#0072B2", markersize=7)

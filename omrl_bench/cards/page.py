@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import rich.table
 from rich.box import SIMPLE_HEAD
 from rich.text import Text
-from tabulate import tabulate
 
 from omrl_bench.cards.card import EPISODE_QUANTILES, TASK_QUANTILES, WEAK, Card
 from omrl_bench.cards.leak import HELD_OUT
 from omrl_bench.data.contexts import SOURCES, UNITS
 from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.report.tables.captions import MISSING
-from omrl_bench.report.tables.text import escape_markdown
+from omrl_bench.report.tables.markdown import bullets, escape, grid
 
 LICENCE = "MIT; robot models: see omrl_bench/envs/assets/README.md"
 HASH_DIGITS = 16
@@ -56,11 +55,9 @@ def card_markdown(card: Card, pictures: Mapping[str, str]) -> str:
     """
     parts = [f"# {card.family.name}"]
     for section in card_sections(card):
-        rows = [[escape_markdown(cell) for cell in row] for row in section.rows]
-        align = ["left", *["right" if section.numbers else "left"] * (len(section.columns) - 1)]
-        body = tabulate(rows, section.columns, tablefmt="github", disable_numparse=True, colalign=align)
-        notes = "\n".join(f"- {escape_markdown(note)}" for note in section.notes)
-        parts += [f"## {section.title}", body, *([notes] if notes else [])]
+        rows = [[escape(cell) for cell in row] for row in section.rows]
+        body = grid(section.columns, rows, names=1 if section.numbers else len(section.columns))
+        parts += [f"## {section.title}", body, *(["\n".join(bullets(section.notes))] if section.notes else [])]
     if pictures:
         parts.append("## Pictures")
     for name, file in pictures.items():

@@ -70,10 +70,11 @@ def missing_cells(frame: pd.DataFrame, methods: tuple[str, str], families: tuple
     """Say what one of two methods lacks: whole conditions of families, and seeds that the other has."""
     notes = []
     present = {
-        key: set(rows["seed"]) for key, rows in frame.groupby(["family", "quality", "method"], observed=True, sort=True)
+        key: set(rows["seed"])
+        for key, rows in frame.groupby(["family", "condition", "method"], observed=True, sort=True)
     }
     for family in families:
-        conditions = sorted({quality for of, quality, _ in present if of == family})
+        conditions = sorted({condition for of, condition, _ in present if of == family})
         for method, other in (methods, methods[::-1]):
             lacking = [name for name in conditions if (family, name, method) not in present]
             if lacking == conditions:
@@ -117,7 +118,7 @@ def _print(results: Results, first: str, second: str, chosen: tuple[str, ...]) -
     if len(set(pair["family"])) < len(families):
         table = table[table["family"] != "all"]
     say(f"{where}: {first} compared with {second}")
-    Console().print(_view(table, tuple(dict.fromkeys(frame["quality"]))))
+    Console().print(_view(table, tuple(dict.fromkeys(frame["condition"]))))
     say(conclusion(table, first, second))
     if (table[["n_seeds", "n_tasks"]] == 1).any(axis=None):
         say("With a single seed or task nothing is ever decided.")
@@ -140,7 +141,7 @@ def _concerns(note: str, methods: tuple[str, str], families: tuple[str, ...]) ->
     return of_family or any(f"/ {method}:" in note or f"/{method}/" in note for method in methods)
 
 
-def _view(table: pd.DataFrame, qualities: tuple[str, ...]) -> Any:
+def _view(table: pd.DataFrame, conditions: tuple[str, ...]) -> Any:
     """The rows as a table, ``all`` last, conditions in the order of the records."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -152,14 +153,14 @@ def _view(table: pd.DataFrame, qualities: tuple[str, ...]) -> Any:
     # on a narrow screen names are broken, but half of a number would be worse than none
     for name, width in (("A", 5), ("B", 5), ("difference", 14), ("P(A > B)", 12), ("A is", 9), ("n", 6)):
         view.add_column(name, justify="left" if name == "A is" else "right", no_wrap=True, min_width=width)
-    order = {quality: number for number, quality in enumerate(qualities)}
-    rows = sorted(table.to_dict("records"), key=lambda r: (r["family"] == "all", r["family"], order[r["quality"]]))
+    order = {condition: number for number, condition in enumerate(conditions)}
+    rows = sorted(table.to_dict("records"), key=lambda r: (r["family"] == "all", r["family"], order[r["condition"]]))
     for row, before in zip(rows, [None, *rows], strict=False):
         if before and before["family"] != row["family"]:
             view.add_section()
         cells = (
             row["family"],
-            row["quality"],
+            row["condition"],
             f"{row['score_first']:.1f}",
             f"{row['score_second']:.1f}",
             _with_interval(row, "difference", "+.1f"),
@@ -176,7 +177,7 @@ def _with_interval(row: dict[str, Any], name: str, form: str) -> str:
 
 
 def _conditions(frame: pd.DataFrame, method: str) -> set[tuple[str, str]]:
-    rows = frame.loc[frame["method"] == method, ["family", "quality"]].drop_duplicates()
+    rows = frame.loc[frame["method"] == method, ["family", "condition"]].drop_duplicates()
     return set(rows.itertuples(index=False, name=None))
 
 

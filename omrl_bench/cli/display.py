@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from omrl_bench.conditions import names
 from omrl_bench.runner.executor import Watcher
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def print_plan(plan: Plan, selection: Selection) -> None:
             text = f"{planned.state}: {cell.family} / {cell.method} seed {cell.seed}: {planned.reason}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
     cells = sum(len(job.cells) for job in plan.jobs)
-    conditions = selection.suite.protocol.conditions(selection.preset.qualities)
+    conditions = names(selection.suite.protocol.conditions(selection.preset.qualities))
     budget = f"{selection.preset.updates_text()} updates, {selection.suite.protocol.kind}: {', '.join(conditions)}"
     console.print(f"{len(plan.cells)} cells, {cells} to run in {len(plan.jobs)} jobs, {plan.slots} at a time; {budget}")
     if plan.jobs:

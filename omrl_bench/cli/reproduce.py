@@ -38,11 +38,11 @@ def reproduce(
       omrl-bench reproduce seed-0.json --suite my_suite.toml --adapter my_method.py:MyMethod --run
     """
     from omrl_bench.runner.records import read_record
-    from omrl_bench.runner.reproduce import check_out, hash_checks, read_original, select_again, steps
+    from omrl_bench.runner.reproduce import check_out, equivalences_of, hash_checks, read_original, select_again, steps
 
     found = read_record(record)
     selection = select_again(found, suite, adapter)
-    checks = hash_checks(found, selection)
+    checks = hash_checks(found, selection, equivalences_of(record, found))
     say(f"{found.cell.record_path(Path()).as_posix()}, made {found.created}")
     _print_checks(checks)
     _print_steps(steps(found, out, suite, adapter))
@@ -61,7 +61,8 @@ def reproduce(
 def _print_checks(checks: list[HashCheck]) -> None:
     say("\nIs what it was made from the same now?")
     for check in checks:
-        say(f"  {check.name:<10} {'same' if check.same else f'changed: {check.meaning}'}")
+        verdict = check.meaning or "same" if check.same else f"changed: {check.meaning}"
+        say(f"  {check.name:<10} {verdict}")
 
 
 def _print_steps(steps: list[Step]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from omrl_bench.protocols.suite import Protocol, Suite
+    from omrl_bench.protocols.suite import Suite
     from omrl_bench.runner.records import CurvePoint, Record
 
 app = typer.Typer(help="Explain a suite or a record in words.", no_args_is_help=True)
@@ -75,6 +75,9 @@ def record(
     found = read_record(file)
     say(f"{' / '.join(found.cell.folder().parts)} / seed {found.cell.seed}: {found.status}")
     say(f"made {found.created}" + (f", weights trained for {found.trained_for}" if found.trained_for else ""))
+    if found.trained_elsewhere:
+        say(f"trained elsewhere, self-reported: {found.trained_elsewhere}")
+        say("evaluated by omrl-bench; machine, versions and commit below are those of the evaluation")
     if found.error:
         say(f"error: {found.error}")
     _print_scores(found)
@@ -106,11 +109,12 @@ def training_sentences(suite: Suite) -> list[str]:
 
 def evaluation_sentences(suite: Suite) -> list[str]:
     """The protocol in a sentence, and what the conditions are."""
+    from omrl_bench.conditions import names
     from omrl_bench.data.contexts import SOURCES
 
     protocol = suite.protocol
-    found = [f"Evaluated on the {protocol.split} tasks, protocol {protocol.kind}: {_protocol_sentence(protocol)}"]
-    if protocol.kind == "given-context":
+    found = [f"Evaluated on the {protocol.split} tasks, protocol {protocol.kind}: {protocol.sentence()}"]
+    if protocol.gives_contexts:
         qualities = dict.fromkeys(quality for preset in suite.presets.values() for quality in preset.qualities)
         ranges = {quality: SOURCES[quality] for quality in qualities}
         texts = [
@@ -121,7 +125,7 @@ def evaluation_sentences(suite: Suite) -> list[str]:
         ]
         found.append(f"Conditions are the qualities of the contexts: {', '.join(texts)}.")
     else:
-        found.append(f"Conditions are the episodes: {', '.join(protocol.conditions(()))}.")
+        found.append(f"Conditions are the episodes: {', '.join(names(protocol.conditions(())))}.")
     found.append("The last checkpoint counts. Score: 0 is the random policy's return, 100 the expert's.")
     return found
 
@@ -163,25 +167,6 @@ def curve_text(curve: Sequence[CurvePoint]) -> str:
 def say(text: str) -> None:
     """Print text that has somebody's words in it: as it is, but for control characters."""
     typer.echo("\n".join(map(_printable, text.split("\n"))))
-
-
-def _protocol_sentence(protocol: Protocol) -> str:
-    draws = f"{protocol.draws} times per task"
-    if protocol.kind == "given-context":
-        unit = {
-            "episode": "one whole logged episode",
-            "transitions": "as many logged transitions, i.i.d., as an episode has steps",
-            "segment": "100 consecutive logged steps",
-        }[protocol.unit]
-        return (
-            f"a method is given {unit} of the task as context, then acts for one episode; {draws} and context quality."
-        )
-    if protocol.kind == "one-shot":
-        return f"a method collects one episode from its prior, then acts for one with what it inferred; {draws}."
-    if protocol.kind == "zero-shot":
-        episodes = f"acts for {protocol.episodes} episodes, its belief updated on the way"
-        return f"a method is given nothing and {episodes}; {draws}."
-    return f"a method explores for {protocol.episodes} episodes, then acts for one with what it inferred; {draws}."
 
 
 def _an_example(folder: Path) -> Path | str:
@@ -233,9 +218,21 @@ def _print_fields(record: Record, file: Path) -> None:
         "hashes": _pairs(record.hashes.model_dump().items()),
         "cube": _cube_state(record, file),
     }
+    if record.trained_elsewhere:
+        fields |= dict.fromkeys(("parameters", "seeds together", "memory"), "not measured")
+        fields["times"] = f"evaluation {times['evaluation']}"
     shown = {
         *("schema_version", "cell", "status", "error", "hashes", "dataset_status", "privileges", "configuration"),
-        *("trained_together", "trained_for", "metrics", "curve", "parameters", "fit_seconds", "evaluate_seconds"),
+        *(
+            "trained_together",
+            "trained_for",
+            "trained_elsewhere",
+            "metrics",
+            "curve",
+            "parameters",
+            "fit_seconds",
+            "evaluate_seconds",
+        ),
         *("update_milliseconds", "device", "peak_memory_mib", "machine", "versions", "git", "created", "cube"),
     }
     for name, value in record.model_dump(mode="json", exclude=shown, exclude_defaults=True).items():

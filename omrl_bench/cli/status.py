@@ -30,7 +30,7 @@ def status(
     from omrl_bench.cli.run import parse_seeds
     from omrl_bench.errors import no_results_folder
     from omrl_bench.protocols.suite import load_suite
-    from omrl_bench.runner.plan import inspect_cells, select
+    from omrl_bench.runner.plan import CellElsewhere, PlannedCell, inspect_cells, inspect_elsewhere, select
 
     if out.exists() and not out.is_dir():
         raise no_results_folder(out, "--out")
@@ -41,7 +41,9 @@ def status(
     table = Table()
     for column in ("family", "dataset", "method", "backbone", "seed", "state", "reason"):
         table.add_column(column)
-    cells = inspect_cells(selection, out)
+    # a row that was trained elsewhere is none of the suite's methods: it is shown where no method is named
+    elsewhere = [] if method else inspect_elsewhere(selection, out)
+    cells: list[PlannedCell | CellElsewhere] = [*inspect_cells(selection, out), *elsewhere]
     for planned in cells:
         cell = planned.cell
         reason = planned.reason.replace("[", "\\[")

@@ -73,6 +73,7 @@ def presets_table(suite: Suite) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from omrl_bench.conditions import names
     from omrl_bench.protocols.suite import seed_text
 
     slots = os.cpu_count() or 1
@@ -88,7 +89,7 @@ def presets_table(suite: Suite) -> Table:
                 "methods": str(len(methods)),
                 "training tasks": str(preset.train_tasks or "all"),
                 "seeds": seed_text(preset.seeds),
-                "conditions": ", ".join(suite.protocol.conditions(preset.qualities)),
+                "conditions": ", ".join(names(suite.protocol.conditions(preset.qualities))),
                 "encoder updates": f"{preset.encoder_updates:,}",
                 "policy updates": preset.updates_text(),
                 "cells": f"{jobs * len(preset.seeds):,}",

@@ -60,7 +60,9 @@ class MetaDataset:
         self.task_offsets = self.episode_offsets[self.task_episodes]
         self._seeds = chosen.seeds
         self._representation = (
-            None if representation_data is None else MetaDataset(family, representation_data, privileges, train_tasks)
+            None
+            if representation_data is None
+            else MetaDataset(family, representation_data, privileges, train_tasks, rho=rho)
         )
 
     @classmethod

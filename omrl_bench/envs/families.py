@@ -88,6 +88,16 @@ class Family:
         """Whether the robot is a point in the plane, the first two observations its position."""
         return self.goals is not None
 
+    def task_goals(self) -> np.ndarray:
+        """The goals of each task in the plane, (tasks, goals, 2).
+
+        Raises:
+            ValueError: if the robot is no point.
+        """
+        if self.goals is None:
+            raise ValueError(f"the robot of {self.name} is no point in the plane: its tasks have no goals there")
+        return self.goals(self.tasks().descriptors)
+
     @property
     def home(self) -> str:
         """Name of the package with its task table, and with its policies and manifest if it is not a built-in one."""

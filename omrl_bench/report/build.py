@@ -15,12 +15,14 @@ import pandas as pd
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.processes import process_pool
-from omrl_bench.report.across import gap_tables, task_number_pictures
-from omrl_bench.report.figures.pictures import Files, figures_across, figures_of
-from omrl_bench.report.reading.frames import Results, SetKey, find_sets, read_set
+from omrl_bench.report.extensions import extra_files
+from omrl_bench.report.figures.pictures import Files, figures_across, figures_of, task_number_pictures
+from omrl_bench.report.reading.frames import RecordFile, Results, SetKey, find_sets, read_set
 from omrl_bench.report.tables.costs import method_table
+from omrl_bench.report.tables.gap import gap_tables
 from omrl_bench.report.tables.layout import Layout, layout_of
-from omrl_bench.report.tables.text import latex, markdown
+from omrl_bench.report.tables.measures import measure_frame, measure_table
+from omrl_bench.report.tables.text import csv, latex, markdown
 from omrl_bench.report.tables.wide import Table, drop_table, return_table, score_table
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.panels import Panels, panels
@@ -28,7 +30,7 @@ from omrl_bench.stats.summary import summarise
 
 _WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
 DROP_FROM, DROP_TO = "high", "low"
-_ORDER = (("family", "families"), ("quality", "qualities"), ("method", "methods"))  # of rows in the CSV file
+_ORDER = (("family", "families"), ("condition", "conditions"), ("method", "methods"))  # of rows in the CSV file
 
 
 def build(
@@ -39,6 +41,7 @@ def build(
     families: Sequence[str] = (),
     methods: Sequence[str] = (),
     warn: Callable[[str], object] = lambda line: None,
+    against: Path | None = None,
 ) -> list[Path]:
     """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
@@ -51,6 +54,8 @@ def build(
     several datasets or backbones, these names end in ``-<dataset>-<backbone>``, and the figure ``datasets``, which
     shows all datasets, in ``-<backbone>``. The same records make the same bytes.
 
+    What installed packages add is beside these (:mod:`omrl_bench.report.extensions`).
+
     Many records are rendered in several processes; a script that calls this needs ``if __name__ == "__main__":``.
 
     Args:
@@ -60,7 +65,10 @@ def build(
         preset: Only this preset.
         families: Order of families; the rest follows alphabetically.
         methods: Order of methods; the rest follows, controls first, then alphabetically.
-        warn: Called with a line for each file that cannot be used, before anything is written.
+        warn: Called with a line for each file that cannot be used, and for what failed of other packages, before
+            anything is written.
+        against: Another results folder, whose methods are shown beside, see
+            :func:`omrl_bench.report.reading.frames.read`.
 
     Returns:
         The files written.
@@ -69,7 +77,7 @@ def build(
         InputError: if there are no complete records, or those of a suite and preset do not fit together; the others'
             files are written nevertheless.
     """
-    sets, lines = find_sets(results, suite, preset)
+    sets, lines = find_sets(results, suite, preset, against)
     every, problems = [], []
     for key, (rendered, of_set) in zip(sets, _render_all(results, sets, families, methods), strict=True):
         lines += of_set
@@ -104,13 +112,13 @@ _Outcome = tuple[_Rendered | ValueError | None, list[str]]
 
 
 def _render_all(
-    results: Path, sets: Mapping[SetKey, Sequence[Path]], families: Sequence[str], methods: Sequence[str]
+    results: Path, sets: Mapping[SetKey, Sequence[RecordFile]], families: Sequence[str], methods: Sequence[str]
 ) -> list[_Outcome]:
     """Read and render every set, large ones in processes of their own."""
     work = partial(_read_and_render, results, families=families, methods=methods)
     processes = min(len(sets), os.cpu_count() or 1)
     if processes <= 1 or sum(map(len, sets.values())) < _WORTH_PROCESSES:
-        return [work(key, paths) for key, paths in sets.items()]
+        return [work(key, files) for key, files in sets.items()]
     with process_pool(processes) as pool:
         largest_first = sorted(sets, key=lambda key: len(sets[key]), reverse=True)
         futures = {key: pool.submit(work, key, sets[key]) for key in largest_first}
@@ -118,15 +126,18 @@ def _render_all(
 
 
 def _read_and_render(
-    results: Path, key: SetKey, paths: Sequence[Path], families: Sequence[str], methods: Sequence[str]
+    results: Path, key: SetKey, files: Sequence[RecordFile], families: Sequence[str], methods: Sequence[str]
 ) -> _Outcome:
-    found, lines = read_set(results, key, paths)
+    found, lines = read_set(results, key, files)
     if found is None or found.frame.empty:
         return None, lines
     try:
-        return _render(found, families, methods), lines
+        rendered = _render(found, families, methods)
     except ValueError as error:
         return error, lines
+    extra, problems = extra_files(found, rendered.layout)
+    rendered.files.update(extra)
+    return rendered, [*lines, *problems]
 
 
 def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> list[Path]:
@@ -169,11 +180,11 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     layout = layout_of(results, summary, families, methods)
     scores = score_table(results, summary, layout)
     tables: dict[str, Table] = {"score": scores, "return": return_table(results, summary, layout)}
-    if {DROP_FROM, DROP_TO} <= set(layout.qualities):
+    if {DROP_FROM, DROP_TO} <= set(layout.conditions):
         drops = drop_under_shift(groups, DROP_FROM, DROP_TO)
         if len(drops):
             tables["drop"] = drop_table(results, drops, layout)
-    first, *_, last = (*layout.qualities, *layout.qualities)
+    first, *_, last = (*layout.conditions, *layout.conditions)
     compared = tuple(dict.fromkeys((DROP_FROM, DROP_TO) if "drop" in tables else (first, last)))
     files: Files = {("methods", "md"): method_table(results, scores, compared).encode()}
     for stem, table in tables.items():
@@ -183,7 +194,11 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
     order = {name: {value: rank for rank, value in enumerate(getattr(layout, plural))} for name, plural in _ORDER}
     long = summary.sort_values([name for name, _ in _ORDER], key=lambda column: column.map(order[column.name]))
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
-    files["score", "csv"] = long.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
+    files["score", "csv"] = csv(long)
+    measured = measure_frame(results)
+    if len(measured):
+        files["representation", "csv"] = csv(measured)
+        files["representation", "md"] = measure_table(measured, layout, first).encode()
     files |= figures_of(results, groups, summary, layout, scores, compared)
     return _Rendered(
         SetKey(results.suite, results.preset, results.dataset, results.backbone), files, groups, summary, layout

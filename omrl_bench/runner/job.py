@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from omrl_bench.files import write_atomically
-from omrl_bench.protocols.suite import Preset, Protocol
+from omrl_bench.protocols.protocol import AnyProtocol
+from omrl_bench.protocols.suite import Preset
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.records import Cell, Hashes, Record
 
@@ -23,13 +24,14 @@ class Job(_Frozen):
     cells: tuple[Cell, ...]
     target: str  # the method's class, see registry.resolve_method
     settings: dict[str, Any]
-    protocol: Protocol
+    protocol: AnyProtocol
     preset: Preset
     hashes: Hashes
     equivalent_to: Hashes | None
     dataset_status: str
     results: Path
     threads: int
+    context_rho: float | None = None  # see Suite.context_rho
     device: str = "cpu"
     train_again: bool = False  # although a kept training would do
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from omrl_bench.api import Setup
 from omrl_bench.data.contexts import source_dataset
@@ -18,8 +18,9 @@ from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import backbones, load_class, resolve_method, source_hash
+from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record
+from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record, read_record_of, record_files
 
 State = Literal["complete", "missing", "failed", "stale"]
 #: Which cells run: each choice includes the ones before it.
@@ -49,6 +50,14 @@ class PlannedCell:
     target: str
     state: State
     reason: str  # why it is stale or failed
+
+
+class CellElsewhere(NamedTuple):
+    """A cell whose policy was trained elsewhere, with what is known of it."""
+
+    cell: Cell
+    state: State
+    reason: str  # why it is stale, and what trained it
 
 
 def select(
@@ -141,8 +150,13 @@ def prepare_data(selection: Selection, threads: int, announce: Callable[[str], N
 
 
 def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
-    """Return every cell of the selection with its state; nothing is run or built."""
+    """Return every cell of the selection with its state; nothing is run or built.
+
+    Raises:
+        InputError: if a method cannot be loaded, local data are damaged, or the folder's equivalences.
+    """
     cells = []
+    equal = read_equivalences(results)
     for family in selection.families:
         for dataset in selection.suite.datasets:
             for name, target in selection.methods:
@@ -158,8 +172,30 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
                             preset=selection.preset_name,
                             seed=seed,
                         )
-                        cells.append(PlannedCell(cell, target, *_state(cell, results, expected)))
+                        cells.append(PlannedCell(cell, target, *_state(cell, results, expected, equal)))
     return cells
+
+
+def inspect_elsewhere(selection: Selection, results: Path) -> list[CellElsewhere]:
+    """Return what a results folder has of a selection's suite, preset, families and seeds that was trained elsewhere.
+
+    There is no source to compare: it is complete as long as suite, family, data and contexts are what they were.
+    """
+    found = []
+    for path in record_files(results / selection.suite.name / selection.preset_name, lambda error: None):
+        try:
+            record = read_record_of(results, path)
+        except RecordError:  # `report` says what is wrong with it
+            continue
+        cell = record.cell
+        wanted = (selection.families, selection.seeds, selection.suite.datasets)
+        selected = all(one in some for one, some in zip((cell.family, cell.seed, cell.dataset), wanted, strict=True))
+        if record.trained_elsewhere is not None and selected:
+            expected = hashes_with(selection, cell.family, cell.dataset, record.hashes.method)
+            state, reason = _state(cell, results, expected)
+            note = f"trained elsewhere, self-reported: {record.trained_elsewhere}"
+            found.append(CellElsewhere(cell, state, f"{reason}; {note}" if reason else note))
+    return found
 
 
 def make_jobs(
@@ -188,9 +224,10 @@ def make_jobs(
                 preset=selection.preset.of(cell.family),
                 hashes=local,
                 equivalent_to=canonical if canonical != local else None,
-                dataset_status=_status(statuses, cell, selection.preset.qualities),
+                dataset_status=data_status(statuses, cell, selection.preset.qualities),
                 results=results.resolve(),
                 threads=threads,
+                context_rho=selection.suite.context_rho.get(cell.family),
                 device=selection.device,
                 train_again=rerun == "all",
             )
@@ -198,7 +235,7 @@ def make_jobs(
     return jobs
 
 
-def _status(statuses: Mapping[tuple[str, str], str], cell: Cell, qualities: Iterable[str]) -> str:
+def data_status(statuses: Mapping[tuple[str, str], str], cell: Cell, qualities: Iterable[str]) -> str:
     """Status of the data that a cell trains on and takes contexts from: of several, one that is not canonical."""
     parts = [*dataset_parts(cell.dataset), *map(source_dataset, qualities)]
     of_parts = [statuses[cell.family, part] for part in parts]
@@ -213,17 +250,22 @@ def expected_hashes(
     A record is up to date if it carries one of them, or names one as what its data were equivalent to: local data may
     be gone, or be of another processor.
     """
-    family = get_family(family_name)
     setup = Setup(selection.preset_name, backbone, selection.settings)
-    configuration = _configuration(target, family, setup)
-    contexts = [f"{quality}.{selection.suite.protocol.unit}" for quality in selection.preset.qualities]
+    configuration = _configuration(target, get_family(family_name), setup)
+    return hashes_with(selection, family_name, dataset, hash_text(source_hash(target, backbone), configuration))
+
+
+def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
+    """The same, given the hash of the method."""
+    family = get_family(family_name)
+    contexts = selection.suite.protocol.context_sets(selection.preset.qualities)
     local, canonical = (
         Hashes(
             suite=selection.suite.fingerprint(selection.preset_name, family_name),
             family=family.fingerprint(),
             dataset=_hash_of_parts(dataset, hash_data),
             contexts=hash_text(*(hash_context(name) for name in contexts)),
-            method=hash_text(source_hash(target, backbone), configuration),
+            method=method,
         )
         for hash_data, hash_context in _data_hashes(family)
     )
@@ -270,7 +312,7 @@ def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callabl
     yield lambda quality: manifest.datasets[quality].content, canonical_context
 
 
-def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes]) -> tuple[State, str]:
+def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: Equivalences) -> tuple[State, str]:
     path = cell.record_path(results)
     try:
         if not path.exists():
@@ -280,10 +322,13 @@ def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes]) -> tuple[
             return "failed", f"its record is that of {record.cell.record_path(Path()).as_posix()}"
         if record.status == "failed":
             return "failed", record.error or ""
-        if record.hashes not in expected and record.equivalent_to not in expected:
+        its = [equal.of(hashes) for hashes in (record.hashes, record.equivalent_to) if hashes]
+        if not any(equal.of(hashes) in its for hashes in expected):
             local, canonical = expected
             then, now = (record.equivalent_to, canonical) if record.equivalent_to else (record.hashes, local)
-            changed = [name for name, value in then.model_dump().items() if value != getattr(now, name)]
+            changed = [
+                name for name, value in then.model_dump().items() if not equal.same(name, value, getattr(now, name))
+            ]
             return "stale", f"changed since: {', '.join(changed)}"
         read_cube(cell.cube_path(results), record.cube)
     except RecordError as error:

@@ -21,6 +21,7 @@ from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
+MOST_CHARACTERS = 500  # of a statement
 _VALUES = ("returns", "random", "expert")
 _ARRAYS = ("tasks", *_VALUES)
 #: What reading a cube raises beside OSError, depending on where a file is damaged.
@@ -54,8 +55,17 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def check_statement(text: str) -> str:
+    """Return what somebody says, to be shown as a note, or raise ValueError if it is no line, or too long."""
+    if not text or not text.isprintable() or len(text) > MOST_CHARACTERS:
+        raise ValueError(f"say it in a line of 1 to {MOST_CHARACTERS} characters")
+    return text
+
+
 #: Cells are folders: a name must not lead anywhere else.
 Name = Annotated[str, AfterValidator(_folder_name)]
+#: What somebody says, as a note in tables.
+Statement = Annotated[str, AfterValidator(check_statement)]
 
 
 class Cell(_Frozen):
@@ -120,6 +130,7 @@ class Record(_Frozen):
     configuration: dict[str, Any]
     trained_together: tuple[int, ...]  # the seeds that shared the process
     trained_for: str | None = None  # the suite and preset whose run trained the weights, if not this cell's
+    trained_elsewhere: Statement | None = None  # what trained the weights, and where, if not the harness: self-reported
     metrics: dict[str, Metric] = {}  # by condition
     representation: dict[str, dict[str, float]] = {}  # measures of the context embeddings, by context quality
     curve: tuple[CurvePoint, ...] = ()
@@ -141,29 +152,41 @@ class Cube(_Frozen):
     """All returns of one cell, with what is needed to score them.
 
     Attributes:
-        qualities: Names of the first axis, the protocol's conditions: context qualities, or episodes.
+        conditions: Names of the first axis: context qualities, or episodes.
         tasks: (tasks,) ids of the second axis.
-        returns: (qualities, tasks, draws) float32, undiscounted.
+        returns: (conditions, tasks, draws) float32, undiscounted.
         random: (tasks,) reference return of the random policy.
         expert: (tasks,) reference return of the expert.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-    qualities: tuple[str, ...]
+    conditions: tuple[str, ...]
     tasks: np.ndarray
     returns: np.ndarray
     random: np.ndarray
     expert: np.ndarray
 
     def scores(self) -> np.ndarray:
-        """100 (R - random) / (expert - random), (qualities, tasks, draws)."""
+        """100 (R - random) / (expert - random), (conditions, tasks, draws)."""
         floor, ceiling = self.random[None, :, None], self.expert[None, :, None]
         scores: np.ndarray = 100 * (self.returns - floor) / (ceiling - floor)
         return scores
 
+    def metrics(self) -> dict[str, Metric]:
+        """Means over tasks and draws, rounded, by condition."""
+        scores, returns = self.scores().mean(axis=(1, 2)), self.returns.mean(axis=(1, 2))
+        return {
+            condition: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
+            for condition, score, mean in zip(self.conditions, scores, returns, strict=True)
+        }
+
+    def stored(self) -> Cube:
+        """The same numbers in the precision of the file, float32."""
+        return self.model_copy(update={name: getattr(self, name).astype(np.float32) for name in _VALUES})
+
     def content_hash(self) -> str:
         """The sha256 of the arrays: the same numbers have the same hash, however the file is compressed."""
-        digest = hashlib.sha256(json.dumps(self.qualities).encode())
+        digest = hashlib.sha256(json.dumps(self.conditions).encode())
         for name in _ARRAYS:
             array = getattr(self, name)
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -174,10 +197,10 @@ class Cube(_Frozen):
 def write_record(results: Path, record: Record, cube: Cube | None) -> None:
     """Write a cell's cube, then its record, with the hashes of both: a complete record always has its cube."""
     if cube is not None:
-        cube = cube.model_copy(update={name: getattr(cube, name).astype(np.float32) for name in _VALUES})
+        cube = cube.stored()
         buffer = io.BytesIO()
         arrays = {name: getattr(cube, name) for name in _ARRAYS}
-        np.savez_compressed(buffer, qualities=np.array(cube.qualities), **arrays)
+        np.savez_compressed(buffer, conditions=np.array(cube.conditions), **arrays)
         write_atomically(record.cell.cube_path(results), buffer.getvalue())
         record = record.model_copy(update={"cube": cube.content_hash()})
     content = _content_hash(json.loads(record.model_dump_json()))
@@ -226,8 +249,9 @@ def read_cube(path: Path, expected: str | None = None) -> Cube:
     try:
         with zipfile.ZipFile(path) as file:
             arrays = {name: _read_array(file.read(f"{name}.npy")) for name in _ARRAYS}
-            qualities = tuple(str(quality) for quality in _read_array(file.read("qualities.npy")))
-        cube = Cube(qualities=qualities, **arrays)
+            names = "conditions.npy" if "conditions.npy" in file.namelist() else "qualities.npy"  # of the first records
+            conditions = tuple(str(condition) for condition in _read_array(file.read(names)))
+        cube = Cube(conditions=conditions, **arrays)
         _check_shapes(cube)
     except OSError as error:
         raise RecordError(path, f"is missing or damaged: {error.strerror or 'it cannot be read'}") from error
@@ -321,14 +345,14 @@ def _read_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 def _check_shapes(cube: Cube) -> None:
     """Raise ValueError if the arrays of a cube do not belong together."""
-    shape = (len(cube.qualities), len(cube.tasks))
+    shape = (len(cube.conditions), len(cube.tasks))
     if cube.returns.ndim != 3 or cube.returns.shape[:2] != shape or not cube.returns.size:
         raise ValueError(f"returns of shape {cube.returns.shape} for {shape[0]} conditions and {shape[1]} tasks")
     if cube.tasks.dtype.kind not in "iu" or any(getattr(cube, name).dtype.kind != "f" for name in _VALUES):
         raise ValueError("an array has the wrong type")
     if any(array.shape != (shape[1],) for array in (cube.tasks, cube.random, cube.expert)):
         raise ValueError("tasks and reference returns differ in their number")
-    if len(set(cube.qualities)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
+    if len(set(cube.conditions)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
         raise ValueError("a condition or task is there twice")
-    if not all(name and name.isprintable() for name in cube.qualities):
+    if not all(name and name.isprintable() for name in cube.conditions):
         raise ValueError("a condition has no printable name")

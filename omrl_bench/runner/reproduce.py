@@ -19,6 +19,7 @@ from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.protocols.suite import Suite, load_suite, seed_text, suite_names
 from omrl_bench.registry import load_class, methods
 from omrl_bench.runner.circumstances import PACKAGES, circumstances
+from omrl_bench.runner.equivalences import FILE, Equivalences, read_equivalences
 from omrl_bench.runner.plan import Selection, expected_hashes, select
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube
 
@@ -40,8 +41,8 @@ class HashCheck:
 
     Attributes:
         name: Field of :class:`omrl_bench.runner.records.Hashes`.
-        same: Whether it has not changed.
-        meaning: What it means that it has; empty if it has not.
+        same: Whether it has not changed, or is declared equal.
+        meaning: What it means that it has changed, or that it is declared equal; empty if it has not changed.
     """
 
     name: str
@@ -92,10 +93,14 @@ def select_again(
         device: Where to train.
 
     Raises:
-        InputError: if the suite, family, dataset, method, backbone or preset is not there, and what to pass if it is
-            a matter of that.
+        InputError: if it was trained elsewhere, or the suite, family, dataset, method, backbone or preset is not there,
+            and what to pass if it is a matter of that.
     """
     cell = record.cell
+    if record.trained_elsewhere is not None:
+        raise InputError(
+            f"{cell.method} was trained elsewhere ({record.trained_elsewhere}): there is no training to repeat here"
+        )
     definition = _suite_of(cell, suite)
     for kind, name, known in (
         ("dataset", cell.dataset, definition.datasets),
@@ -159,8 +164,18 @@ def steps(record: Record, out: Path, suite: str | None = None, adapter: str | No
     return [replace(step, note=" ".join(step.note.split())) for step in found]
 
 
-def hash_checks(record: Record, selection: Selection) -> list[HashCheck]:
+def equivalences_of(path: Path, record: Record) -> Equivalences:
+    """Read what the results folder that a record lies in declares equal; nothing, if it lies in none."""
+    return read_equivalences(*_results_folders(path.resolve(), record))
+
+
+def hash_checks(record: Record, selection: Selection, equal: Equivalences) -> list[HashCheck]:
     """Compare a record's hashes with those that a repetition would have now.
+
+    Args:
+        record: The record.
+        selection: The repetition, see :func:`select_again`.
+        equal: What is declared equal, see :func:`equivalences_of`.
 
     Raises:
         InputError: if the method cannot be loaded, or local data are damaged.
@@ -171,11 +186,14 @@ def hash_checks(record: Record, selection: Selection) -> list[HashCheck]:
     checks = []
     for name, value in record.hashes.model_dump().items():
         meaning = "" if value == now[name] else _MEANINGS.get(name, "")
-        if meaning and name == "method":
+        same = equal.same(name, value, now[name])
+        if meaning and same:
+            meaning = f"declared equal in {FILE}: {equal.why(name, value, now[name])}"
+        elif meaning and name == "method":
             meaning = _method_change(record, selection, target)
         elif meaning and record.equivalent_to and getattr(record.equivalent_to, name) == now[name]:
             meaning = "the record's are equivalent to these, of a processor that rounds differently"
-        checks.append(HashCheck(name, value == now[name], meaning))
+        checks.append(HashCheck(name, same, meaning))
     return checks
 
 
@@ -191,7 +209,7 @@ def read_original(path: Path, record: Record) -> Cube:
     cube_path = path.with_suffix(".npz")
     cube = read_cube(cube_path, record.cube)
     scores, returns = (array.mean(axis=(1, 2), dtype=float) for array in (cube.scores(), cube.returns))
-    found = dict(zip(cube.qualities, zip(scores, returns, strict=True), strict=True))
+    found = dict(zip(cube.conditions, zip(scores, returns, strict=True), strict=True))
     for condition, metric in record.metrics.items():
         stated = metric.score, metric.mean_return
         if condition not in found or not np.allclose(
@@ -208,8 +226,7 @@ def check_out(path: Path, record: Record, out: Path) -> None:
         InputError: if the folder is, or is in, the record's own results folder, or has a record of one of the cells.
     """
     original, target = path.resolve(), out.resolve()
-    results = [folder for folder in original.parents if record.cell.record_path(folder) == original]
-    if any(folder == target or folder in target.parents for folder in results):
+    if any(folder == target or folder in target.parents for folder in _results_folders(original, record)):
         raise InputError(f"--out {out}: that is in the results folder of the record itself; choose another")
     for seed in _seeds(record):
         there = record.cell.model_copy(update={"seed": seed}).record_path(out)
@@ -226,7 +243,7 @@ def compare(original: Cube, repeated: Mapping[int, Cube], seed: int) -> Agreemen
         seed: The record's.
     """
     again = repeated[seed]
-    if (original.qualities, original.returns.shape) != (again.qualities, again.returns.shape):
+    if (original.conditions, original.returns.shape) != (again.conditions, again.returns.shape):
         return None
     if not np.array_equal(original.tasks, again.tasks):
         return None
@@ -238,7 +255,9 @@ def compare(original: Cube, repeated: Mapping[int, Cube], seed: int) -> Agreemen
         identical=original.content_hash() == again.content_hash(),
         return_difference=float(np.abs(original.returns - again.returns).max()),
         score_difference=float(np.abs(original.scores() - again.scores()).max()),
-        scores={name: (float(a), float(b), float(c)) for name, (a, b, c) in zip(original.qualities, rows, strict=True)},
+        scores={
+            name: (float(a), float(b), float(c)) for name, (a, b, c) in zip(original.conditions, rows, strict=True)
+        },
     )
 
 
@@ -248,6 +267,11 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
+
+
+def _results_folders(path: Path, record: Record) -> list[Path]:
+    """The results folder that a record lies in, if its place is that of its cell; its path is absolute."""
+    return [folder for folder in path.parents if record.cell.record_path(folder) == path]
 
 
 def _seeds(record: Record) -> tuple[int, ...]:

@@ -39,6 +39,8 @@ def trained_key(job: Job) -> str:
     """Hash of what the weights of a seed depend on; not of how they are evaluated."""
     preset, hashes = job.preset, job.hashes
     budget = f"{preset.updates} {preset.encoder_updates} {preset.train_tasks} {job.device}"
+    if job.context_rho is not None:
+        budget += f" rho {job.context_rho}"
     return hash_text(hashes.family, hashes.dataset, hashes.method, job.cells[0].dataset, budget)
 
 

@@ -13,13 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from omrl_bench.api import Algorithm, Budget, Setup
-from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
+from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
-from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import load_class
@@ -27,7 +25,7 @@ from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation
 from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
-from omrl_bench.runner.records import Cube, CurvePoint, Metric, Record, write_record
+from omrl_bench.runner.records import Cube, CurvePoint, Record, write_record
 from omrl_bench.runner.traces import Traces, write_traces
 from omrl_bench.runner.trained import Training
 
@@ -94,7 +92,9 @@ class _Run:
         self.resumed = 0.0
         cls = load_class(job.target)
         self.privileges = cls.requires.privileges
-        self.evaluation = Evaluation(self.family, job.protocol, job.preset, self.privileges, job.threads)
+        self.datasets = Datasets(self.family, self.privileges, job.context_rho)
+        qualities, train_tasks = job.preset.qualities, job.preset.train_tasks
+        self.evaluation = Evaluation(self.datasets, job.protocol, qualities, train_tasks, job.threads)
         setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
         self.algorithm: Algorithm = cls(self.family.space(), setup)
         self.configuration = _as_json(self.algorithm.configuration())
@@ -129,7 +129,8 @@ class _Run:
             return training
         started = time.perf_counter()
         budget = Budget(job.preset.updates, job.preset.encoder_updates)
-        data = self.data()
+        policy, representation = dataset_parts(job.cells[0].dataset)
+        data = self.datasets.training(policy, representation, job.preset.train_tasks)
         self.resumed = time.process_time()
         self.algorithm.fit(data, budget, job.seeds, self.log)
         training = Training(
@@ -147,15 +148,10 @@ class _Run:
         trained.keep(job, self.algorithm, training)
         return training
 
-    def data(self) -> MetaDataset:
-        """What the method may see of the training tasks."""
-        policy, representation = dataset_parts(self.job.cells[0].dataset)
-        other = None if policy == representation else self.evaluation.episodes(representation)
-        count = self.job.preset.train_tasks
-        return MetaDataset(self.family, self.evaluation.episodes(policy), self.privileges, count, other)
-
-    def log(self, stage: str, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
+    def log(self, stage: Stage, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
         """Report progress; at some steps of stage `policy`, take a point of the learning curve."""
+        if stage not in STAGES:
+            raise ValueError(f"log was called with stage {stage!r}; there are {', '.join(STAGES)}")
         points = self.job.preset.evaluations
         seconds, calls = self.spent.get(stage, (0.0, 0))
         self.spent[stage] = seconds + time.process_time() - self.resumed, calls + 1
@@ -187,14 +183,6 @@ class _Run:
         representation: dict[str, dict[str, float]],
     ) -> Record:
         """The record of one complete cell."""
-        if not np.isfinite(cube.returns).all():
-            raise InputError("the simulator returned NaN or infinity")
-        scores = cube.scores().mean(axis=(1, 2))
-        returns = cube.returns.mean(axis=(1, 2))
-        metrics = {
-            quality: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
-            for quality, score, mean in zip(cube.qualities, scores, returns, strict=True)
-        }
         job = self.job
         same_suite = training.suite_hash == job.hashes.suite
         return Record(
@@ -207,7 +195,7 @@ class _Run:
             configuration=self.configuration,
             trained_together=training.seeds,
             trained_for=None if same_suite else training.suite,
-            metrics=metrics,
+            metrics=cube.metrics(),
             representation=representation,
             curve=training.curves[job.cells[index].seed] if same_suite else (),
             parameters=training.parameters,

@@ -65,7 +65,7 @@ def compare(
         confidence: Coverage of the intervals, and 1 - the level of the verdict.
 
     Returns:
-        One row per (suite, preset, dataset, backbone, family, quality) that both have, sorted by them, with columns
+        One row per (suite, preset, dataset, backbone, family, condition) that both have, sorted by them, with columns
         ``first``, ``second``, ``score_first``, ``score_second``; ``difference`` (of the means, paired), with ``_low``
         and ``_high``; ``p_value``, ``p_holm`` (corrected over the rows of a table); ``improvement`` (see
         :func:`probability_of_improvement`), with ``_low`` and ``_high``; ``verdict`` on the first method, as in
@@ -115,7 +115,7 @@ def improvement_matrix(
         confidence: Coverage of the intervals, which are not corrected for the number of pairs.
 
     Returns:
-        One row per (suite, preset, dataset, backbone, family, quality) and ordered pair of methods, sorted by them,
+        One row per (suite, preset, dataset, backbone, family, condition) and ordered pair of methods, sorted by them,
         with columns ``first``, ``second``, ``improvement``, ``improvement_low``, ``improvement_high``, ``n_seeds``,
         ``n_tasks``, ``n_draws``. Family ``all`` is the mean over families, for methods that have every family.
 

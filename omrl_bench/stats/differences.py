@@ -20,10 +20,10 @@ from omrl_bench.stats.panels import Key, Panel, Panels, counts, panels
 from omrl_bench.stats.small_samples import difference_parts
 
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
-_DROP_KEY = tuple(name for name in Key._fields if name != "quality")
+_DROP_KEY = tuple(name for name in Key._fields if name != "condition")
 DROP_COLUMNS = (
     *_DROP_KEY,
-    *("from_quality", "to_quality", "score_from", "score_to", "drop", "drop_low", "drop_high"),
+    *("from_condition", "to_condition", "score_from", "score_to", "drop", "drop_low", "drop_high"),
     *_COUNTS,
 )
 GAIN_COLUMNS = (
@@ -35,8 +35,8 @@ GAIN_COLUMNS = (
 
 def drop_under_shift(
     frame: pd.DataFrame | Panels,
-    from_quality: str = "high",
-    to_quality: str = "low",
+    from_condition: str = "high",
+    to_condition: str = "low",
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> pd.DataFrame:
@@ -44,34 +44,34 @@ def drop_under_shift(
 
     Args:
         frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
-        from_quality: Context quality before the shift.
-        to_quality: Context quality after the shift.
+        from_condition: Context quality before the shift.
+        to_condition: Context quality after the shift.
         resamples: Resamples of the two-way bootstrap.
         confidence: Coverage of the intervals.
 
     Returns:
-        One row per (suite, preset, dataset, backbone, family, method) that has both qualities, sorted by them, with
-        columns ``from_quality``, ``to_quality``, ``score_from``, ``score_to``, ``drop`` (positive: the shift costs),
-        ``drop_low``, ``drop_high``, ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` as in
+        One row per (suite, preset, dataset, backbone, family, method) that has both conditions, sorted by them, with
+        columns ``from_condition``, ``to_condition``, ``score_from``, ``score_to``, ``drop`` (positive: the shift
+        costs), ``drop_low``, ``drop_high``, ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` as in
         :func:`omrl_bench.stats.summary.summarise`.
 
     Raises:
-        ValueError: if no row of the frame has one of the qualities, results are incomplete, or the tasks of the two
-            qualities are not the same.
+        ValueError: if no row of the frame has one of the conditions, results are incomplete, or the tasks of the two
+            conditions are not the same.
     """
     groups = panels(frame)
-    known = {key.quality for key in groups}
-    for quality in (from_quality, to_quality):
-        if quality not in known:
-            raise ValueError(f"no scores with context quality {quality!r}; there are {', '.join(sorted(known))}")
+    known = {key.condition for key in groups}
+    for condition in (from_condition, to_condition):
+        if condition not in known:
+            raise ValueError(f"no scores with context quality {condition!r}; there are {', '.join(sorted(known))}")
     rows = []
     for key, group in groups.items():
-        other = groups.get(key._replace(quality=to_quality))
-        if key.quality != from_quality or other is None:
+        other = groups.get(key._replace(condition=to_condition))
+        if key.condition != from_condition or other is None:
             continue
-        drop = paired_difference(key, group, other, f"drop to {to_quality}", resamples)
+        drop = paired_difference(key, group, other, f"drop to {to_condition}", resamples)
         about: dict[str, object] = {name: getattr(key, name) for name in _DROP_KEY}
-        about |= {"from_quality": from_quality, "to_quality": to_quality}
+        about |= {"from_condition": from_condition, "to_condition": to_condition}
         about |= {"score_from": mean_score(group), "score_to": mean_score(other)}
         rows.append(about | drop.columns("drop", confidence) | fewest(group, other))
     rows.sort(key=lambda row: [row[name] for name in _DROP_KEY])
@@ -94,7 +94,7 @@ def adaptation_gain(
         confidence: Coverage of the intervals, and 1 - the level of the verdict.
 
     Returns:
-        One row per (suite, preset, dataset, backbone, family, quality, method other than the baseline), sorted by
+        One row per (suite, preset, dataset, backbone, family, condition, method other than the baseline), sorted by
         them, with columns ``baseline``, ``score``, ``baseline_score``, ``gain``, ``gain_low``, ``gain_high`` (not
         corrected), ``p_value`` (two-sided), ``p_holm`` (corrected over all rows of the same suite, preset, dataset
         and backbone), ``verdict``, ``n_seeds``, ``n_tasks``, ``n_draws``. The verdict is ``better`` or ``worse``
@@ -154,7 +154,7 @@ def check_tasks(key: Key, first: tuple[Panel, ...], second: tuple[Panel, ...], l
     """Raise a ValueError unless both sides have the same tasks in every family."""
     for a, b in zip(first, second, strict=True):
         if a.tasks != b.tasks:
-            raise ValueError(f"{key.family} / {key.method} / {key.quality}: {label}: the tasks are not the same")
+            raise ValueError(f"{key.family} / {key.method} / {key.condition}: {label}: the tasks are not the same")
 
 
 def with_verdicts(table: pd.DataFrame, difference: str, level: float) -> pd.DataFrame:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from omrl_bench.conditions import EPISODE, Condition
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.differences import fewest, mean_score, paired_difference
 from omrl_bench.stats.estimated import Resamples, over_families
 from omrl_bench.stats.panels import Key, Panel, counts, panels
 
-_KEY = tuple(name for name in Key._fields if name != "quality")
+_KEY = tuple(name for name in Key._fields if name != "condition")
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
-_EPISODE = re.compile(r"episode-([1-9]\d*)")
 AREA_COLUMNS = (*_KEY, "episodes", "area", "area_low", "area_high", *_COUNTS)
 ADAPTATION_COLUMNS = (
     *_KEY,
@@ -90,10 +89,11 @@ def _curves(frame: pd.DataFrame) -> dict[Key, _Curve]:
     """The episodes of each key without its condition, in their order."""
     found: dict[Key, dict[int, tuple[Key, tuple[Panel, ...]]]] = defaultdict(dict)
     episodes: dict[tuple[str, ...], set[int]] = defaultdict(set)
-    is_episode = frame["quality"].astype(str).str.fullmatch(_EPISODE)
-    for key, group in panels(frame[is_episode]).items():
-        number = int(key.quality.removeprefix("episode-"))
-        found[key._replace(quality="")][number] = key, group
+    conditions = {name: Condition.parse(name) for name in map(str, frame["condition"].unique())}
+    acting = [name for name, condition in conditions.items() if condition.kind == EPISODE and condition.number]
+    for key, group in panels(frame[frame["condition"].isin(acting)]).items():
+        number = conditions[key.condition].number
+        found[key._replace(condition="")][number] = key, group
         episodes[key.table].add(number)
     if not found:
         raise ValueError("no results of episodes (conditions episode-1, episode-2, ...)")

@@ -46,7 +46,7 @@ def generalisation_gap(
     for name, here, there in (("test", sides[0], sides[1]), ("training", sides[1], sides[0])):
         missing = next((key for key in here if key not in there), None)
         if missing:
-            raise ValueError(f"{missing.family} / {missing.method} / {missing.quality}: no results on {name} tasks")
+            raise ValueError(f"{missing.family} / {missing.method} / {missing.condition}: no results on {name} tasks")
     rows = []
     for key, group in sides[0].items():
         other = sides[1][key]
@@ -60,7 +60,7 @@ def _gap(key: Key, train: Panel, test: Panel, resamples: int) -> Estimated:
     """The gap of one family."""
     if common := set(train.tasks) & set(test.tasks):
         names = ", ".join(map(str, sorted(common)))
-        raise ValueError(f"{key.family} / {key.method} / {key.quality}: training and test share the tasks {names}")
+        raise ValueError(f"{key.family} / {key.method} / {key.condition}: training and test share the tasks {names}")
     label = "/".join((*key.table, train.family))
     # counts are a function of label and names, so the same seeds are drawn the same on both sides
     samples = [

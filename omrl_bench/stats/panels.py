@@ -1,6 +1,6 @@
 """From a tidy frame to complete (seeds, tasks) matrices.
 
-The tidy frame has one row per (suite, preset, family, dataset, method, backbone, seed, quality, task, draw), with
+The tidy frame has one row per (suite, preset, family, dataset, method, backbone, seed, condition, task, draw), with
 columns ``return`` and ``score``. Further columns are ignored, and so is the order of the rows.
 """
 
@@ -26,7 +26,7 @@ class Key(NamedTuple):
     dataset: str
     backbone: str
     family: str
-    quality: str
+    condition: str
     method: str
 
     @property
@@ -42,7 +42,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """All results of one method in one family with one context quality.
+    """All results of one method in one family under one condition.
 
     Attributes:
         family: The family.
@@ -69,7 +69,7 @@ def panels(frame: pd.DataFrame | Panels) -> dict[Key, tuple[Panel, ...]]:
     """Cut a tidy frame into matrices, sorted by key; what is cut already is returned as it is.
 
     A key with a family has one panel. Where a table has more than one family, a key with family :data:`ALL` is
-    added for every method and quality that has a panel in each of them: one panel per family. A method that lacks
+    added for every method and condition that has a panel in each of them: one panel per family. A method that lacks
     a family has no such key: it is never averaged over fewer families than the others.
 
     Raises:
@@ -119,7 +119,7 @@ def counts(group: tuple[Panel, ...]) -> dict[str, int]:
 
 def _panel(key: Key, rows: Mapping[str, np.ndarray]) -> Panel:
     """Cut the rows of a key, one array per column, into matrices."""
-    where = f"{key.family} / {key.method} / {key.quality}"
+    where = f"{key.family} / {key.method} / {key.condition}"
     labels = [rows[column] for column in ("seed", "task", "draw")]
     if any(pd.isna(column).any() for column in labels):
         raise ValueError(f"{where}: a row lacks its seed, task or draw")

@@ -133,7 +133,7 @@ def worst_tasks(
 def _check_tasks(race: Key, contestants: Sequence[tuple[Panel, ...]]) -> None:
     for first, other in ((contestants[0], other) for other in contestants[1:]):
         if any(a.tasks != b.tasks for a, b in zip(first, other, strict=True)):
-            raise ValueError(f"{race.family} / {race.quality}: the methods to rank do not have the same tasks")
+            raise ValueError(f"{race.family} / {race.condition}: the methods to rank do not have the same tasks")
 
 
 def _widened_means(key: Key, group: tuple[Panel, ...], shared: Resamples, confidence: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The summary of a tidy frame: estimates with intervals, one row per method, family and context quality."""
+"""The summary of a tidy frame: estimates with intervals, one row per method, family and condition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUMMARY_COLUMNS = (
 
 
 def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> pd.DataFrame:
-    """Estimate every method in every family with every context quality.
+    """Estimate every method in every family under every condition.
 
     Args:
         frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
@@ -29,7 +29,7 @@ def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confiden
         confidence: Coverage of the intervals.
 
     Returns:
-        One row per (suite, preset, dataset, backbone, family, quality, method), sorted by them, with columns
+        One row per (suite, preset, dataset, backbone, family, condition, method), sorted by them, with columns
         ``score_mean``, ``score_iqm``, ``return_mean``, each with ``_low`` and ``_high``, and ``n_seeds``,
         ``n_tasks``, ``n_draws``. Where a table has several families, rows with family ``all`` hold the mean over the
         families, for methods that have every family; there the numbers of seeds and draws are the smallest of any

@@ -211,9 +211,7 @@ def test_seeds_together_equal_each_alone():
         for update in range(5):
             parts = [random(R, B, *shape, seed=10 * update + i)[rows].float() for i, shape in enumerate(SHAPES)]
             batch, z = Batch(*parts[:4], torch.zeros(len(rows), B)), parts[4]
-            model.before_step(batch, z)
-            step(optimiser, model.loss(batch, z))
-            model.after_step()
+            model.update(optimiser, batch, z)
         return model
 
     together = train((0, 1, 2), [0, 1, 2])

@@ -4,23 +4,25 @@ import numpy as np
 import pytest
 import torch
 
-from omrl_bench.baselines.focal import Focal
+from omrl_bench.baselines import focal as focal_module
+from omrl_bench.baselines.focal import Focal, metric_loss
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
 
 R, C, D = 3, 8, 5
+BETA, EPSILON = 2.5, 0.3
 
 
 @pytest.fixture
 def focal(make):
-    return make(Focal, beta=2.5, epsilon=0.3)
+    return make(Focal, beta=BETA, epsilon=EPSILON)
 
 
 def embeddings(seed=0):
     return torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (R, C, D)))
 
 
-def literal(z, labels, beta, epsilon):
-    """Eq. 6 over all pairs i < j of one seed."""
+def literal(z, labels):
+    """The loss over all pairs i < j of one seed."""
     attraction, repulsion = [], []
     for i in range(len(z)):
         for j in range(i + 1, len(z)):
@@ -28,16 +30,16 @@ def literal(z, labels, beta, epsilon):
             if labels[i] == labels[j]:
                 attraction.append(squared)
             else:
-                repulsion.append(beta / (squared + epsilon))
+                repulsion.append(BETA / (squared + EPSILON))
     return sum(attraction) / max(len(attraction), 1) + sum(repulsion) / max(len(repulsion), 1)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_metric_loss_is_equation_6(focal, seed):
+def test_metric_loss_is_that_of_loops_over_pairs(seed):
     z = embeddings(seed)
     labels = torch.from_numpy(np.random.default_rng(seed).integers(0, 3, (R, C)))
-    expected = [literal(z[r], labels[r].tolist(), 2.5, 0.3) for r in range(R)]
-    torch.testing.assert_close(focal.metric_loss(z, labels), torch.tensor(expected, dtype=torch.float64))
+    expected = [literal(z[r], labels[r].tolist()) for r in range(R)]
+    torch.testing.assert_close(metric_loss(z, labels, BETA, EPSILON), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_defaults_are_the_papers(make):
@@ -45,36 +47,37 @@ def test_defaults_are_the_papers(make):
     assert (config.beta, config.epsilon, config.latent) == (1.0, 0.1, 20)
 
 
-def test_a_single_task_repels_nothing(focal):
+def test_a_single_task_repels_nothing():
     z = embeddings()
     squared = torch.stack([torch.pdist(z[r]).square().mean() for r in range(R)])
-    torch.testing.assert_close(focal.metric_loss(z, torch.zeros(R, C, dtype=torch.long)), squared)
+    torch.testing.assert_close(metric_loss(z, torch.zeros(R, C, dtype=torch.long), BETA, EPSILON), squared)
 
 
-def test_identical_positives_attract_nothing_and_coinciding_tasks_repel_most(focal):
+def test_identical_positives_attract_nothing_and_coinciding_tasks_repel_most():
     labels = torch.tensor([[0, 0, 1, 1]])
     z = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [3.0, 4.0]]]).double()
-    assert focal.metric_loss(z, labels).item() == pytest.approx(2.5 / (25 + 0.3))
-    assert focal.metric_loss(torch.zeros(1, 4, 2), labels).item() == pytest.approx(2.5 / 0.3)
+    assert metric_loss(z, labels, BETA, EPSILON).item() == pytest.approx(2.5 / (25 + 0.3))
+    assert metric_loss(torch.zeros(1, 4, 2), labels, BETA, EPSILON).item() == pytest.approx(2.5 / 0.3)
 
 
-def test_all_tasks_different_attract_nothing(focal):
+def test_all_tasks_different_attract_nothing():
     z = embeddings()
     expected = torch.stack([(2.5 / (torch.pdist(z[r]).square() + 0.3)).mean() for r in range(R)])
-    torch.testing.assert_close(focal.metric_loss(z, torch.arange(C).expand(R, C)), expected)
+    torch.testing.assert_close(metric_loss(z, torch.arange(C).expand(R, C), BETA, EPSILON), expected)
 
 
-def test_order_of_the_contexts_does_not_matter(focal):
+def test_order_of_the_contexts_does_not_matter():
     z, labels = embeddings(), torch.tensor([0, 0, 1, 2, 2, 2, 3, 1]).expand(R, C)
     order = torch.from_numpy(np.random.default_rng(0).permutation(C))
-    torch.testing.assert_close(focal.metric_loss(z[:, order], labels[:, order]), focal.metric_loss(z, labels))
+    loss = metric_loss(z, labels, BETA, EPSILON)
+    torch.testing.assert_close(metric_loss(z[:, order], labels[:, order], BETA, EPSILON), loss)
 
 
-def test_gradient_is_that_of_finite_differences_even_where_contexts_coincide(focal):
+def test_gradient_is_that_of_finite_differences_even_where_contexts_coincide():
     labels = torch.tensor([[0, 0, 1, 1]])
     z = embeddings()[:1, :4].clone()
     z[0, 1] = z[0, 0]
-    assert torch.autograd.gradcheck(lambda x: focal.metric_loss(x, labels), z.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: metric_loss(x, labels, BETA, EPSILON), z.requires_grad_())
 
 
 def test_loss_draws_two_contexts_of_their_own_task_for_every_task_of_a_meta_batch(focal, data_for, monkeypatch):
@@ -88,12 +91,12 @@ def test_loss_draws_two_contexts_of_their_own_task_for_every_task_of_a_meta_batc
         seen.update(episodes=episodes, features=Batches.contexts(batches, episodes, count))
         return seen["features"]
 
-    def metric_loss(z, labels):
+    def seen_loss(z, labels, beta, epsilon):
         seen.update(z=z, labels=labels)
-        return Focal.metric_loss(focal, z, labels)
+        return metric_loss(z, labels, beta, epsilon)
 
     monkeypatch.setattr(batches, "contexts", contexts)
-    monkeypatch.setattr(focal, "metric_loss", metric_loss)
+    monkeypatch.setattr(focal_module, "metric_loss", seen_loss)
     loss = focal.representation_loss(batches)
     labels = seen["labels"].numpy()
     for row in labels:
@@ -103,7 +106,7 @@ def test_loss_draws_two_contexts_of_their_own_task_for_every_task_of_a_meta_batc
     np.testing.assert_array_equal(task_of[seen["episodes"]], labels)
     assert seen["features"].shape[2] == focal.config.transitions
     torch.testing.assert_close(seen["z"], focal.encoder(seen["features"]))
-    torch.testing.assert_close(loss, focal.metric_loss(seen["z"], seen["labels"]).sum())
+    torch.testing.assert_close(loss, metric_loss(seen["z"], seen["labels"], BETA, EPSILON).sum())
 
 
 def test_encoder_is_the_mean_of_bounded_transition_embeddings(focal, data_for):

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omrl_bench.baselines.dynamics_ensemble import CHUNK, DynamicsEnsemble, join_features, split_features
+from omrl_bench.baselines.dynamics_ensemble import CHUNK, DynamicsEnsemble
 from omrl_bench.baselines.gentle import Gentle
-from omrl_bench.baselines.training import Batches, Scale, seed_generators
+from omrl_bench.baselines.training import Batches, Scale, join_features, seed_generators, split_features
 
 R, T, M, S, A = 2, 3, 4, 2, 2
 SEEDS = (0, 1)
@@ -76,7 +76,7 @@ def test_loss_is_the_squared_error_of_reward_and_step(ensemble):
 @given(st.integers(1, 4), st.integers(0, 3))
 def test_split_and_join_are_inverse(s, a):
     features = noise(3, 5, 2 * s + a + 1)
-    known, label = split_features(features, s + a, s)
+    known, label = split_features(features, s)
     torch.testing.assert_close(join_features(known, label, s), features)
     torch.testing.assert_close(label[..., 1:], features[..., s + a + 1 :] - features[..., :s])
 
@@ -118,7 +118,7 @@ def test_other_tasks_data_changes_nothing_in_a_tasks_models(batches):
 def test_models_learn_their_own_tasks_reward(batches):
     ensemble, data = trained(batches, 300), batches.data
     rows = data.sample_rows(batches.rngs, np.broadcast_to(np.arange(30), (R, 30)), 64)
-    known, label = split_features(batches.features[torch.as_tensor(rows)], S + A, S)
+    known, label = split_features(batches.features[torch.as_tensor(rows)], S)
     own = (ensemble(known) - label)[..., 0].square().mean()
     others = (ensemble(known.roll(1, dims=1)) - label.roll(1, dims=1))[..., 0].square().mean()
     assert own < 0.25

@@ -12,10 +12,18 @@ from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.hs_omrl import HardSampling
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.manifest import read_manifest
-from omrl_bench.protocols.given_context import evaluate
+from omrl_bench.protocols.given_context import GivenContext
 from omrl_bench.protocols.rollout import Rollout
 
 from .conftest import BUILT_IN, TRAINED
+
+
+def evaluate(policy, rollout, context):
+    """The returns under one condition, with this context."""
+    protocol = GivenContext(kind="given-context")
+    (played,) = protocol.evaluate(lambda: policy, rollout, protocol.conditions(["high"]), lambda condition: context)
+    return played.returns
+
 
 SEEDS = (0, 1)
 DRAWS = 3

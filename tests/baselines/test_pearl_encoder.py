@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Normal
 from torch.nn.functional import softplus
 
-import omrl_bench.baselines.joint as joint_module
+import omrl_bench.baselines.backbone as backbone_module
 import omrl_bench.baselines.pearl as pearl_module
 from omrl_bench.api import Budget
 from omrl_bench.baselines.iql import IQL
@@ -45,7 +45,8 @@ def test_posterior_is_the_closed_form_product(encoder, context, masked):
     if masked:
         valid[0, 1, 2:] = False
         valid[2, 0, 0] = False
-    mean, variance = encoder(context, valid if masked else None)
+    mean, variance = encoder.posterior(context, valid if masked else None)
+    assert torch.equal(encoder(context, valid if masked else None), mean)
     factors = encoder.factor(context).detach()
     for r in range(R):
         for c in range(C):
@@ -61,7 +62,7 @@ def test_posterior_is_the_closed_form_product(encoder, context, masked):
 
 
 def test_posterior_is_the_normalised_product_of_densities(encoder, context):
-    mean, variance = encoder(context)
+    mean, variance = encoder.posterior(context)
     factors = encoder.factor(context).detach()
     grid = torch.linspace(-12, 12, 40001, dtype=torch.float64)
     for r in range(R):
@@ -78,14 +79,14 @@ def test_posterior_is_the_normalised_product_of_densities(encoder, context):
 
 
 def test_more_transitions_make_the_posterior_narrower(encoder, context):
-    variances = [encoder(context[:, :, :n])[1] for n in range(1, N + 1)]
+    variances = [encoder.posterior(context[:, :, :n])[1] for n in range(1, N + 1)]
     assert all((more < fewer).all() for fewer, more in pairwise(variances))
 
 
 def test_a_vanishing_factor_variance_stays_finite(encoder, context):
     with torch.no_grad():
         encoder.factor[-1].bias[..., LATENT:] = -1e4
-    mean, variance = encoder(context)
+    mean, variance = encoder.posterior(context)
     assert mean.isfinite().all()
     torch.testing.assert_close(variance, torch.full_like(variance, encoder.MIN_VARIANCE / N))
 
@@ -118,7 +119,7 @@ def test_value_and_policy_losses_do_not_train_the_encoder(make, data_for, fit, m
 
 
 def test_the_kl_trains_the_encoder_and_nothing_else(make, data_for, fit, monkeypatch):
-    monkeypatch.setattr(IQL, "loss", lambda self, batch, z: 0 * z.sum())
+    monkeypatch.setattr(IQL, "loss", lambda self, batch, z, *others: 0 * z.sum())
     before = initial_weights(make, data_for, (0, 1))
     method = fit(Pearl, seeds=(0, 1), updates=1, kl_weight=0.1)
     assert changed(before["encoder"], method.encoder) == set(before["encoder"])
@@ -127,9 +128,9 @@ def test_the_kl_trains_the_encoder_and_nothing_else(make, data_for, fit, monkeyp
 
 def test_loss_is_the_backbones_plus_the_weighted_kl(fit, monkeypatch):
     losses = []
-    monkeypatch.setattr(IQL, "loss", lambda self, batch, z: 0 * z.sum() + 7)
+    monkeypatch.setattr(IQL, "loss", lambda self, batch, z, *others: 0 * z.sum() + 7)
     monkeypatch.setattr(pearl_module, "kl_divergence", lambda mean, variance: mean.sum(dim=(1, 2)) * 0 + 5)
-    monkeypatch.setattr(joint_module, "step", lambda optimiser, loss: losses.append(loss.item()))
+    monkeypatch.setattr(backbone_module, "step", lambda optimiser, loss: losses.append(loss.item()))
     fit(Pearl, seeds=(0, 1, 2), updates=2, kl_weight=0.1)
     assert losses == pytest.approx([7 + 0.1 * 3 * 5] * 2)
 
@@ -137,13 +138,13 @@ def test_loss_is_the_backbones_plus_the_weighted_kl(fit, monkeypatch):
 def test_z_is_one_sample_of_the_posterior_per_task(fit, monkeypatch):
     seen = []
 
-    def forward(self, context, valid=None):
+    def posterior(self, context, valid=None):
         still = 0 * self.factor(context).sum()
         mean = torch.full((*context.shape[:2], 5), 5.0) + still
         return mean, torch.full_like(mean, 4.0)
 
-    monkeypatch.setattr(GaussianEncoder, "forward", forward)
-    monkeypatch.setattr(IQL, "loss", lambda self, batch, z: seen.append(z.detach()) or 0 * z.sum())
+    monkeypatch.setattr(GaussianEncoder, "posterior", posterior)
+    monkeypatch.setattr(IQL, "loss", lambda self, batch, z, *others: seen.append(z.detach()) or 0 * z.sum())
     fit(Pearl, seeds=(0, 1), updates=25)
     z = torch.stack(seen).reshape(25, 2, 16, 4, 5)  # batch 64 = 16 tasks x 4 transitions
     assert (z == z[:, :, :, :1]).all()
@@ -159,12 +160,12 @@ def test_z_comes_from_an_episode_of_the_tasks_that_the_transitions_are_of(fit, d
     data.rewards = np.repeat(np.arange(30), np.diff(data.task_offsets)).astype(np.float32)  # the reward names the task
     data.context_rewards = data.rewards
     contexts, batches = [], []
-    forward = GaussianEncoder.forward
+    posterior = GaussianEncoder.posterior
     monkeypatch.setattr(
-        GaussianEncoder, "forward", lambda self, c, valid=None: contexts.append(c) or forward(self, c, valid)
+        GaussianEncoder, "posterior", lambda self, c, valid=None: contexts.append(c) or posterior(self, c, valid)
     )
     loss = IQL.loss
-    monkeypatch.setattr(IQL, "loss", lambda self, batch, z: batches.append(batch) or loss(self, batch, z))
+    monkeypatch.setattr(IQL, "loss", lambda self, batch, z, *others: batches.append(batch) or loss(self, batch, z))
     method = fit(Pearl, seeds=(0, 1), updates=3, data=data)
     for context, batch in zip(contexts, batches, strict=True):
         told = context[..., 4] * method.scale.reward_std + method.scale.reward_mean  # (R, 16, n): s, a, then r
@@ -178,7 +179,7 @@ def test_policy_acts_on_the_posterior_mean(fit, contexts, act):
     method = fit(Pearl, seeds=(0, 1), updates=5)
     context, observations = contexts
     features = method.scale.features(context)[None].expand(2, -1, -1, -1)
-    mean = method.encoder(features)[0][1]
+    mean = method.encoder(features)[1]
     state = method.scale.observations(observations)
     expected = method.backbone.actor(1)(state[None], mean[None].detach())[0] * method.space.action_limit
     np.testing.assert_allclose(act(method, 1), expected.numpy(), atol=1e-6)
@@ -192,7 +193,7 @@ def test_encoder_and_backbone_are_trained_with_the_learning_rates_on_record(
     make, data_for, monkeypatch, preset, settings
 ):
     optimisers = []
-    monkeypatch.setattr(joint_module, "step", lambda optimiser, loss: optimisers.append(optimiser))
+    monkeypatch.setattr(backbone_module, "step", lambda optimiser, loss: optimisers.append(optimiser))
     method = make(Pearl, preset=preset, **settings)
     method.fit(data_for(Pearl), Budget(1, 0), (0,), lambda stage, step, total: None)
     rates = {id(p): group["lr"] for group in optimisers[0].param_groups for p in group["params"]}

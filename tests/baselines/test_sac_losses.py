@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Normal
 
 from omrl_bench.baselines.sac import SAC, SACConfig
-from omrl_bench.baselines.training import Batch, adam, seed_generators, step
+from omrl_bench.baselines.training import Batch, adam, seed_generators
 
 from .backbone_cases import A, B, R, S, Z, displaced, network, random
 
@@ -130,8 +130,7 @@ def test_seeds_together_equal_each_alone():
         optimiser = adam((model, 1e-2))
         for update in range(5):
             parts = [random(R, B, *shape, seed=10 * update + i)[rows].float() for i, shape in enumerate(SHAPES)]
-            step(optimiser, model.loss(Batch(*parts[:4], torch.zeros(len(rows), B)), parts[4]))
-            model.after_step()
+            model.update(optimiser, Batch(*parts[:4], torch.zeros(len(rows), B)), parts[4])
         return model.actor
 
     together = train((0, 1, 2), [0, 1, 2])

@@ -43,8 +43,9 @@ ENCODERS = (focal_encoder, attention_encoder, gaussian_encoder)
 
 def encode(encoder, context, valid=None):
     """One tensor per encoder; the Gaussian one's mean and variance side by side."""
-    z = encoder(context, valid)
-    return torch.cat(z, dim=-1) if isinstance(z, tuple) else z
+    if isinstance(encoder, GaussianEncoder):
+        return torch.cat(encoder.posterior(context, valid), dim=-1)
+    return encoder(context, valid)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 5, 4), (3, 2, 5, 4)])

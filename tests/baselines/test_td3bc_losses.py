@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from omrl_bench.baselines.td3bc import TD3BC, TD3BCConfig
-from omrl_bench.baselines.training import Batch, adam, seed_generators, step
+from omrl_bench.baselines.training import Batch, adam, seed_generators
 
 from .backbone_cases import A, B, R, S, Z, displaced, network, random
 
@@ -122,8 +122,7 @@ def test_policy_and_targets_move_in_every_second_update_only(model, batch, z):
     moved = []
     for _ in range(6):
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        step(optimiser, model.loss(batch, z))
-        model.after_step()
+        model.update(optimiser, batch, z)
         moved.append(
             {name.split(".")[0] for name, value in model.state_dict().items() if (value != before[name]).any()}
         )
@@ -157,8 +156,7 @@ def test_seeds_together_equal_each_alone():
         optimiser = adam((model, 1e-2))
         for update in range(5):
             parts = [random(R, B, *shape, seed=10 * update + i)[rows].float() for i, shape in enumerate(SHAPES)]
-            step(optimiser, model.loss(Batch(*parts[:4], torch.zeros(len(rows), B)), parts[4]))
-            model.after_step()
+            model.update(optimiser, Batch(*parts[:4], torch.zeros(len(rows), B)), parts[4])
         return model.actor
 
     together = train((0, 1, 2), [0, 1, 2])

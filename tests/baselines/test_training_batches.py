@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from omrl_bench.baselines.training import Batches, LatentPolicy, Scale, load_tensors, save_tensors, seed_generators
+from omrl_bench.baselines.policies import ContextPolicy
+from omrl_bench.baselines.training import Batches, Scale, load_tensors, save_tensors, seed_generators
 from omrl_bench.data.contexts import gather
 from omrl_bench.data.meta_dataset import MetaDataset
 
@@ -167,7 +168,55 @@ def test_generators_differ_by_seed_and_by_purpose():
     assert [rng.random() for rng in seed_generators(SEEDS, "data")] == draws[:3]
 
 
-def test_latent_policy_scales_and_goes_back_to_the_prior(scale):
+def test_whole_episodes_are_padded_behind_their_last_step(data, batches):
+    episodes = np.array([[5, 0], [17, 299], [2, 2]])
+    features, valid = batches.whole(episodes)
+    lengths = np.diff(data.episode_offsets)[episodes]
+    assert len(np.unique(lengths)) > 2
+    assert features.shape == (3, 2, lengths.max(), 7)
+    for where in np.ndindex(*episodes.shape):
+        start, length = data.episode_offsets[episodes[where]], lengths[where]
+        assert torch.equal(features[where][:length], batches.features[start : start + length])
+        assert (features[where][length:] == batches.features[start + length - 1]).all()
+        assert valid[where].tolist() == [True] * length + [False] * (lengths.max() - length)
+    longer, marked = batches.whole(episodes, 70)
+    assert longer.shape == (3, 2, 70, 7)
+    assert torch.equal(longer[marked], features[valid])
+
+
+@pytest.mark.parametrize("count", [1, 7, 300, 1000])
+def test_every_episode_comes_once_in_order_padded_to_the_longest_of_all(data, batches, count):
+    longest, seen, rows = int(np.diff(data.episode_offsets).max()), [], []
+    for episodes, features, valid in batches.every_episode(count):
+        assert features.shape == (len(episodes), longest, 7)
+        assert len(episodes) <= count
+        seen += episodes.tolist()
+        rows.append(features[valid])
+    assert seen == list(range(300))
+    assert torch.equal(torch.cat(rows), batches.features)
+
+
+def test_other_generators_draw_from_the_same_data_and_leave_the_first_alone(batches, data, scale, space):
+    other = batches.drawn_by(seed_generators(SEEDS, "other"))
+    alone = Batches(data, scale, space, seed_generators(SEEDS, "other"))
+    np.testing.assert_array_equal(other.tasks(5), alone.tasks(5))
+    assert other.features is batches.features
+    untouched = Batches(data, scale, space, seed_generators(SEEDS, "data"))
+    np.testing.assert_array_equal(batches.tasks(5), untouched.tasks(5))
+
+
+def test_an_episode_is_drawn_of_each_task(data, batches):
+    tasks = np.array([[3, 0, 29], [7, 7, 1], [2, 5, 5]])
+    task_of = np.repeat(np.arange(30), np.diff(data.task_episodes))
+    np.testing.assert_array_equal(task_of[batches.episodes(tasks)], tasks)
+
+
+def test_a_transition_has_the_length_that_the_space_says(space, batches):
+    assert batches.features.shape[1] == space.feature_size
+    assert space.input_size == space.observation_size + space.action_size
+
+
+def test_context_policy_scales_and_goes_back_to_the_prior(scale):
     prior = torch.tensor([0.5, -1.0])
     seen = []
 
@@ -175,7 +224,7 @@ def test_latent_policy_scales_and_goes_back_to_the_prior(scale):
         seen.append((observations, z))
         return torch.tanh(observations + z)
 
-    policy = LatentPolicy(actor, lambda context: context, prior, scale)
+    policy = ContextPolicy(actor, lambda context: context, prior, scale)
     observations = np.array([[0.1, 0.2], [0.3, -0.4], [0.0, 1.0]], dtype=np.float32)
     policy.reset(3)
     before = policy.act(observations)

@@ -95,7 +95,7 @@ def test_equal_posteriors_have_no_divergence_and_the_prior_is_standard_normal():
 
 def literal_elbo(method, beliefs, lengths, predicted, rngs):
     """Loops over seeds, trajectories, t and predicted steps, in floats."""
-    encoder, config = method.auto_encoder, method.config
+    encoder, config = method.encoder, method.config
     steps = draw_steps(rngs, lengths + 1, config.beliefs)
     noise = np.stack([r.standard_normal((*lengths.shape[1:], config.beliefs, config.latent), np.float32) for r in rngs])
     losses, latent = [], config.latent
@@ -150,7 +150,7 @@ def test_second_episodes_start_where_first_ones_end_and_send_them_no_gradient(bu
     tasks = batches.tasks(4)
     first, second = (batches.data.sample_episodes(batches.rngs, tasks) for _ in range(2))
     beliefs, lengths = method.beliefs(batches, tasks, first, second)
-    encoder, offsets = method.auto_encoder, batches.data.episode_offsets
+    encoder, offsets = method.encoder, batches.data.episode_offsets
     for c, episode in enumerate(first[0]):
         rows = torch.arange(offsets[episode], offsets[episode + 1])
         alone = encoder.beliefs(batches.features[rows].expand(2, 1, -1, -1))[0, 0]
@@ -181,7 +181,7 @@ def test_every_transition_has_its_beliefs_before_and_after_as_in_first_and_secon
     method, batches = built
     with torch.no_grad():
         memory = BeliefMemory(method, batches)
-        encoder, offsets, half = method.auto_encoder, batches.data.episode_offsets, memory._half
+        encoder, offsets, half = method.encoder, batches.data.episode_offsets, memory._half
         prior = encoder.belief(torch.zeros(2, 1, encoder.width))[:, 0]
         for episode in (0, 41, len(offsets) - 2):
             rows = np.arange(offsets[episode], offsets[episode + 1])
@@ -208,7 +208,7 @@ def test_backbone_sees_the_beliefs_without_their_gradient(fit, monkeypatch):
     seen = []
     loss = IQL.loss
     monkeypatch.setattr(
-        IQL, "loss", lambda self, batch, z, next_z: seen.append((z, next_z)) or loss(self, batch, z, next_z)
+        IQL, "loss", lambda self, batch, z, next_z, *others: seen.append((z, next_z)) or loss(self, batch, z, next_z)
     )
     method = fit(Borel, seeds=(0,), updates=2, encoder_updates=1)
     assert all(not z.requires_grad and not after.requires_grad for z, after in seen)

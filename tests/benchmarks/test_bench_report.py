@@ -29,7 +29,7 @@ def results(tmp_path, monkeypatch):
             created="2026-01-01T00:00:00+00:00",
         )
         cube = Cube(
-            qualities=QUALITIES,
+            conditions=QUALITIES,
             tasks=np.arange(40, 40 + TASKS),
             returns=rng.normal(-100, 20, (len(QUALITIES), TASKS, DRAWS)),
             random=np.full(TASKS, -200.0),
@@ -52,9 +52,9 @@ def test_collecting_records_against_a_frame_of_each(compare, results):
             cell = json.loads(path.read_text())["cell"]
             with np.load(path.with_suffix(".npz")) as file:
                 cube = dict(file)
-            quality, task, draw = np.meshgrid(cube["qualities"], cube["tasks"], np.arange(DRAWS), indexing="ij")
+            condition, task, draw = np.meshgrid(cube["conditions"], cube["tasks"], np.arange(DRAWS), indexing="ij")
             returns, random, expert = cube["returns"], cube["random"][:, None], cube["expert"][:, None]
-            columns = {"quality": quality, "task": task, "draw": draw, "return": returns}
+            columns = {"condition": condition, "task": task, "draw": draw, "return": returns}
             columns["score"] = 100 * (returns - random) / (expert - random)
             frames.append(pd.DataFrame(cell | {name: values.ravel() for name, values in columns.items()}))
         assert len(pd.concat(frames, ignore_index=True)[list(COLUMNS)])

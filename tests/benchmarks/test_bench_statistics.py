@@ -12,11 +12,11 @@ from omrl_bench.stats.summary import summarise
 RESAMPLES = 10_000
 
 
-def make_frame(methods, families, qualities, seeds, tasks):
+def make_frame(methods, families, conditions, seeds, tasks):
     """A tidy frame with one draw, its names categorical as those of records are."""
-    shape = (methods, families, qualities, seeds, tasks)
+    shape = (methods, families, conditions, seeds, tasks)
     indices = np.indices(shape).reshape(len(shape), -1)
-    named = zip(("method", "family", "quality"), shape, indices, strict=False)
+    named = zip(("method", "family", "condition"), shape, indices, strict=False)
     columns = {
         name: pd.Categorical.from_codes(codes, [f"{name}-{number}" for number in range(size)])
         for name, size, codes in named

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from omrl_bench.baselines.iql import IQL, IQLConfig
-from omrl_bench.baselines.training import Batch, adam, seed_generators, step
+from omrl_bench.baselines.training import Batch, adam, seed_generators
 
 BATCH = 256
 UPDATES = 40
@@ -24,8 +24,7 @@ def updater(seeds, width):
 
     def update():
         for _ in range(UPDATES):
-            step(optimiser, backbone.loss(batch, z))
-            backbone.after_step()
+            backbone.update(optimiser, batch, z)
 
     return update
 

@@ -13,7 +13,7 @@ def put(
     level,
     seed,
     family="point-goal",
-    qualities=("high", "low"),
+    conditions=("high", "low"),
     error=None,
     tasks=6,
     data="canonical",
@@ -33,9 +33,9 @@ def put(
         created="2026-01-01T00:00:00Z",
     )
     rng = np.random.default_rng([seed, len(method)])
-    scores = level + np.linspace(-10, 10, tasks)[:, None] + rng.normal(0, 2, (len(qualities), tasks, 3))
+    scores = level + np.linspace(-10, 10, tasks)[:, None] + rng.normal(0, 2, (len(conditions), tasks, 3))
     cube = Cube(
-        qualities=qualities,
+        conditions=conditions,
         tasks=np.arange(40, 40 + tasks),
         returns=(-300 + 2.5 * scores).astype(np.float32),
         random=np.full(tasks, -300.0),
@@ -60,7 +60,7 @@ def test_compare(cli, results):
     lines = [line.split() for line in outcome.out.splitlines()]
     firsts = [line[:2] for line in lines if line[1:2] in (["high"], ["low"])]
     families = ("cheetah-vel", "point-goal", "all")
-    assert firsts == [[family, quality] for family in families for quality in ("high", "low")]
+    assert firsts == [[family, condition] for family in families for condition in ("high", "low")]
     assert "Of 6 rows, focal is better than pearl in 6." in outcome.words
     assert "note:" not in outcome.out
 
@@ -69,7 +69,7 @@ def test_numbers_are_those_of_the_statistics(cli, results):
     from omrl_bench.report.reading.frames import collect
 
     (found,) = collect(results)
-    row = compare(found.frame, "focal", "pearl").query("family == 'point-goal' and quality == 'low'").iloc[0]
+    row = compare(found.frame, "focal", "pearl").query("family == 'point-goal' and condition == 'low'").iloc[0]
     out = cli("compare", "focal", "pearl", "--results", results, "--family", "point-goal").out
     after = out.splitlines()
     (number,) = [index for index, line in enumerate(after) if line.split()[1:2] == ["low"]]
@@ -135,8 +135,8 @@ def test_a_family_that_both_lack_leaves_no_mean_over_all(cli, results):
 
 def test_missing_conditions_seeds_and_failures_are_noted(cli, results):
     for seed in range(4):
-        qualities = ("high",) if seed < 3 else ()
-        put(results, "corro", 90, seed, qualities=qualities, error=None if qualities else "ValueError: [bold]no")
+        conditions = ("high",) if seed < 3 else ()
+        put(results, "corro", 90, seed, conditions=conditions, error=None if conditions else "ValueError: [bold]no")
     outcome = cli("compare", "corro", "pearl", "--results", results, "--family", "point-goal")
     assert "note: point-goal / corro: no results with low; left out" in outcome.out
     assert "note: point-goal / corro: without seeds 3 of pearl; seeds are not paired there" in outcome.out

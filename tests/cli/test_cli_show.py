@@ -48,7 +48,7 @@ def cube():
     returns = np.random.default_rng(0).normal(-100, 20, (2, 3, 5)).astype(np.float32)
     tasks = np.array([7, 8, 9])
     return Cube(
-        qualities=("high", "low"), tasks=tasks, returns=returns, random=np.full(3, -200.0), expert=np.full(3, -50.0)
+        conditions=("high", "low"), tasks=tasks, returns=returns, random=np.full(3, -200.0), expert=np.full(3, -50.0)
     )
 
 

@@ -11,8 +11,16 @@ from omrl_bench.api import MetaPolicy, Transitions
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import get_family
 from omrl_bench.protocols import rollout
-from omrl_bench.protocols.given_context import evaluate
+from omrl_bench.protocols.given_context import GivenContext
 from omrl_bench.protocols.rollout import PolicyError, Rollout, check_actions, lane_seeds
+
+
+def evaluate(policy, rollout, context):
+    """The returns under one condition, with this context."""
+    protocol = GivenContext(kind="given-context")
+    (played,) = protocol.evaluate(lambda: policy, rollout, protocol.conditions(["high"]), lambda condition: context)
+    return played.returns
+
 
 POINT, CHEETAH = get_family("point-goal"), get_family("cheetah-vel")
 

@@ -4,14 +4,22 @@ import numpy as np
 import pytest
 
 from omrl_bench.api import MetaPolicy
+from omrl_bench.conditions import Condition
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import get_family
-from omrl_bench.protocols import given_context
+from omrl_bench.protocols.given_context import GivenContext
 from omrl_bench.protocols.rollout import Rollout, lane_seeds
-from omrl_bench.protocols.self_collected import evaluate
+from omrl_bench.protocols.self_collected import ZeroShot
 
 POINT, SQUARE, HOPPER = get_family("point-goal"), get_family("point-square"), get_family("hopper-params")
 TASKS = np.array([41, 33, 50])
+
+
+def evaluate(policy, rollout, names):
+    """Returns of the episodes that these conditions name, (conditions, tasks, draws)."""
+    protocol = ZeroShot(kind="zero-shot", episodes=3)  # all that collect their contexts play alike
+    conditions = [Condition.parse(name) for name in names]
+    return np.stack([episode.returns for episode in protocol.evaluate(lambda: policy, rollout, conditions, None)])
 
 
 class Script(MetaPolicy):
@@ -92,10 +100,12 @@ def test_explore_asks_to_explore_and_then_to_execute():
 
 
 def test_the_first_episode_has_the_environment_seeds_of_given_contexts():
-    empty = Rollout(SQUARE, TASKS, 4, seed=5, threads=1).collected([])
-    given = given_context.evaluate(Script(SQUARE), Rollout(SQUARE, TASKS, 4, seed=5, threads=1), empty)
+    empty = Rollout(SQUARE, TASKS, 4, seed=5, threads=1).seen([])
+    protocol = GivenContext(kind="given-context")
+    rollout, high = Rollout(SQUARE, TASKS, 4, seed=5, threads=1), protocol.conditions(["high"])
+    (given,) = protocol.evaluate(lambda: Script(SQUARE), rollout, high, lambda condition: empty)
     returns = evaluate(Script(SQUARE), Rollout(SQUARE, TASKS, 4, seed=5, threads=1), ("episode-1", "episode-2"))
-    np.testing.assert_array_equal(returns[0], given)
+    np.testing.assert_array_equal(returns[0], given.returns)
     assert not np.intersect1d(lane_seeds(SQUARE, TASKS, 4, 5, 0), lane_seeds(SQUARE, TASKS, 4, 5, 1)).size
 
 
@@ -104,7 +114,7 @@ def test_only_the_privileged_are_told_the_task_before_they_have_seen_anything():
     for told in (False, True):
         policy = Script(POINT)
         rollout = Rollout(POINT, TASKS, 2, 0, 1, descriptors if told else None)
-        evaluate(policy, rollout, ("episode-1",), told)
+        evaluate(policy, rollout, ("episode-1",))
         assert policy.calls.index("act") == (2 if told else 1)
         if told:
             assert not policy.contexts[0].valid.any()

@@ -6,6 +6,7 @@ from importlib import resources
 
 import pytest
 
+from omrl_bench.conditions import names as names_of
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite, check_seeds, dataset_parts, load_suite, parse_suite, suite_names
 
@@ -89,7 +90,8 @@ def test_a_suite_cannot_be_changed():
         ("version = 3", "version =", "not valid TOML: Invalid value (at line 3, column 10)"),
         ("version = 3", "version = 3\nversion = 4", "not valid TOML: "),
         ('name = "mine"', "", "key 'name': Field required"),
-        ('kind = "given-context"', "", "key 'protocol.kind': Field required"),
+        ('kind = "given-context"', "", "key 'protocol.kind': name a kind of protocol"),
+        ("[protocol]", "protocol = 3\n[other]", "key 'protocol': "),
         ("job_seconds = 1.5", "", "key 'presets.quick.job_seconds': Field required"),
         ("title", "titel", "key"),
         ("title", 'subtitle = ""\ntitle', "unknown key 'subtitle'"),
@@ -112,7 +114,7 @@ def test_a_suite_cannot_be_changed():
         ('["focal", "pearl"]', "[]", "key 'methods': "),
         ('["focal", "pearl"]', "[3]", "key 'methods.0': "),
         ('["iql"]', "[]", "key 'backbones': "),
-        ("given-context", "give-context", "key 'protocol.kind': "),
+        ("given-context", "give-context", "key 'protocol.kind': unknown protocol 'give-context'; did you mean 'given-"),
         ("[protocol]", "[protocol]\ndraws = 0", "key 'protocol.draws': "),
         ("[protocol]", "[protocol]\ndraws = 1000", "key 'protocol.draws': "),
         ("[protocol]", "[protocol]\nsplit = 'validation'", "key 'protocol.split': "),
@@ -139,11 +141,16 @@ def test_qualities_are_at_least_one():
 @pytest.mark.parametrize(
     ("protocol", "complaint"),
     [
-        ('kind = "zero-shot"', "zero-shot needs a number of episodes"),
-        ('kind = "explore"', "explore needs a number of episodes"),
-        ('kind = "one-shot"\nepisodes = 3', "one-shot takes no number of episodes"),
-        ('kind = "given-context"\nepisodes = 3', "given-context takes no number of episodes"),
-        ('kind = "one-shot"\nunit = "segment"', "one-shot takes no unit"),
+        ('kind = "zero-shot"', "key 'protocol.episodes': Field required"),
+        ('kind = "explore"', "key 'protocol.episodes': Field required"),
+        ('kind = "explore"\nepisodes = 0', "key 'protocol.episodes': Input should be greater than or equal to 1"),
+        (
+            'kind = "one-shot"\nepisodes = 3',
+            "unknown key 'protocol.episodes' of this protocol; zero-shot, explore take it",
+        ),
+        ('kind = "given-context"\nepisodes = 3', "unknown key 'protocol.episodes' of this protocol"),
+        ('kind = "one-shot"\nunit = "segment"', "unknown key 'protocol.unit' of this protocol; given-context takes it"),
+        ('kind = "one-shot"\nepisode = 3', "unknown key 'protocol.episode'; did you mean 'episodes'"),
         ('kind = "one-shot"', "preset 'quick' gives context qualities, but one-shot gives no contexts"),
     ],
 )
@@ -162,7 +169,7 @@ def test_protocols_that_do_not_fit(protocol, complaint):
 def test_conditions_of_protocols_without_given_contexts(protocol, names):
     text = TEXT.replace('kind = "given-context"', protocol)
     suite = parse_suite(re.sub("qualities = .*", "", text), "mine.toml")
-    assert suite.protocol.conditions(suite.presets["quick"].qualities) == names
+    assert names_of(suite.protocol.conditions(suite.presets["quick"].qualities)) == names
 
 
 def test_the_number_of_episodes_changes_the_fingerprint():
@@ -173,8 +180,74 @@ def test_the_number_of_episodes_changes_the_fingerprint():
     assert len(prints) == 2
 
 
-def test_the_fingerprint_of_shift_is_that_of_its_records():
-    assert load_suite("shift").fingerprint("standard", "point-goal") == "c8a55e269296d66d"
+@pytest.mark.parametrize(
+    ("suite", "family", "fingerprint"),
+    [
+        ("shift", "point-goal", "c8a55e269296d66d"),
+        ("zero-shot", "cheetah-vel", "36c063b2720cddd7"),
+        ("ood", "point-hard", "04a3b491d9bbacac"),
+        ("limited", "point-square", "6586a0e7ae92a9ab"),
+        ("limited", "cheetah-vel", "ee73c28491e5338b"),
+        ("limited-one-shot", "cheetah-vel", "d022db2439ed8842"),
+        ("limited-train", "point-square", "a6f2256b3fcb2c53"),
+        ("limited-encoder", "ant-dir", "5b2f3ff045d2ad1c"),
+        ("shift-matrix", "ant-dir", "2269581ffebcae4b"),
+    ],
+)
+def test_the_fingerprints_of_suites_are_those_of_their_records(suite, family, fingerprint):
+    assert load_suite(suite).fingerprint("standard", family) == fingerprint
+
+
+def test_a_suite_may_extend_another(tmp_path):
+    (tmp_path / "base.toml").write_text(TEXT)
+    (tmp_path / "mine.toml").write_text(
+        'name = "on-train"\nversion = 1\ntitle = "As mine"\nextends = "base.toml"\n'
+        '[protocol]\nkind = "one-shot"\n[presets.quick]\nupdates = 30\n[presets.long]\nmethods = ["focal"]\n'
+        "seeds = [7]\nupdates = 40\nencoder_updates = 0\nevaluations = 0\ntime_limit = 60\njob_seconds = 1\n"
+    )
+    suite, base = load_suite(str(tmp_path / "mine.toml")), load_suite(str(tmp_path / "base.toml"))
+    assert (suite.name, suite.version, suite.title, suite.extends) == ("on-train", 1, "As mine", "base.toml")
+    assert (suite.families, suite.methods, suite.datasets) == (base.families, base.methods, base.datasets)
+    assert suite.protocol.kind == "one-shot"
+    expected = {"updates": 30, "qualities": ()}
+    assert suite.presets["quick"] == base.presets["quick"].model_copy(update=expected)
+    assert suite.presets["standard"] == base.presets["standard"].model_copy(update={"qualities": ()})
+    assert suite.presets["long"].seeds == (7,)
+
+
+@pytest.mark.parametrize(
+    ("extends", "words"),
+    [
+        ('"shfit"', "key 'extends': unknown suite 'shfit'; did you mean 'shift'"),
+        ('"absent.toml"', "key 'extends': suite file "),
+        ('"mine.toml"', "extends"),
+        ("3", "key 'extends': Input should be a valid string"),
+    ],
+)
+def test_what_cannot_be_extended(extends, words, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TEXT.replace("version = 3", f"version = 3\nextends = {extends}"))
+    with pytest.raises(InputError) as caught:
+        load_suite(str(path))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_suites_that_share_a_training_say_so():
+    for name in ("limited-one-shot", "limited-train"):
+        suite, base = load_suite(name), load_suite("limited")
+        assert suite.extends == "limited"
+        for preset, theirs in base.presets.items():
+            assert suite.presets[preset].model_copy(update={"qualities": theirs.qualities}) == theirs
+
+
+def test_contexts_may_show_sparse_rewards():
+    rho = ("[protocol]", "[context_rho]\npoint-goal = -0.5\n[protocol]")
+    assert parse(rho).context_rho == {"point-goal": -0.5}
+    assert parse(rho).fingerprint("quick", "point-goal") != parse().fingerprint("quick", "point-goal")
+    assert parse(rho).fingerprint("quick", "ant-dir") == parse().fingerprint("quick", "ant-dir")
+    assert "divides by it" in message(("[protocol]", "[context_rho]\npoint-goal = 0\n[protocol]"))
+    assert "divides by it" in message(("[protocol]", "[context_rho]\npoint-goal = nan\n[protocol]"))
+    assert "no family of the suite" in message(("[protocol]", "[context_rho]\nant-dir = 3\n[protocol]"))
 
 
 @pytest.mark.parametrize(
@@ -331,7 +404,7 @@ def test_suites_that_come_with_the_package():
             assert preset.job_seconds < preset.time_limit
 
 
-def test_shift_is_what_the_issue_asks_for():
+def test_what_shift_runs():
     suite = load_suite("shift")
     assert suite.families_of("quick") == ("point-goal", "cheetah-vel")
     assert set(suite.families_of("standard")) == {"point-goal", "cheetah-vel", "point-sparse", "ant-dir"}
@@ -343,7 +416,9 @@ def test_shift_is_what_the_issue_asks_for():
 def test_every_suite_file_is_plain_toml():
     for file in resources.files("omrl_bench.protocols").iterdir():
         if file.name.endswith(".toml"):
-            assert Suite.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))).name + ".toml" == file.name
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+            assert table["name"] + ".toml" == file.name
+            assert "extends" in table or Suite.model_validate(table).name == table["name"]
 
 
 def test_load_by_path_and_by_name(tmp_path):

@@ -30,12 +30,12 @@ def make_record(
 
 
 def make_cube(levels, seed, tasks=4, draws=2):
-    """A cube with scores around the level of each quality; random returns -300, the expert -50."""
+    """A cube with scores around the level of each condition; random returns -300, the expert -50."""
     task_effect = np.random.default_rng(99).normal(0, 10, (1, tasks, 1))
     noise = np.random.default_rng(seed).normal(0, 3, (len(levels), tasks, draws))
     scores = np.array(levels, dtype=float)[:, None, None] + task_effect + noise
     return Cube(
-        qualities=QUALITIES[: len(levels)],
+        conditions=QUALITIES[: len(levels)],
         tasks=np.arange(40, 40 + tasks),
         returns=(-300 + 2.5 * scores).astype(np.float32),
         random=np.full(tasks, -300.0),

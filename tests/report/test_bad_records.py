@@ -103,7 +103,7 @@ def test_the_report_is_made_of_the_rest_and_says_what_is_not_in_it(invoke, damag
     assert "focal/iql/seed-1.json left out: it was changed after it was written" in text
     assert "ant-dir / oracle: seed 0 left out: its cube is missing or damaged" in text
     assert str(tmp_path) not in text  # the same records make the same bytes, wherever they lie
-    table = pd.read_csv(tmp_path / "out" / "shift-quick" / "score.csv").query("quality == 'high'")
+    table = pd.read_csv(tmp_path / "out" / "shift-quick" / "score.csv").query("condition == 'high'")
     assert table.set_index("method")["n_seeds"].to_dict() == {"focal": 2, "oracle": 2, "task-blind": 3}
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from omrl_bench.cards import film as films
 from omrl_bench.cards.card import Local, make_card
-from omrl_bench.cards.figures import COLORS, _principal_components, data_pictures, goals, is_point
+from omrl_bench.cards.figures import COLORS, _principal_components, data_pictures
 from omrl_bench.cards.page import card_markdown, card_sections
 from omrl_bench.data.build import collect
 from omrl_bench.data.episodes import Episodes
@@ -83,14 +83,14 @@ def test_every_quality_has_a_colour_of_its_own():
 def test_goals():
     for name in ("point-goal", "point-square", "point-sparse"):
         table = get_family(name).tasks().descriptors
-        np.testing.assert_array_equal(goals(get_family(name)), table[:, None])
-    np.testing.assert_array_equal(goals(get_family("point-wind"))[7], [[1, 0]])
+        np.testing.assert_array_equal(get_family(name).task_goals(), table[:, None])
+    np.testing.assert_array_equal(get_family("point-wind").task_goals()[7], [[1, 0]])
     hard = get_family("point-hard")
-    np.testing.assert_array_equal(goals(hard)[3], [hard.tasks().descriptors[3] / 2, hard.tasks().descriptors[3]])
+    np.testing.assert_array_equal(hard.task_goals()[3], [hard.tasks().descriptors[3] / 2, hard.tasks().descriptors[3]])
 
 
 def test_which_families_are_points():
-    assert all(is_point(family) == name.startswith("point-") for name, family in FAMILIES.items())
+    assert all(family.is_point == name.startswith("point-") for name, family in FAMILIES.items())
 
 
 def test_principal_components_are_the_textbooks():

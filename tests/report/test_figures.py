@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 
 from omrl_bench.envs.families import get_family
 from omrl_bench.registry import BASELINES, methods
@@ -20,12 +21,13 @@ from omrl_bench.report.figures import intervals as figures
 from omrl_bench.report.figures import lines as line_figures
 from omrl_bench.report.figures import matrices as matrix_figures
 from omrl_bench.report.figures import trajectories as trajectory_figures
+from omrl_bench.report.reading import groups
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
 METHODS = sorted(name for name, target in methods().items() if target.startswith(BASELINES))
-CONTROLS = {"oracle", "task-blind", "random", "behaviour", "supervised"}
+PLAIN = {*groups.CONTROLS, "supervised"}
 METHOD_NAMES = ("random", "task-blind", "oracle", "focal", "hs-hard", "mine")
 LAYOUT = Layout(("ant-dir", "point-goal", ALL), ("high", "low"), METHOD_NAMES, frozenset({"oracle"}))
 SIZES = {"ant-dir": (5, 20, 10), "point-goal": (3, 20, 10)}
@@ -54,14 +56,14 @@ def texts(figure_or_axes):
     return [text.get_text() for text in figure_or_axes.texts]
 
 
-def random_frame(columns, families=LAYOUT.families, methods=METHOD_NAMES, qualities=LAYOUT.qualities, xs=(None,)):
-    """Rows of made-up numbers: estimate, low, high after family, quality, method and x."""
+def random_frame(columns, families=LAYOUT.families, methods=METHOD_NAMES, conditions=LAYOUT.conditions, xs=(None,)):
+    """Rows of made-up numbers: estimate, low, high after family, condition, method and x."""
     rng = np.random.default_rng(0)
     rows = []
-    for family, quality, method, x in itertools.product(families, qualities, methods, xs):
+    for family, condition, method, x in itertools.product(families, conditions, methods, xs):
         low, estimate, high = np.sort(rng.uniform(5, 95, 3))
-        rows.append((family, quality, method, x, estimate, low, high))
-    return pd.DataFrame(rows, columns=["family", "quality", "method", *columns]).dropna(axis=1, how="all")
+        rows.append((family, condition, method, x, estimate, low, high))
+    return pd.DataFrame(rows, columns=["family", "condition", "method", *columns]).dropna(axis=1, how="all")
 
 
 def drawn(draw):
@@ -88,16 +90,16 @@ class TestStyles:
         assert len({style.color for style in styles._STYLES.values()}) == len(looks)
 
     def test_variants_differ_in_black_and_white(self):
-        for group in styles.GROUPS.values():
-            shades = [lightness(styles.method_style(name).color) for name in group.members]
+        for members in groups.GROUPS.values():
+            shades = [lightness(styles.method_style(name).color) for name in members]
             for first, second in itertools.combinations(shades, 2):
                 assert abs(first - second) >= 8
             assert all(shade < 90 for shade in shades)  # can be seen on white
 
-    def test_controls_are_grey_and_only_they_are(self):
+    def test_methods_without_an_objective_of_their_own_are_grey_and_only_they_are(self):
         for name, style in styles._STYLES.items():
             red, green, blue = to_rgb(style.color)
-            assert (red == green == blue) == (name in CONTROLS)
+            assert (red == green == blue) == (name in PLAIN)
 
     def test_unknown_names_have_a_stable_style_that_no_built_in_has(self):
         style = styles.method_style("mine")
@@ -136,12 +138,12 @@ class TestLines:
         frame = random_frame(("threshold", "fraction", "fraction_low", "fraction_high"), xs=(0.0, 50.0, 100.0))
         figure = drawn(lambda: line_figures.profile_figure(frame, LAYOUT, ("high", "low"), SIZES))
         assert len(figure.axes) == 6
-        for axes, (family, quality) in zip(
+        for axes, (family, condition) in zip(
             figure.axes, itertools.product(LAYOUT.families, ("high", "low")), strict=True
         ):
             assert texts(axes)[0] == family
-            assert f"{quality} context" in texts(axes)[1]
-            rows = frame[(frame["family"] == family) & (frame["quality"] == quality)]
+            assert f"{condition} context" in texts(axes)[1]
+            rows = frame[(frame["family"] == family) & (frame["condition"] == condition)]
             lines = lines_of(axes)
             assert set(lines) == set(METHOD_NAMES)
             bands = [collection.get_paths()[0].vertices for collection in axes.collections]
@@ -173,9 +175,9 @@ class TestLines:
 
     def test_episodes_with_areas(self):
         episodes = ("episode-1", "episode-2", "episode-3")
-        layout = replace(LAYOUT, qualities=episodes)
-        frame = random_frame(("x", "score_mean", "score_mean_low", "score_mean_high"), qualities=episodes)
-        areas = random_frame(("x", "area", "area_low", "area_high"), qualities=("",))
+        layout = replace(LAYOUT, conditions=episodes)
+        frame = random_frame(("x", "score_mean", "score_mean_low", "score_mean_high"), conditions=episodes)
+        areas = random_frame(("x", "area", "area_low", "area_high"), conditions=("",))
         figure = drawn(lambda: line_figures.episode_figure(frame, layout, SIZES, areas))
         assert not figure.legends
         for axes, family in zip(figure.axes, LAYOUT.families, strict=True):
@@ -195,13 +197,13 @@ class TestLines:
 
     def test_execution_is_not_joined_to_exploration(self):
         kinds = ("explore-1", "explore-2", "execute")
-        frame = random_frame(("x", "score_mean", "score_mean_low", "score_mean_high"), qualities=kinds)
-        figure = drawn(lambda: line_figures.episode_figure(frame, replace(LAYOUT, qualities=kinds), SIZES))
+        frame = random_frame(("x", "score_mean", "score_mean_low", "score_mean_high"), conditions=kinds)
+        figure = drawn(lambda: line_figures.episode_figure(frame, replace(LAYOUT, conditions=kinds), SIZES))
         assert np.isnan(lines_of(figure.axes[0])["focal"][2]).all()
         assert len(figure.legends) == 1
 
     def test_numbers_of_training_tasks(self):
-        frame = random_frame(("train_tasks", "score", "low", "high"), qualities=("",), xs=(4, 6, 10))
+        frame = random_frame(("train_tasks", "score", "low", "high"), conditions=("",), xs=(4, 6, 10))
         figure = drawn(lambda: line_figures.task_number_figure(frame, LAYOUT, "Expert contexts."))
         axes = figure.axes[1]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["4", "6", "10"]
@@ -231,23 +233,23 @@ class TestRowsAndMatrices:
     def test_scores(self):
         rng = np.random.default_rng(1)
         entries = {
-            (method, family, quality): Entry(*np.sort(rng.uniform(0, 100, 3))[[1, 0, 2]])
-            for method, family, quality in itertools.product(METHOD_NAMES[1:], LAYOUT.families, LAYOUT.qualities)
+            (method, family, condition): Entry(*np.sort(rng.uniform(0, 100, 3))[[1, 0, 2]])
+            for method, family, condition in itertools.product(METHOD_NAMES[1:], LAYOUT.families, LAYOUT.conditions)
         }
         entries["focal", "ant-dir", "low"] = Entry(-400.0, -410.0, -390.0)
         table = Table("", LAYOUT, entries, ())
         figure = drawn(lambda: figures.score_figure(table, SIZES))
         for axes, family in zip(figure.axes, LAYOUT.families, strict=True):
             segments = [each for each in axes.collections if isinstance(each, LineCollection)]
-            for quality, bars in zip(LAYOUT.qualities, segments, strict=True):
+            for condition, bars in zip(LAYOUT.conditions, segments, strict=True):
                 found = [(segment[0, 0], segment[1, 0]) for segment in bars.get_segments()]
-                expected = [(e.low, e.high) for e in (entries[m, family, quality] for m in METHOD_NAMES[1:])]
+                expected = [(e.low, e.high) for e in (entries[m, family, condition] for m in METHOD_NAMES[1:])]
                 assert found == expected
             points = [
                 line.get_xydata() for line in axes.lines if line.get_linestyle() == "None" and len(line.get_xdata()) > 1
             ]
-            for quality, (marks, rows) in zip(LAYOUT.qualities, ((p[:, 0], p[:, 1]) for p in points), strict=True):
-                inside = [entries[m, family, quality].estimate for m in METHOD_NAMES[1:]]
+            for condition, (marks, rows) in zip(LAYOUT.conditions, ((p[:, 0], p[:, 1]) for p in points), strict=True):
+                inside = [entries[m, family, condition].estimate for m in METHOD_NAMES[1:]]
                 assert marks.tolist() == [value for value in inside if value > -60]
                 assert set(np.round(rows)) <= set(range(1, 6))
             assert "no results" in texts(axes) or "lacks a family" in texts(axes)
@@ -256,7 +258,7 @@ class TestRowsAndMatrices:
     def test_ranks_are_sorted(self):
         ranks = {"random": 6, "task-blind": 5, "oracle": 1, "focal": 2, "hs-hard": 2, "mine": 4}
         rows = [(ALL, "high", m, r, max(r - 1, 1), min(r + 1, 6)) for m, r in ranks.items()]
-        frame = pd.DataFrame(rows, columns=["family", "quality", "method", "rank", "rank_low", "rank_high"])
+        frame = pd.DataFrame(rows, columns=["family", "condition", "method", "rank", "rank_low", "rank_high"])
         figure = drawn(lambda: figures.rank_figure(frame, LAYOUT, [(ALL, "high")]))
         (axes,) = figure.axes
         labels = [label.get_text() for label in axes.get_yticklabels()]
@@ -270,7 +272,7 @@ class TestRowsAndMatrices:
         numbers = {("focal", "oracle"): (0.2, 0.1, 0.3), ("oracle", "focal"): (0.8, 0.7, 0.9)}
         numbers |= {("focal", "mine"): (0.55, 0.4, 0.7), ("mine", "focal"): (0.45, 0.3, 0.6)}
         rows = [(ALL, "low", *pair, *values) for pair, values in numbers.items()]
-        names = ["family", "quality", "first", "second", "improvement", "improvement_low", "improvement_high"]
+        names = ["family", "condition", "first", "second", "improvement", "improvement_low", "improvement_high"]
         frame = pd.DataFrame(rows, columns=names)
         figure = drawn(lambda: matrix_figures.improvement_figure(frame, LAYOUT, [(ALL, "low")]))
         (axes,) = figure.axes
@@ -285,21 +287,21 @@ class TestRowsAndMatrices:
 
     def test_training_data_and_contexts(self):
         rng = np.random.default_rng(2)
-        qualities, names = ("expert", "medium", "random"), ["family", "method", "dataset", "quality", "score_mean"]
+        conditions, names = ("expert", "medium", "random"), ["family", "method", "dataset", "condition", "score_mean"]
         rows = [
-            ("ant-dir", method, dataset, quality, rng.uniform(0, 100))
-            for method, dataset, quality in itertools.product(("focal", "hs-hard"), ("random", "expert"), qualities)
+            ("ant-dir", method, dataset, condition, rng.uniform(0, 100))
+            for method, dataset, condition in itertools.product(("focal", "hs-hard"), ("random", "expert"), conditions)
         ]
         rows.append(("ant-dir", "oracle", "expert", "medium", 90.0))  # one dataset: no panel
         frame = pd.DataFrame(rows, columns=names)
-        layout = replace(LAYOUT, qualities=qualities)
+        layout = replace(LAYOUT, conditions=conditions)
         figure = drawn(lambda: matrix_figures.dataset_figure(frame, layout))
         assert [texts(axes)[-2] for axes in figure.axes] == ["focal", "hs-hard"]
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["expert", "random"]
-        assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(qualities)
-        values = frame.set_index(["method", "dataset", "quality"])["score_mean"]
+        assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(conditions)
+        values = frame.set_index(["method", "dataset", "condition"])["score_mean"]
         for axes, method in zip(figure.axes, ("focal", "hs-hard"), strict=True):
-            expected = [[values[method, row, column] for column in qualities] for row in ("expert", "random")]
+            expected = [[values[method, row, column] for column in conditions] for row in ("expert", "random")]
             np.testing.assert_array_equal(axes.images[0].get_array(), expected)
             frames = sorted((patch.get_x() + 0.47, patch.get_y() + 0.45) for patch in axes.patches)
             np.testing.assert_allclose(frames, [(0, 0), (2, 1)], atol=1e-12)
@@ -313,7 +315,7 @@ class TestRowsAndMatrices:
 
 class TestScenes:
     tasks = np.repeat(np.arange(5), 8)
-    qualities = ["high", "low"] * 20
+    conditions = ["high", "low"] * 20
 
     def embeddings(self):
         rng = np.random.default_rng(3)
@@ -325,17 +327,17 @@ class TestScenes:
         np.fill_diagonal(distances, np.inf)
         assert (self.tasks[distances.argmin(axis=1)] == self.tasks).mean() > 0.9  # a task's contexts stay together
         with mpl.rc_context():
-            figure = embedding_figures.draw_embeddings("focal", "ant-dir", places, self.tasks, self.qualities)
+            figure = embedding_figures.draw_embeddings("focal", "ant-dir", places, self.tasks, self.conditions)
         left, right = figure.axes
         found = np.concatenate([each.get_offsets() for each in left.collections])
         assert {*map(tuple, found)} == {*map(tuple, places)}
-        for points, quality in zip(right.collections, ("high", "low"), strict=True):
-            chosen = np.array(self.qualities) == quality
+        for points, condition in zip(right.collections, ("high", "low"), strict=True):
+            chosen = np.array(self.conditions) == condition
             np.testing.assert_array_equal(points.get_offsets(), places[chosen])
         assert [text.get_text() for text in right.get_legend().get_texts()] == ["high", "low"]
 
     def test_embeddings_have_the_same_bytes(self):
-        arguments = "focal", "ant-dir", self.embeddings(), self.tasks, self.qualities
+        arguments = "focal", "ant-dir", self.embeddings(), self.tasks, self.conditions
         assert embedding_figures.embedding_figure(*arguments) == embedding_figures.embedding_figure(*arguments)
 
     def test_embeddings_that_do_not_fit(self):
@@ -399,19 +401,64 @@ class TestCanvas:
         assert first["pdf"].startswith(b"%PDF")
         assert first["png"].startswith(b"\x89PNG")
 
-    def test_long_names_are_cut_and_notes_are_broken(self):
+    def test_long_names_are_cut(self):
         assert canvas.short("a\n b") == "a b"
         assert len(canvas.short("x" * 99)) == 24
-        lines = canvas.note_lines(3.5, "word " * 60, "", "end")
+
+    def test_notes_are_broken_and_have_room(self):
+        sheets = [
+            canvas.sheet(1, height=1.0, per_row=1, left=0.5, gap=0.2, below=0.3, note=note)
+            for note in ((), ("word " * 60, "", "end"))
+        ]
+        bare, noted = (sheet.figure.get_size_inches() for sheet in sheets)
+        assert bare[0] == noted[0] == pytest.approx(3.5)
+        (text,) = texts(sheets[1].figure)
+        lines = text.split("\n")
         assert len(lines) > 3
         assert max(map(len, lines)) <= 3.3 / 0.041
         assert lines[-1] == "end"
+        assert noted[1] - bare[1] == pytest.approx(canvas.LINE * len(lines))
 
     def test_panels_are_equally_large_and_inside(self):
-        figure, panels = canvas.sheet(5, 2, (1.5, 1.0), left=0.5, top=0.4, bottom=0.6, gap=0.2, row_gap=0.5)
-        size = figure.get_size_inches()
-        boxes = np.array([axes.get_position().bounds for axes in panels]) * np.tile(size, 2)
+        sheet = canvas.sheet(5, width=1.5, height=1.0, per_row=2, left=0.5, gap=0.2, below=0.5, between=0.07)
+        size = sheet.figure.get_size_inches()
+        boxes = np.array([axes.get_position().bounds for axes in sheet.panels]) * np.tile(size, 2)
         np.testing.assert_allclose(boxes[:, 2:], [(1.5, 1.0)] * 5)
         np.testing.assert_allclose(boxes[:2, 0], (0.5, 2.2))
         np.testing.assert_allclose(boxes[::2, 1], (3.6, 2.1, 0.6))
-        assert canvas.columns_of(5, 4) == 3
+        assert size[1] - boxes[0, 1] - 1.0 == pytest.approx(canvas.TITLE + 0.05)
+        assert [sheet.first_in_row(index) for index in range(5)] == [True, False, True, False, True]
+        assert [sheet.last_in_column(index) for index in range(5)] == [False, False, False, True, True]
+
+    def test_rows_are_equally_long_and_fill_the_figure(self):
+        for count, per_row, columns, width in ((5, 4, 3, 7.2), (4, 4, 4, 7.2), (2, 3, 2, 5.2), (1, 3, 1, 3.5)):
+            sheet = canvas.sheet(count, per_row=per_row, left=0.5, gap=0.2, below=0.3)
+            assert sheet.columns == columns
+            assert sheet.figure.get_size_inches()[0] == pytest.approx(width)
+            box = sheet.panels[0].get_window_extent()
+            assert box.width == pytest.approx(box.height)  # a panel without a height is square
+
+    def test_as_many_panels_of_a_given_width_as_fit_a_page(self):
+        assert canvas.sheet(9, width=1.5, left=0.5, gap=0.2, below=0.3).columns == 3  # 4 of them are 7.3 inches
+        assert canvas.sheet(9, width=9.0, left=0.5, gap=0.2, below=0.3).columns == 1
+
+    def test_a_legend_takes_as_many_rows_as_it_needs(self):
+        def made(labels, word=""):
+            handles = [Line2D([], [], label=label) for label in labels]
+            return canvas.sheet(1, height=1.0, left=0.5, gap=0.2, below=0.3, legend=handles, word=word)
+
+        heights = [made(labels).figure.get_size_inches()[1] for labels in ((), ("a",), ["a long name"] * 9)]
+        assert heights[0] < heights[1] < heights[2]
+        (legend,) = made(["a long name"] * 9).figure.legends
+        assert 1 < legend._ncols < 9
+        sheet = made(("high", "low"), "context quality")
+        assert texts(sheet.figure) == ["context quality"]
+        assert sheet.figure.legends[0]._ncols == 2
+
+
+def test_every_built_in_method_is_in_one_group():
+    members = [name for group in groups.GROUPS.values() for name in group]
+    assert sorted(members) == METHODS
+    assert groups.group_of("hs-hg") == "hard sampling"
+    assert groups.group_of("mine") is None
+    assert set(groups.CONTROLS) == {"random", "behaviour", "task-blind", "oracle"}

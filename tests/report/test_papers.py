@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from omrl_bench.conditions import names
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite, suite_names
@@ -25,7 +26,7 @@ from omrl_bench.report.papers.mapping import (
 )
 from omrl_bench.report.papers.orderings import Sample, orderings, samples
 from omrl_bench.report.papers.pages import compare_with, numbers_frame, orderings_frame, page, summary, write
-from omrl_bench.report.reading.frames import load
+from omrl_bench.report.reading.frames import load, read
 from omrl_bench.report.tables.captions import MISSING, sizes_text
 from omrl_bench.stats.bootstrap import holm
 from omrl_bench.stats.panels import Key, Panel
@@ -85,7 +86,7 @@ def test_every_mapping_is_used_and_names_what_exists(name):
         assert condition.suite in suite_names()
         suite = load_suite(condition.suite)
         assert condition.dataset in suite.datasets
-        assert condition.condition in suite.protocol.conditions(suite.preset("standard")[1].qualities)
+        assert condition.condition in names(suite.protocol.conditions(suite.preset("standard")[1].qualities))
         assert suite.protocol.split == condition.split
     for figure in paper.figures:
         if figure.suite:
@@ -281,7 +282,7 @@ def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
 
 def test_our_numbers_are_those_of_the_score_table(filled):
     comparison = compare_with("hs-omrl", filled.path, "standard")
-    expected = summarise(load(filled.path)[0]).set_index(["quality", "method"])
+    expected = summarise(load(filled.path)[0]).set_index(["condition", "method"])
     frame = numbers_frame(comparison).query("our_family == 'point-goal' and our_method == 'focal'")
     assert list(frame["our_condition"]) == ["low", "high"]
     for _, row in frame.iterrows():
@@ -422,7 +423,7 @@ def test_samples_reads_nothing_but_what_is_asked_for(filled):
     paper = load_paper("hs-omrl")
     targets = all_targets(paper, locate(paper, published("hs-omrl"), "standard"), "standard")
     chosen = [place for place in targets if place.method == "focal" and place.condition == "low"]
-    found, _ = samples(filled.path, "standard", chosen)
+    found, _ = samples({"shift": read(filled.path, "shift", "standard")}, chosen)
     assert list(found) == [Target("shift", "mixed", "iql", "point-goal", "low", "focal", "")]
 
 

@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from omrl_bench.report import across, build
+from omrl_bench.report import build
+from omrl_bench.report.figures import pictures
 from omrl_bench.report.reading.frames import collect
-from omrl_bench.report.representation import measure_frame
+from omrl_bench.report.tables.measures import measure_frame
 from omrl_bench.runner.records import write_record
 from omrl_bench.runner.traces import Traces, read_traces, write_traces
 
@@ -20,7 +21,7 @@ LIMITED = {"suite": "limited", "dataset": "expert", "backbone": "td3bc"}
 def drawn(monkeypatch):
     """What figures are asked to show, without drawing any."""
     calls = []
-    monkeypatch.setattr(across, "task_number_figure", lambda *args: calls.append(args) or {"svg": b"figure"})
+    monkeypatch.setattr(pictures, "task_number_figure", lambda *args: calls.append(args) or {"svg": b"figure"})
     monkeypatch.setattr(build, "figures_of", lambda *args: {})
     return calls
 
@@ -101,7 +102,7 @@ def test_measures_are_averaged_over_seeds(store):
         store.put("point-goal", "focal", seed, costs={"representation": measured})
     store.put("point-goal", "random", 0)
     (results,) = collect(store.path)
-    frame = measure_frame(results).set_index(["quality", "measure"])
+    frame = measure_frame(results).set_index(["condition", "measure"])
     assert set(frame["method"]) == {"focal"}
     assert frame.loc[("high", "rms"), ["mean", "minimum", "maximum", "n_seeds"]].tolist() == [1.0, 0.5, 1.5, 3]
     assert frame.loc[("low", "rms"), "mean"] == pytest.approx(0.1)
@@ -110,7 +111,7 @@ def test_measures_are_averaged_over_seeds(store):
 def test_report_writes_the_measures_and_pictures_of_one_family(store, tmp_path, monkeypatch):
     drawn = []
     for name in ("embedding_figure", "trajectory_figure", "attention_figure"):
-        picture = f"omrl_bench.report.representation.{name}"
+        picture = f"omrl_bench.report.figures.traces.{name}"
         monkeypatch.setattr(picture, lambda *args, name=name: drawn.append((name, args)) or {"svg": name.encode()})
     rng = np.random.default_rng(0)
     embeddings, paths = rng.normal(size=(2, 4, 3, 5)), rng.normal(size=(2, 4, 6, 2))

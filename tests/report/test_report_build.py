@@ -54,7 +54,7 @@ def test_files_and_their_contents(store, tmp_path):
     assert tuple(table.columns) == (*SUMMARY_COLUMNS, "privileges")
     assert set(table.query("method == 'oracle'")["privileges"]) == {"descriptors"}
     assert list(dict.fromkeys(table["family"])) == ["cheetah-vel", "point-goal", ALL]
-    order = ["family", "quality", "method"]
+    order = ["family", "condition", "method"]
     expected = summarise(load(store.path)[0]).sort_values(order, ignore_index=True)
     found = table[list(SUMMARY_COLUMNS)].sort_values(order, ignore_index=True)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-9)
@@ -151,7 +151,7 @@ def test_order_of_families_and_methods_can_be_given(store, tmp_path, unsaved):
     assert list(dict.fromkeys(table["method"])) == ["focal", "oracle", "task-blind"]
 
 
-def test_without_both_qualities_there_is_no_drop_table(store, tmp_path, unsaved):
+def test_without_both_conditions_there_is_no_drop_table(store, tmp_path, unsaved):
     store.put("ant-dir", "focal", 0, levels=(80,))
     assert {path.name for path in build(store.path, tmp_path)} == NAMES - {
         "drop.md",
@@ -167,7 +167,7 @@ def test_scores_far_outside_and_missing_cells_can_be_drawn(store, tmp_path, unsa
     assert len(build(store.path, tmp_path)) == len(NAMES | COMPARED)
 
 
-def test_many_families_and_qualities(store, tmp_path, unsaved):
+def test_many_families_and_conditions(store, tmp_path, unsaved):
     for number in range(7):
         store.put(f"a-family-with-a-long-name-{number}", "focal", 0, tasks=1, draws=1)
     assert len(build(store.path, tmp_path)) == len(NAMES)
@@ -207,7 +207,7 @@ def test_episodes_are_drawn_where_methods_collect_their_contexts(store, tmp_path
     folder = build(store.path, tmp_path)[0].parent
     names = {path.name for path in folder.iterdir()}
     assert names == (NAMES | COMPARED | pictures("episodes")) - {"drop.md", "drop.tex"}
-    assert set(pd.read_csv(folder / "ranks.csv")["quality"]) == {"episode-1", "episode-2"}
+    assert set(pd.read_csv(folder / "ranks.csv")["condition"]) == {"episode-1", "episode-2"}
 
 
 def test_a_suite_that_explores_has_no_area_under_its_episodes(store, tmp_path, monkeypatch, unsaved):
@@ -235,14 +235,14 @@ def test_the_mean_over_families_is_that_over_all_in_every_table(store, tmp_path,
 def test_numbers_of_profiles_ranks_and_improvements(store, tmp_path, unsaved):
     store.fill(seeds=2)
     folder = build(store.path, tmp_path)[0].parent
-    ranks = pd.read_csv(folder / "ranks.csv").query("family == 'all' and quality == 'low'")
+    ranks = pd.read_csv(folder / "ranks.csv").query("family == 'all' and condition == 'low'")
     assert dict(zip(ranks["method"], ranks["rank"], strict=True)) == {"oracle": 1, "focal": 2, "task-blind": 3}
-    improvements = pd.read_csv(folder / "improvement.csv").query("family == 'all' and quality == 'low'")
+    improvements = pd.read_csv(folder / "improvement.csv").query("family == 'all' and condition == 'low'")
     pairs = improvements.set_index(["first", "second"])["improvement"]
     assert pairs["oracle", "focal"] == 1
     assert pairs["focal", "oracle"] == 0
-    profiles = pd.read_csv(folder / "profiles.csv").query("family == 'point-goal' and quality == 'high'")
-    scores = load(store.path)[0].query("family == 'point-goal' and quality == 'high' and method == 'focal'")
+    profiles = pd.read_csv(folder / "profiles.csv").query("family == 'point-goal' and condition == 'high'")
+    scores = load(store.path)[0].query("family == 'point-goal' and condition == 'high' and method == 'focal'")
     by_run = scores.groupby(["seed", "task"])["score"].mean()
     of_focal = profiles[profiles["method"] == "focal"]
     assert len(of_focal) == 8

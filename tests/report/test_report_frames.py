@@ -19,7 +19,7 @@ def test_frame_holds_every_return_of_every_cube(store):
     assert tuple(frame.columns) == COLUMNS
     assert len(frame) == 2 * 4 * 2
     cube = read_cube(record.cell.cube_path(store.path))
-    row = frame.query("quality == 'low' and task == 42 and draw == 1")
+    row = frame.query("condition == 'low' and task == 42 and draw == 1")
     assert row["return"].item() == cube.returns[1, 2, 1]
     assert row["score"].item() == pytest.approx(cube.scores()[1, 2, 1])
     assert row[["suite", "family", "method", "seed"]].iloc[0].tolist() == ["shift", "point-goal", "focal", 3]
@@ -28,8 +28,10 @@ def test_frame_holds_every_return_of_every_cube(store):
 def test_frame_is_what_stats_takes(store):
     store.fill()
     frame, _ = load(store.path)
-    row = summarise(frame, resamples=50).query("family == 'all' and method == 'focal' and quality == 'high'")
-    assert row["score_mean"].item() == pytest.approx(frame.query("method=='focal' and quality=='high'")["score"].mean())
+    row = summarise(frame, resamples=50).query("family == 'all' and method == 'focal' and condition == 'high'")
+    assert row["score_mean"].item() == pytest.approx(
+        frame.query("method=='focal' and condition=='high'")["score"].mean()
+    )
 
 
 def test_failed_records_are_listed_not_averaged(store):
@@ -89,7 +91,7 @@ def test_frame_is_that_of_the_cubes_one_by_one(store):
     for record in iterate_records(store.path):
         cube = read_cube(record.cell.cube_path(store.path))
         for q, t, d in np.ndindex(cube.returns.shape):
-            values = dict(record.cell) | {"quality": cube.qualities[q], "task": cube.tasks[t], "draw": d}
+            values = dict(record.cell) | {"condition": cube.conditions[q], "task": cube.tasks[t], "draw": d}
             rows.append(values | {"return": float(cube.returns[q, t, d]), "score": float(cube.scores()[q, t, d])})
     expected = pd.DataFrame(rows)[list(COLUMNS)]
     pd.testing.assert_frame_equal(frame.astype(expected.dtypes), expected, check_exact=True)
@@ -99,9 +101,9 @@ def test_names_of_several_sets_stay_categorical(store):
     store.put("ant-dir", "focal", 0)
     store.put("point-goal", "oracle", 0, backbone="brac")
     frame, _ = load(store.path)
-    assert {str(frame[name].dtype) for name in ("suite", "family", "method", "backbone", "quality")} == {"category"}
+    assert {str(frame[name].dtype) for name in ("suite", "family", "method", "backbone", "condition")} == {"category"}
     assert frame["method"].tolist() == ["oracle"] * 16 + ["focal"] * 16
-    assert len(frame.groupby(["family", "method", "quality"], observed=True)) == 4
+    assert len(frame.groupby(["family", "method", "condition"], observed=True)) == 4
 
 
 def test_learning_curves_are_those_of_complete_records(store):

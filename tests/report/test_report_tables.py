@@ -8,8 +8,9 @@ from rich.console import Console
 from omrl_bench.report.reading.frames import collect
 from omrl_bench.report.tables.captions import sample_note, sizes_text
 from omrl_bench.report.tables.layout import Layout, layout_of
+from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.terminal import terminal_table
-from omrl_bench.report.tables.text import escape_latex, escape_markdown, latex, markdown
+from omrl_bench.report.tables.text import escape_latex, latex, markdown
 from omrl_bench.report.tables.wide import Entry, Table, drop_table, return_table, score_table
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.summary import summarise
@@ -39,10 +40,10 @@ def shown(view, width=140):
 def test_score_table_holds_the_summary(store):
     summary, scores, _, _ = tables(store.fill())
     assert scores.layout.families == ("cheetah-vel", "point-goal", "all")
-    assert scores.layout.qualities == ("high", "low")
+    assert scores.layout.conditions == ("high", "low")
     assert scores.layout.methods == ("task-blind", "oracle", "focal")
     assert len(scores.entries) == len(summary) == 18
-    row = summary.query("family == 'all' and quality == 'low' and method == 'focal'").iloc[0]
+    row = summary.query("family == 'all' and condition == 'low' and method == 'focal'").iloc[0]
     assert scores.entries["focal", "all", "low"] == Entry(
         row["score_mean"], row["score_mean_low"], row["score_mean_high"]
     )
@@ -64,9 +65,9 @@ def test_returns_have_no_column_for_all_and_fitting_decimals(store):
 
 def test_drop_table_is_paired_differences(store):
     summary, _, _, drops = tables(store.fill())
-    assert drops.layout.qualities == ("",)
+    assert drops.layout.conditions == ("",)
     entry = drops.entries["focal", "point-goal", ""]
-    of = summary.query("family == 'point-goal' and method == 'focal'").set_index("quality")["score_mean"]
+    of = summary.query("family == 'point-goal' and method == 'focal'").set_index("condition")["score_mean"]
     assert entry.estimate == pytest.approx(of["high"] - of["low"])
     assert "positive means that the shift costs" in " ".join(drops.footnotes)
     assert "| focal" in markdown(drops)
@@ -148,7 +149,19 @@ def test_markdown_escapes_names():
     assert r"a\|b\_c%\&\$\#{x}\\y\~^\<i\>\[red\]\*\` †" in row
     assert "-1.5 [-2.0, 3.0]" in row
     assert text.splitlines()[-1] == r"- 50 % of a\_b failed"
-    assert escape_markdown("focal-plus 1.5") == "focal-plus 1.5"
+    assert escape("focal-plus 1.5") == "focal-plus 1.5"
+
+
+def test_a_page_has_title_table_and_notes():
+    table = grid(["a", "b", "n"], [["x", "y", "1.50"], ["xx", "yy", "0012"]], names=2)
+    assert page("What_is", table, ["First.", "Second *."]) == (
+        "**What\\_is**\n\n"
+        "| a   | b   |    n |\n"
+        "|-----|-----|------|\n"
+        "| x   | y   | 1.50 |\n"  # numbers are not rewritten
+        "| xx  | yy  | 0012 |\n\n"
+        "- First.\n- Second \\*.\n"
+    )
 
 
 def test_latex_escapes_names_and_groups_columns():

@@ -67,10 +67,10 @@ def test_every_number_is_that_of_the_tables(store):
     store.fill()
     content = leaderboard(store.path)
     frame = load(store.path)[0]
-    keys = ["family", "quality", "method"]
+    keys = ["family", "condition", "method"]
     ranks = rank_intervals(frame, 200)[[*keys, "rank", "rank_low", "rank_high"]]
     expected = summarise(frame, 200).merge(ranks, on=keys)
-    assert len(content.entries) == len(expected) == 2 * 3 * 3  # qualities, families and their mean, methods
+    assert len(content.entries) == len(expected) == 2 * 3 * 3  # conditions, families and their mean, methods
     rows = expected.set_index(keys)
     for entry in content.entries:
         run = content.runs[entry.run]
@@ -247,7 +247,7 @@ def test_boards(store):
 def test_the_main_condition_of_episodes_is_the_last(store):
     record = store.put("point-goal", "focal", 0)
     cube = Cube(
-        qualities=("episode-1", "episode-2", "episode-3"),
+        conditions=("episode-1", "episode-2", "episode-3"),
         tasks=np.arange(2),
         returns=np.full((3, 2, 1), -100, dtype=np.float32),
         random=np.full(2, -300.0),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from omrl_bench.conditions import Condition
 from omrl_bench.data.contexts import UNITS
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import file_hash, read_contexts, read_episodes
@@ -56,7 +57,7 @@ def run(selection, datasets, monkeypatch, tmp_path):
 def test_a_job_gets_the_first_draws_of_the_suites_unit(run, unit):
     job = run(unit)
     tasks, data = np.array([41, 35, 59]), read_episodes(POINT, "mixed")[0]
-    context = job.evaluation.context(tasks, "low", 3)
+    context = job.evaluation.context(tasks, Condition.context("low"), 3)
     draws = read_contexts(POINT, "mixed").draws["low", unit]
     assert context.observations.shape == (9, 60, 2)
     assert context.valid.all()
@@ -76,7 +77,7 @@ def test_a_job_gets_the_first_draws_of_the_suites_unit(run, unit):
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_privileged_method_gets_the_lanes_descriptors(run, unit):
     tasks = np.array([41, 35])
-    context = run(unit, "oracle").evaluation.context(tasks, "high", 2)
+    context = run(unit, "oracle").evaluation.context(tasks, Condition.context("high"), 2)
     expected = POINT.tasks().descriptors[[41, 41, 35, 35]].astype(np.float32)
     np.testing.assert_array_equal(context.descriptors, expected)
 

@@ -58,7 +58,7 @@ def test_cubes_hold_all_returns(undisturbed, records):
     family = get_family("point-goal")
     for record in records.values():
         cube = read_cube(record.cell.cube_path(undisturbed[0]))
-        assert cube.qualities == ("high", "low")
+        assert cube.conditions == ("high", "low")
         np.testing.assert_array_equal(cube.tasks, family.tasks().ids("test"))
         assert cube.returns.shape == (2, len(cube.tasks), 2) and cube.returns.dtype == np.float32
         assert np.isfinite(cube.returns).all() and (cube.returns < 0).all()
@@ -70,7 +70,7 @@ def test_metrics_are_means_of_the_cube(undisturbed, records):
     for record in records.values():
         cube = read_cube(record.cell.cube_path(undisturbed[0]))
         assert set(record.metrics) == {"high", "low"}
-        for index, quality in enumerate(cube.qualities):
+        for index, quality in enumerate(cube.conditions):
             scores = [
                 100 * (r - floor) / (top - floor)
                 for row, floor, top in zip(cube.returns[index], cube.random, cube.expert, strict=True)

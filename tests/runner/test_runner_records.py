@@ -43,7 +43,7 @@ def record():
 def cube():
     returns = np.random.default_rng(0).normal(-100, 20, (2, 3, 5)).astype(np.float32)
     return Cube(
-        qualities=("high", "low"),
+        conditions=("high", "low"),
         tasks=np.array([7, 8, 9]),
         returns=returns,
         random=np.full(3, -200.0),
@@ -124,7 +124,7 @@ def test_record_and_cube_survive_the_round_trip(tmp_path, record, cube):
     assert list(iterate_records(tmp_path)) == [found]
     assert found.model_copy(update={"cube": None, "content": None}) == record
     again = read_cube(path.with_suffix(".npz"), found.cube)
-    assert again.qualities == cube.qualities
+    assert again.conditions == cube.conditions
     for name in ("tasks", "returns", "random", "expert"):
         np.testing.assert_array_equal(getattr(again, name), getattr(cube, name))
     assert again.returns.dtype == np.float32
@@ -259,9 +259,9 @@ def test_a_cube_of_another_record_is_refused(tmp_path, record, cube):
     read_cube(path.with_suffix(".npz"))  # by itself it is a cube
 
 
-@pytest.mark.parametrize("name", ["qualities", "tasks", "returns", "random", "expert"])
+@pytest.mark.parametrize("name", ["conditions", "tasks", "returns", "random", "expert"])
 def test_the_cubes_hash_is_of_all_its_arrays(cube, name):
-    value = cube.qualities[::-1] if name == "qualities" else getattr(cube, name) + 1
+    value = cube.conditions[::-1] if name == "conditions" else getattr(cube, name) + 1
     assert cube.model_copy(update={name: value}).content_hash() != cube.content_hash()
 
 
@@ -328,9 +328,9 @@ def test_wherever_a_file_is_damaged_it_is_named(tmp_path, record, cube):
         {"expert": np.zeros((3, 1), np.float32)},
         {"tasks": np.array([7.5, 8, 9])},
         {"tasks": np.array([7, 7, 9])},
-        {"qualities": np.array(["high", "high"])},
-        {"qualities": np.array("hi")},
-        {"qualities": np.array(["high", "\x1b[31m"])},
+        {"conditions": np.array(["high", "high"])},
+        {"conditions": np.array("hi")},
+        {"conditions": np.array(["high", "\x1b[31m"])},
     ],
 )
 def test_arrays_that_do_not_belong_together_are_no_cube(tmp_path, record, cube, change):

@@ -44,7 +44,7 @@ def change(path, change_returns=None, **fields):
     record, cube = read_record(path), read_cube(path.with_suffix(".npz"))
     if change_returns:
         cube = cube.model_copy(update={"returns": change_returns(cube.returns)})
-        means = zip(cube.qualities, cube.scores().mean(axis=(1, 2)), cube.returns.mean(axis=(1, 2)), strict=True)
+        means = zip(cube.conditions, cube.scores().mean(axis=(1, 2)), cube.returns.mean(axis=(1, 2)), strict=True)
         fields["metrics"] = {name: Metric(score=score, mean_return=mean) for name, score, mean in means}
     hashes = record.hashes.model_copy(update=fields.pop("hashes", {}))
     write_record(path.parents[6], record.model_copy(update={"hashes": hashes, **fields}), cube)
@@ -296,10 +296,10 @@ def test_runs_of_seeds_are_short():
     ]
 
 
-def cube(returns, tasks=(3, 4), qualities=("high",)):
+def cube(returns, tasks=(3, 4), conditions=("high",)):
     floor, ceiling = np.full(len(tasks), -100, np.float32), np.full(len(tasks), 100, np.float32)
     array = np.array(returns, np.float32)
-    return Cube(qualities=qualities, tasks=np.array(tasks), returns=array, random=floor, expert=ceiling)
+    return Cube(conditions=conditions, tasks=np.array(tasks), returns=array, random=floor, expert=ceiling)
 
 
 def test_comparison_by_hand():
@@ -328,7 +328,7 @@ def test_the_same_returns_against_other_references_do_not_agree():
 @pytest.mark.parametrize(
     "other",
     [
-        cube([[[0, 20], [40, 60]]], qualities=("low",)),
+        cube([[[0, 20], [40, 60]]], conditions=("low",)),
         cube([[[0, 20], [40, 60]]], tasks=(3, 5)),
         cube([[[0, 20, 1], [40, 60, 1]]]),
         cube([[[0, 20]]], tasks=(3,)),

@@ -33,8 +33,8 @@ def pair(rng, gap=20.0, seeds=5, tasks=12, families=("ant-dir", "point-goal")):
     for family in families:
         effects = rng.normal(0, 15, (1, tasks))
         for method, level in (("focal", 50 + gap), ("pearl", 50)):
-            for quality in ("high", "low"):
-                found[family, quality, method] = level + effects + rng.normal(0, 4, (seeds, tasks))
+            for condition in ("high", "low"):
+                found[family, condition, method] = level + effects + rng.normal(0, 4, (seeds, tasks))
     return found
 
 
@@ -112,8 +112,8 @@ def test_parts_of_an_improvement_over_a_constant_are_those_of_a_mean(frame):
 def test_compare_two_methods(frame):
     table = compare(frame(pair(np.random.default_rng(0))), "focal", "pearl", resamples=1000)
     assert tuple(table.columns) == COMPARISON_COLUMNS
-    assert [tuple(row) for row in table[["family", "quality"]].to_numpy()] == [
-        (family, quality) for family in ("all", "ant-dir", "point-goal") for quality in ("high", "low")
+    assert [tuple(row) for row in table[["family", "condition"]].to_numpy()] == [
+        (family, condition) for family in ("all", "ant-dir", "point-goal") for condition in ("high", "low")
     ]
     assert set(table["verdict"]) == {"better"}
     assert (table["difference"] == table["score_first"] - table["score_second"]).all()
@@ -167,7 +167,7 @@ def test_a_missing_family_leaves_no_mean_over_all(frame):
     data = pair(np.random.default_rng(0))
     del data["ant-dir", "low", "pearl"]
     table = compare(frame(data), "focal", "pearl", resamples=100)
-    assert list(zip(table["family"], table["quality"], strict=True)) == [
+    assert list(zip(table["family"], table["condition"], strict=True)) == [
         ("all", "high"),
         ("ant-dir", "high"),
         ("point-goal", "high"),
@@ -182,7 +182,7 @@ def test_what_cannot_be_compared(frame):
     with pytest.raises(ValueError, match="cannot be compared with itself"):
         compare(data, "focal", "focal")
     with pytest.raises(ValueError, match="no family and condition in common"):
-        compare(data.query("(method == 'focal') == (quality == 'high')"), "focal", "pearl")
+        compare(data.query("(method == 'focal') == (condition == 'high')"), "focal", "pearl")
     with pytest.raises(ValueError, match="focal / high: difference from pearl: the tasks are not the same"):
         compare(data.query("not (method == 'focal' and task == 40)"), "focal", "pearl")
 
@@ -194,15 +194,15 @@ def test_matrix_has_every_ordered_pair(frame):
     table = improvement_matrix(frame(data, {"corro": [7, 8, 9]}), resamples=500)
     assert tuple(table.columns) == MATRIX_COLUMNS
     assert len(table) == 2 * (3 * 2) + 2 * 2 + 2 * 2  # ant-dir, point-goal, all
-    names = ["family", "quality", "first", "second"]
+    names = ["family", "condition", "first", "second"]
     values = table.set_index(names)
-    for (family, quality, first, second), row in values.iterrows():
-        reverse = values.loc[family, quality, second, first]
+    for (family, condition, first, second), row in values.iterrows():
+        reverse = values.loc[family, condition, second, first]
         assert row["improvement"] == pytest.approx(1 - reverse["improvement"])
         assert row["improvement_low"] == pytest.approx(1 - reverse["improvement_high"])
         assert 0 <= row["improvement_low"] <= row["improvement"] <= row["improvement_high"] <= 1
         if family != "all":
-            expected = probability_of_improvement(data[family, quality, first], data[family, quality, second])
+            expected = probability_of_improvement(data[family, condition, first], data[family, condition, second])
             assert row["improvement"] == pytest.approx(expected)
     of = values["improvement"]
     families = [of.loc[family, "low", "focal", "pearl"] for family in ("ant-dir", "point-goal")]

@@ -142,7 +142,7 @@ def test_gap_needs_both_sides_and_different_tasks(frame):
     with pytest.raises(ValueError, match="focal / high: training and test share the tasks 40, 41"):
         generalisation_gap(test, test)
     with pytest.raises(ValueError, match="ant-dir / focal / high: no results on test tasks"):
-        generalisation_gap(train, test.assign(quality="low"))
+        generalisation_gap(train, test.assign(condition="low"))
     more = test.assign(method="pearl")
     with pytest.raises(ValueError, match="ant-dir / pearl / high: no results on training tasks"):
         generalisation_gap(train, type(test)([*test.to_dict("records"), *more.to_dict("records")]))
@@ -152,5 +152,7 @@ def test_resamples_are_drawn_once(frame):
     shared = Resamples(10)
     key = Key("shift", "quick", "mixed", "iql", "ant-dir", "high", "focal")
     panel = Panel("ant-dir", np.ones((2, 3)), np.ones((2, 3)), (0, 1), (40, 41, 42), 1)
-    for first, second in zip(shared.counts(key, panel), shared.counts(key._replace(quality="low"), panel), strict=True):
+    for first, second in zip(
+        shared.counts(key, panel), shared.counts(key._replace(condition="low"), panel), strict=True
+    ):
         assert first is second

@@ -19,8 +19,8 @@ from omrl_bench.stats.ranks import (
 )
 
 
-def one(scores, quality="high", family="ant-dir"):
-    return {(family, quality, method): matrix for method, matrix in scores.items()}
+def one(scores, condition="high", family="ant-dir"):
+    return {(family, condition, method): matrix for method, matrix in scores.items()}
 
 
 def normal(rng, level, seeds=5, tasks=10):
@@ -77,12 +77,12 @@ def test_rank_over_all_families_is_that_of_the_mean_over_families(frame):
 
 def test_ranks_do_not_depend_on_the_order_of_rows_or_other_conditions(frame):
     rng = np.random.default_rng(5)
-    data = frame(one({name: normal(rng, 50) for name in "abc"}) | one({"a": normal(rng, 1)}, quality="low"))
+    data = frame(one({name: normal(rng, 50) for name in "abc"}) | one({"a": normal(rng, 1)}, condition="low"))
     table = rank_intervals(data, resamples=200)
     shuffled = rank_intervals(data.sample(frac=1, random_state=1), resamples=200)
-    alone = rank_intervals(data.query("quality == 'high'"), resamples=200)
+    alone = rank_intervals(data.query("condition == 'high'"), resamples=200)
     assert table.equals(shuffled)
-    assert table.query("quality == 'high'").reset_index(drop=True).equals(alone)
+    assert table.query("condition == 'high'").reset_index(drop=True).equals(alone)
 
 
 def test_rank_needs_the_same_tasks(frame):

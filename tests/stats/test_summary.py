@@ -21,12 +21,14 @@ def tidy(families=("ant-dir", "point-goal"), methods=METHODS, seeds=4, tasks=6, 
     rng = np.random.default_rng(rng_seed)
     task_effect = rng.normal(0, 15, (len(families), tasks))
     rows = []
-    for (f, family), (method, level), quality in itertools.product(enumerate(families), methods.items(), SHIFT):
-        drop = SHIFT[quality] * (method != "task-blind")
+    for (f, family), (method, level), condition in itertools.product(enumerate(families), methods.items(), SHIFT):
+        drop = SHIFT[condition] * (method != "task-blind")
         for seed, task, draw in itertools.product(range(seeds), range(tasks), range(draws)):
             score = level + drop + task_effect[f, task] + rng.normal(0, 2)
-            rows.append((suite, "quick", family, "mixed", method, "iql", seed, quality, task, draw, score - 200, score))
-    names = "suite preset family dataset method backbone seed quality task draw return score"
+            rows.append(
+                (suite, "quick", family, "mixed", method, "iql", seed, condition, task, draw, score - 200, score)
+            )
+    names = "suite preset family dataset method backbone seed condition task draw return score"
     return pd.DataFrame(rows, columns=names.split())
 
 
@@ -42,9 +44,9 @@ def test_summary_has_a_row_per_cell_and_per_method_over_all_families():
     frame = tidy()
     table = summarise(frame, resamples=300)
     assert tuple(table.columns) == SUMMARY_COLUMNS
-    assert len(table) == 3 * 3 * 2  # (two families + all) x methods x qualities
-    row = cell(table, family="ant-dir", method="focal", quality="low")
-    scores = frame.query("family == 'ant-dir' and method == 'focal' and quality == 'low'")
+    assert len(table) == 3 * 3 * 2  # (two families + all) x methods x conditions
+    row = cell(table, family="ant-dir", method="focal", condition="low")
+    scores = frame.query("family == 'ant-dir' and method == 'focal' and condition == 'low'")
     matrix = scores.groupby(["seed", "task"])["score"].mean().unstack().to_numpy()
     assert row["score_mean"] == pytest.approx(scores["score"].mean())
     assert row["score_iqm"] == pytest.approx(float(iqm(matrix)))
@@ -57,7 +59,7 @@ def test_summary_has_a_row_per_cell_and_per_method_over_all_families():
 
 def test_all_is_the_mean_of_the_families():
     table = summarise(tidy(), resamples=300)
-    of = {f: cell(table, family=f, method="focal", quality="high") for f in ("ant-dir", "point-goal", "all")}
+    of = {f: cell(table, family=f, method="focal", condition="high") for f in ("ant-dir", "point-goal", "all")}
     for name in ("score_mean", "score_iqm"):
         assert of["all"][name] == pytest.approx((of["ant-dir"][name] + of["point-goal"][name]) / 2)
     assert np.isnan(of["all"]["return_mean"])
@@ -69,9 +71,9 @@ def test_a_method_that_lacks_a_family_has_no_all_row():
     table = summarise(frame, resamples=50)
     assert set(table.query("family == 'all'")["method"]) == {"focal", "task-blind"}
     assert set(table.query("method == 'corro'")["family"]) == {"point-goal"}
-    one_quality = tidy().query("not (method == 'corro' and family == 'ant-dir' and quality == 'low')")
+    one_quality = tidy().query("not (method == 'corro' and family == 'ant-dir' and condition == 'low')")
     rows = summarise(one_quality, resamples=50).query("family == 'all' and method == 'corro'")
-    assert list(rows["quality"]) == ["high"]
+    assert list(rows["condition"]) == ["high"]
 
 
 def test_one_family_has_no_all_row():
@@ -100,7 +102,7 @@ def test_other_methods_do_not_change_a_row():
 
 
 def test_one_seed_one_task_one_draw():
-    row = cell(summarise(tidy(("ant-dir",), {"focal": 70.0}, 1, 1, 1), resamples=50), quality="high")
+    row = cell(summarise(tidy(("ant-dir",), {"focal": 70.0}, 1, 1, 1), resamples=50), condition="high")
     assert row["score_mean"] == row["score_mean_low"] == row["score_mean_high"] == row["score_iqm"]
 
 
@@ -161,14 +163,14 @@ def test_drop_is_paired():
 
 
 def test_drop_of_missing_qualities():
-    frame = tidy(families=("ant-dir",)).query("not (method == 'focal' and quality == 'low')")
+    frame = tidy(families=("ant-dir",)).query("not (method == 'focal' and condition == 'low')")
     assert set(drop_under_shift(frame, resamples=50)["method"]) == {"corro", "task-blind"}
     with pytest.raises(ValueError, match="'medium'; there are high, low"):
-        drop_under_shift(frame, to_quality="medium")
+        drop_under_shift(frame, to_condition="medium")
 
 
 def test_drop_needs_the_same_tasks():
-    frame = tidy(families=("ant-dir",)).query("not (quality == 'low' and task == 5)")
+    frame = tidy(families=("ant-dir",)).query("not (condition == 'low' and task == 5)")
     with pytest.raises(ValueError, match="the tasks are not the same"):
         drop_under_shift(frame)
 
@@ -177,9 +179,9 @@ def test_gain_over_the_baseline():
     table = adaptation_gain(tidy(), resamples=1000)
     assert tuple(table.columns) == GAIN_COLUMNS
     assert set(table["method"]) == {"focal", "corro"}
-    assert cell(table, family="all", quality="high", method="focal")["verdict"] == "better"
-    assert cell(table, family="all", quality="low", method="corro")["verdict"] == "worse"
-    row = cell(table, family="ant-dir", quality="high", method="focal")
+    assert cell(table, family="all", condition="high", method="focal")["verdict"] == "better"
+    assert cell(table, family="all", condition="low", method="corro")["verdict"] == "worse"
+    row = cell(table, family="ant-dir", condition="high", method="focal")
     assert row["gain"] == pytest.approx(row["score"] - row["baseline_score"])
     assert row["gain_low"] < 30 < row["gain_high"]
     np.testing.assert_allclose(table["p_holm"], holm(table["p_value"].to_numpy()))
@@ -188,7 +190,7 @@ def test_gain_over_the_baseline():
 
 def test_a_method_as_good_as_the_baseline_is_undecided():
     table = adaptation_gain(tidy(methods={"task-blind": 40.0, "twin": 40.0}), resamples=500)
-    assert set(table.query("quality == 'high'")["verdict"]) == {"undecided"}
+    assert set(table.query("condition == 'high'")["verdict"]) == {"undecided"}
 
 
 def test_correction_is_per_table():
@@ -213,21 +215,21 @@ def test_gain_without_a_baseline():
     frame = tidy()
     with pytest.raises(ValueError, match="'random' has no results"):
         adaptation_gain(frame, baseline="random")
-    partial = frame.query("not (method == 'task-blind' and family == 'ant-dir' and quality == 'low')")
+    partial = frame.query("not (method == 'task-blind' and family == 'ant-dir' and condition == 'low')")
     table = adaptation_gain(partial, resamples=200)
-    row = cell(table, family="ant-dir", quality="low", method="focal")
+    row = cell(table, family="ant-dir", condition="low", method="focal")
     assert row["verdict"] == "no baseline"
     assert np.isnan(row["gain"])
     assert np.isfinite(row["score"])
-    assert cell(table, family="ant-dir", quality="high", method="focal")["verdict"] == "better"
+    assert cell(table, family="ant-dir", condition="high", method="focal")["verdict"] == "better"
 
 
 def test_gain_pairs_other_seeds_independently():
     frame = tidy(families=("ant-dir",))
     renumbered = frame.copy()
     renumbered.loc[frame["method"] == "focal", "seed"] += 10
-    jointly = cell(adaptation_gain(frame, resamples=500), method="focal", quality="high")
-    independently = cell(adaptation_gain(renumbered, resamples=500), method="focal", quality="high")
+    jointly = cell(adaptation_gain(frame, resamples=500), method="focal", condition="high")
+    independently = cell(adaptation_gain(renumbered, resamples=500), method="focal", condition="high")
     assert independently["gain"] == jointly["gain"]
     assert independently["gain_low"] != jointly["gain_low"]
 

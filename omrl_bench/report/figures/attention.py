@@ -12,7 +12,7 @@ from omrl_bench.report.figures.styles import condition_style
 from omrl_bench.stats.representation import attention_by_reward
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
-_LEFT, _GAP, _LABELS, _PER_ROW = 0.5, 0.2, 0.48, 4
+_LEFT, _GAP, _LABELS, _PER_ROW = 0.5, 0.2, 0.38, 4
 _MOST = 1000  # transitions drawn in a panel
 
 
@@ -28,7 +28,7 @@ def attention_figure(method: str, detail: str, pairs: Mapping[str, np.ndarray]) 
         The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
 
     Raises:
-        ValueError: if there is no quality.
+        ValueError: if there is no condition.
     """
     if not pairs:
         raise ValueError("there are no attention weights")
@@ -37,27 +37,22 @@ def attention_figure(method: str, detail: str, pairs: Mapping[str, np.ndarray]) 
 
 def draw_attention(method: str, detail: str, pairs: Mapping[str, np.ndarray]) -> Figure:
     """The figure of :func:`attention_figure`."""
-    columns = canvas.columns_of(len(pairs), _PER_ROW)
-    size = canvas.panel_width(columns, _LEFT, _GAP), _HEIGHT
-    lines = canvas.note_lines(
-        canvas.WIDTHS[min(columns, len(canvas.WIDTHS)) - 1],
-        f"{method}: {detail}. Every point is a transition (evenly thinned to {_MOST:,}). Rank correlation: Spearman's, "
-        "within a context, mean over the contexts that have more than one reward.",
-    )
-    figure, panels = canvas.sheet(
+    sheet = canvas.sheet(
         len(pairs),
-        columns,
-        size,
+        height=_HEIGHT,
+        per_row=_PER_ROW,
         left=_LEFT,
-        top=canvas.TITLE + 0.05,
-        bottom=_LABELS + canvas.LINE * len(lines),
         gap=_GAP,
-        row_gap=_LABELS + canvas.TITLE,
+        below=_LABELS,
+        note=(
+            f"{method}: {detail}. Every point is a transition (evenly thinned to {_MOST:,}). Rank correlation: "
+            "Spearman's, within a context, mean over the contexts that have more than one reward.",
+        ),
     )
     every = np.concatenate([pair.reshape(-1, 2) for pair in pairs.values()])
     low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     margin = np.maximum(0.05 * (high - low), 1e-3)
-    for index, (axes, (quality, pair)) in enumerate(zip(panels, pairs.items(), strict=True)):
+    for index, (axes, (condition, pair)) in enumerate(zip(sheet.panels, pairs.items(), strict=True)):
         color, marker = condition_style(index)
         points = pair.reshape(-1, 2)
         points = points[np.isfinite(points).all(axis=1)]
@@ -67,12 +62,11 @@ def draw_attention(method: str, detail: str, pairs: Mapping[str, np.ndarray]) ->
         axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
         axes.set_xlabel("reward")
         axes.spines[["top", "right"]].set_visible(False)
-        if index % columns:
-            axes.tick_params(labelleft=False)
-        else:
+        if sheet.first_in_row(index):
             axes.set_ylabel("attention weight")
+        else:
+            axes.tick_params(labelleft=False)
         correlation = attention_by_reward(pair[..., 1], pair[..., 0], np.isfinite(pair[..., 0]))
         text = "one reward only" if np.isnan(correlation) else f"rank correlation {correlation:.2f}"
-        canvas.title(axes, quality, text)
-    canvas.note(figure, lines)
-    return figure
+        canvas.title(axes, condition, text)
+    return sheet.figure

@@ -27,7 +27,7 @@ _POINT = 9.0
 
 
 def embedding_figure(
-    name: str, detail: str, embeddings: np.ndarray, tasks: np.ndarray, qualities: Sequence[str]
+    name: str, detail: str, embeddings: np.ndarray, tasks: np.ndarray, conditions: Sequence[str]
 ) -> dict[str, bytes]:
     """Draw the context embeddings of one method in one family, placed by t-SNE.
 
@@ -36,7 +36,7 @@ def embedding_figure(
         detail: Below it: the family, the seed, which contexts.
         embeddings: (contexts, size).
         tasks: (contexts,) task ids.
-        qualities: (contexts,) context qualities; their order of appearance is the order of the legend.
+        conditions: (contexts,) context qualities; their order of appearance is the order of the legend.
 
     Returns:
         The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`: the same on one machine;
@@ -47,10 +47,10 @@ def embedding_figure(
     """
     if len(embeddings) < FEWEST:
         raise ValueError(f"{len(embeddings)} contexts cannot be placed by t-SNE; {FEWEST} are needed")
-    if not len(embeddings) == len(tasks) == len(qualities):
-        raise ValueError(f"{len(embeddings)} embeddings, {len(tasks)} tasks and {len(qualities)} qualities")
+    if not len(embeddings) == len(tasks) == len(conditions):
+        raise ValueError(f"{len(embeddings)} embeddings, {len(tasks)} tasks and {len(conditions)} conditions")
     places = coordinates(embeddings)
-    return canvas.render(lambda: draw_embeddings(name, detail, places, np.asarray(tasks), list(qualities)))
+    return canvas.render(lambda: draw_embeddings(name, detail, places, np.asarray(tasks), list(conditions)))
 
 
 def coordinates(embeddings: np.ndarray) -> np.ndarray:
@@ -61,26 +61,23 @@ def coordinates(embeddings: np.ndarray) -> np.ndarray:
         return np.asarray(model.fit_transform(np.asarray(embeddings, dtype=np.float64)))
 
 
-def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarray, qualities: list[str]) -> Figure:
+def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarray, conditions: list[str]) -> Figure:
     """The figure of :func:`embedding_figure`; ``places`` are (contexts, 2)."""
-    kinds = list(dict.fromkeys(qualities))
+    kinds = list(dict.fromkeys(conditions))
     number = len(np.unique(tasks))
-    lines = canvas.note_lines(
-        2 * _SIDE,
-        f"{len(places)} contexts of {number} tasks, placed by t-SNE (perplexity at most {_PERPLEXITY}, fixed start): "
-        "neighbours are meaningful, distances between groups and the axes are not. Left: one colour and marker per "
-        "task. Right: by context quality.",
-    )
-    figure, (left, right) = canvas.sheet(
+    sheet = canvas.sheet(
         2,
-        2,
-        (_SIDE, _SIDE),
+        width=_SIDE,
         left=_LEFT,
-        top=canvas.TITLE + 0.05,
-        bottom=0.34 + canvas.LINE * len(lines),
         gap=_GAP,
-        row_gap=0,
+        below=0.24,
+        note=(
+            f"{len(places)} contexts of {number} tasks, placed by t-SNE (perplexity at most {_PERPLEXITY}, fixed "
+            "start): neighbours are meaningful, distances between groups and the axes are not. Left: one colour and "
+            "marker per task. Right: by context quality.",
+        ),
     )
+    left, right = sheet.panels
     for axes in (left, right):
         axes.set_xticks([])
         axes.set_yticks([])
@@ -89,7 +86,7 @@ def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarra
     handles = []
     for index, kind in enumerate(kinds):
         color, marker = condition_style(index)
-        chosen = np.array([quality == kind for quality in qualities])
+        chosen = np.array([condition == kind for condition in conditions])
         points = places[chosen]
         # hollow, so that what lies below can be seen
         right.scatter(
@@ -103,8 +100,7 @@ def draw_embeddings(name: str, detail: str, places: np.ndarray, tasks: np.ndarra
     )
     canvas.title(left, name, f"{detail}; by task")
     canvas.title(right, "", "by context quality")
-    canvas.note(figure, lines)
-    return figure
+    return sheet.figure
 
 
 def _by_task(axes: Axes, places: np.ndarray, tasks: np.ndarray) -> None:

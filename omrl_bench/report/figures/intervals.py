@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from omrl_bench.conditions import Condition
 from omrl_bench.report.figures import canvas
 from omrl_bench.report.figures.styles import condition_style, method_style
 from omrl_bench.report.tables.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
@@ -19,10 +20,8 @@ from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
-PRIVILEGE = f"{DAGGER} sees more than the training data and the context."
 _PANELS_PER_ROW = 5
-_TOP, _BOTTOM = 0.68, 0.8  # around the panels; inches, like all lengths here
-_GAP, _ROW_GAP = 0.14, 0.9  # between panels
+_GAP, _LABELS = 0.14, 0.46  # between panels, and below them; inches, like all lengths here
 _POINT_HEIGHT, _METHOD_GAP = 0.08, 0.1
 _RANK_HEIGHT, _RANK_WIDTH = 0.15, 1.5
 
@@ -46,7 +45,7 @@ def rank_figure(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str,
     Args:
         ranks: What :func:`omrl_bench.stats.ranks.rank_intervals` returns.
         layout: Order of everything.
-        scopes: (family, quality) of each panel.
+        scopes: (family, condition) of each panel.
 
     Returns:
         The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
@@ -57,30 +56,36 @@ def rank_figure(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str,
 def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
     """The figure of :func:`score_figure`."""
     layout = table.layout
-    columns = canvas.columns_of(len(layout.families), _PANELS_PER_ROW)
     labels = labels_of(layout.methods, layout)
-    left = canvas.names_width(labels)
-    size = canvas.panel_width(columns, left, _GAP), len(layout.methods) * _lane(table)
-    figure, panels = canvas.sheet(
-        len(layout.families), columns, size, left=left, top=_TOP, bottom=_BOTTOM, gap=_GAP, row_gap=_ROW_GAP
+    handles = []
+    for index, condition in enumerate(layout.conditions):
+        color, marker = condition_style(index)
+        handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=condition))
+    sheet = canvas.sheet(
+        len(layout.families),
+        height=len(layout.methods) * _lane(table),
+        per_row=_PANELS_PER_ROW,
+        left=canvas.names_width(labels),
+        gap=_GAP,
+        below=_LABELS,
+        between=_LABELS + 0.01,
+        legend=handles,
+        word=condition_word(layout.conditions),
+        note=(
+            f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks.",
+            privilege_note(layout.methods, layout),
+        ),
     )
     limits = _limits(table)
-    for index, (axes, family) in enumerate(zip(panels, layout.families, strict=True)):
+    for index, (axes, family) in enumerate(zip(sheet.panels, layout.families, strict=True)):
         axes.set_xlim(limits)
         _score_panel(axes, table, family)
-        if index % columns == 0:
+        if sheet.first_in_row(index):
             axes.set_yticks(range(len(labels)), labels)
         else:
             axes.set_yticks([])
         canvas.title(axes, family, panel_detail(family, layout, sizes))
-    handles = []
-    for index, quality in enumerate(layout.qualities):
-        color, marker = condition_style(index)
-        handles.append(Line2D([], [], color=color, marker=marker, linewidth=1.2, markeredgewidth=0, label=quality))
-    canvas.legend(figure, handles, condition_word(layout.qualities))
-    note = [f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks."]
-    canvas.note(figure, note + [PRIVILEGE] * any_marked(layout.methods, layout))
-    return figure
+    return sheet.figure
 
 
 def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, str]]) -> Figure:
@@ -89,30 +94,25 @@ def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, 
     methods = list(dict.fromkeys(method for each in rows for method in each["method"]))
     left = canvas.names_width(labels_of(methods, layout), most=1.7)
     longest = max(map(len, rows))
-    notes = [
-        "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are no "
-        "test of a difference.",
-        PRIVILEGE if any_marked(methods, layout) else "",
-    ]
-    columns = canvas.columns_of(len(scopes), max(1, int(7.2 / (left + _RANK_WIDTH))))
-    width = left + columns * _RANK_WIDTH + (columns - 1) * left + canvas.RIGHT
-    lines = canvas.note_lines(width, *notes)
-    figure, panels = canvas.sheet(
+    sheet = canvas.sheet(
         len(scopes),
-        columns,
-        (_RANK_WIDTH, longest * _RANK_HEIGHT),
+        width=_RANK_WIDTH,
+        height=longest * _RANK_HEIGHT,
         left=left,
-        top=canvas.TITLE + 0.05,
-        bottom=0.5 + len(lines) * canvas.LINE,
         gap=left,
-        row_gap=0.8,
+        below=0.4,
+        between=0.37,
+        note=(
+            "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are "
+            "no test of a difference.",
+            privilege_note(methods, layout),
+        ),
     )
-    for axes, scope, each in zip(panels, scopes, rows, strict=True):
+    for axes, scope, each in zip(sheet.panels, scopes, rows, strict=True):
         _rank_panel(axes, each, longest)
         axes.set_yticks(range(len(each)), labels_of(each["method"], layout))
         canvas.title(axes, scope[0], condition_text(scope[1]))
-    canvas.note(figure, lines)
-    return figure
+    return sheet.figure
 
 
 def labels_of(methods: Sequence[str], layout: Layout) -> list[str]:
@@ -120,9 +120,11 @@ def labels_of(methods: Sequence[str], layout: Layout) -> list[str]:
     return [f"{method} {DAGGER}" if method in layout.marked else method for method in methods]
 
 
-def any_marked(methods: Sequence[str], layout: Layout) -> bool:
-    """Whether a method among these uses privileges."""
-    return not layout.marked.isdisjoint(methods)
+def privilege_note(methods: Sequence[str], layout: Layout) -> str:
+    """What the dagger means; empty if no method among these uses privileges."""
+    if layout.marked.isdisjoint(methods):
+        return ""
+    return f"{DAGGER} sees more than the training data and the context."
 
 
 def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str:
@@ -132,9 +134,9 @@ def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str
     return f"n = {sizes_text(sizes[family], words=False)}"
 
 
-def condition_text(quality: str) -> str:
+def condition_text(condition: str) -> str:
     """Say under which condition a panel's numbers were measured."""
-    return quality if condition_word((quality,)) == "episode" else f"{quality} context"
+    return f"{condition} context" if Condition.parse(condition).given else condition
 
 
 def _score_panel(axes: Axes, table: Table, family: str) -> None:
@@ -145,12 +147,12 @@ def _score_panel(axes: Axes, table: Table, family: str) -> None:
         axes.axvline(score, color=canvas.GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
     axes.axvline(50, color=canvas.LIGHT, linewidth=0.5, zorder=0.5)
     _stripes(axes, len(layout.methods))
-    for index, quality in enumerate(layout.qualities):
-        offset = (index - (len(layout.qualities) - 1) / 2) * _POINT_HEIGHT / lane
-        entries = {row: table.entries.get((method, family, quality)) for row, method in enumerate(layout.methods)}
+    for index, condition in enumerate(layout.conditions):
+        offset = (index - (len(layout.conditions) - 1) / 2) * _POINT_HEIGHT / lane
+        entries = {row: table.entries.get((method, family, condition)) for row, method in enumerate(layout.methods)}
         _points(axes, {row + offset: entry for row, entry in entries.items() if entry is not None}, index)
     for row, method in enumerate(layout.methods):
-        if not any((method, family, quality) in table.entries for quality in layout.qualities):
+        if not any((method, family, condition) in table.entries for condition in layout.conditions):
             reason = "lacks a family" if family == ALL else "no results"
             axes.text(50, row, reason, color=canvas.GREY, fontsize=5.5, fontstyle="italic", ha="center", va="center")
     axes.set_ylim(len(layout.methods) - 0.5, -0.5)
@@ -189,14 +191,14 @@ def _stripes(axes: Axes, rows: int) -> None:
 
 
 def _scope(ranks: pd.DataFrame, layout: Layout, scope: tuple[str, str]) -> pd.DataFrame:
-    """Ranks of one family and quality, best first; methods of equal rank in the order of the layout."""
-    rows = ranks[(ranks["family"] == scope[0]) & (ranks["quality"] == scope[1])]
+    """Ranks of one family and condition, best first; methods of equal rank in the order of the layout."""
+    rows = ranks[(ranks["family"] == scope[0]) & (ranks["condition"] == scope[1])]
     place = rows["method"].map(layout.methods.index).astype(int)
     return rows.assign(place=place).sort_values(["rank", "place"], ignore_index=True)
 
 
 def _rank_panel(axes: Axes, rows: pd.DataFrame, longest: int) -> None:
-    """Draw the ranks of one family and quality."""
+    """Draw the ranks of one family and condition."""
     _stripes(axes, len(rows))
     styles = [method_style(method) for method in rows["method"]]
     colors = [style.color for style in styles]
@@ -222,4 +224,4 @@ def _limits(table: Table) -> tuple[float, float]:
 
 def _lane(table: Table) -> float:
     """Height of a method's band."""
-    return len(table.layout.qualities) * _POINT_HEIGHT + _METHOD_GAP
+    return len(table.layout.conditions) * _POINT_HEIGHT + _METHOD_GAP

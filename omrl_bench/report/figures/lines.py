@@ -6,7 +6,6 @@ which methods are drawn where there are many).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from omrl_bench.conditions import EPISODE, Condition
 from omrl_bench.report.figures import canvas
-from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of, panel_detail
+from omrl_bench.report.figures.intervals import condition_text, labels_of, panel_detail, privilege_note
 from omrl_bench.report.figures.styles import method_style, shown, shown_note
-from omrl_bench.report.tables.captions import EPISODES, TIMES, Sizes
+from omrl_bench.report.tables.captions import TIMES, Sizes
 from omrl_bench.report.tables.layout import Layout
 
 _HEIGHT = 1.55  # of a panel; inches, like all lengths here
@@ -58,14 +58,14 @@ class Panel:
 
 
 def profile_figure(
-    profiles: pd.DataFrame, layout: Layout, qualities: Sequence[str], sizes: Mapping[str, Sizes]
+    profiles: pd.DataFrame, layout: Layout, conditions: Sequence[str], sizes: Mapping[str, Sizes]
 ) -> dict[str, bytes]:
     """Draw performance profiles: the share of (seed, task) with a score above a threshold.
 
     Args:
         profiles: What :func:`omrl_bench.stats.ranks.performance_profiles` returns.
         layout: Order of everything.
-        qualities: Context qualities that are drawn, side by side.
+        conditions: Context qualities that are drawn, side by side.
         sizes: Usual (seeds, tasks, draws) of each family.
 
     Returns:
@@ -75,17 +75,17 @@ def profile_figure(
     panels = [
         Panel(
             family,
-            f"{condition_text(quality)}; {panel_detail(family, layout, sizes)}",
-            _lines(profiles[(profiles["family"] == family) & (profiles["quality"] == quality)], names),
+            f"{condition_text(condition)}; {panel_detail(family, layout, sizes)}",
+            _lines(profiles[(profiles["family"] == family) & (profiles["condition"] == condition)], names),
         )
         for family in layout.families
-        for quality in qualities
+        for condition in conditions
     ]
     thresholds = profiles["threshold"]
     x = Axis("score threshold", (float(thresholds.min()), float(thresholds.max())))
     y = Axis("share of runs above", (-0.02, 1.02))
     note = f"Share of (seed, task) whose mean score over the draws is above the threshold. {_N} Bands: {_BOOTSTRAP}"
-    per_row = len(qualities) * max(1, _PER_ROW // len(qualities))
+    per_row = len(conditions) * max(1, _PER_ROW // len(conditions))
     return canvas.render(lambda: draw_lines(panels, layout, x, y, note, bands=True, per_row=per_row))
 
 
@@ -120,22 +120,22 @@ def episode_figure(
 
     Args:
         summary: What :func:`omrl_bench.stats.summary.summarise` returns.
-        layout: Order of everything; all its qualities are episodes.
+        layout: Order of everything; all its conditions are episodes.
         sizes: Usual (seeds, tasks, draws) of each family.
         areas: What :func:`omrl_bench.stats.episodes.area_under_episodes` returns, for the legend.
 
     Returns:
         The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
     """
-    places = {quality: float(index) for index, quality in enumerate(layout.qualities)}
-    rows = summary.assign(x=summary["quality"].map(places).astype(float))
+    places = {condition: float(index) for index, condition in enumerate(layout.conditions)}
+    rows = summary.assign(x=summary["condition"].map(places).astype(float))
     panels = []
     for family in layout.families:
         lines = _lines(rows[rows["family"] == family], ("x", "score_mean", "score_mean_low", "score_mean_high"))
-        broken = {method: _broken(line, layout.qualities) for method, line in lines.items()}
+        broken = {method: _broken(line, layout.conditions) for method, line in lines.items()}
         legend = {} if areas is None else _area_texts(areas[areas["family"] == family], layout)
         panels.append(Panel(family, panel_detail(family, layout, sizes), broken, legend))
-    ticks = {place: _episode_text(quality) for quality, place in places.items()}
+    ticks = {place: _episode_text(condition) for condition, place in places.items()}
     x = Axis("episode in a new task", (-0.5, len(places) - 0.5), ticks)
     note = f"{_N} Bars: {_BOOTSTRAP}"
     if areas is not None:
@@ -185,43 +185,33 @@ def draw_lines(
     """
     present = {method for panel in panels for method in panel.lines}
     drawn = [method for method in shown(layout.methods) if method in present]
-    own = max(len(panel.legend) for panel in panels)  # lines of the panels' legends
-    columns = canvas.columns_of(len(panels), per_row)
-    size = canvas.panel_width(columns, _LEFT, _GAP), _HEIGHT
-    width = canvas.WIDTHS[min(columns, len(canvas.WIDTHS)) - 1]
+    own = canvas.LINE * max(len(panel.legend) for panel in panels)  # height of the panels' legends
     labels = [canvas.short(label) for label in labels_of(drawn, layout)]
-    entry = 0.48 + 0.055 * max(map(len, labels))  # width of an entry of the legend
-    legend_columns = min(len(drawn), max(1, int((width - canvas.EDGE) / entry)))
-    legend_rows = 0 if own else math.ceil(len(drawn) / legend_columns)
-    lines = canvas.note_lines(width, note, shown_note(layout.methods), PRIVILEGE if any_marked(drawn, layout) else "")
+    named = zip(drawn, labels, strict=True)
+    handles = [Line2D([], [], **method_style(method).artist(), label=label) for method, label in named]
     labels_height = _LABELS + canvas.LINE * max((text.count("\n") for text in x.ticks.values()), default=0)
-    below = labels_height + own * canvas.LINE
-    figure, every = canvas.sheet(
+    sheet = canvas.sheet(
         len(panels),
-        columns,
-        size,
+        height=_HEIGHT,
+        per_row=per_row,
         left=_LEFT,
-        top=canvas.TITLE + 0.05 + legend_rows * 0.14 + 0.04 * (legend_rows > 0),
-        bottom=below + 0.1 + len(lines) * canvas.LINE,
         gap=_GAP,
-        row_gap=_UNLABELLED + own * canvas.LINE + canvas.TITLE + 0.1,
+        below=labels_height + own,
+        between=_UNLABELLED + own,
+        legend=() if own else handles,
+        note=(note, shown_note(layout.methods), privilege_note(drawn, layout)),
     )
-    for index, (axes, panel) in enumerate(zip(every, panels, strict=True)):
+    for index, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
         _panel(axes, panel, drawn, x, y, bands)
-        first, last = index % columns == 0, index + columns >= len(panels)  # in its row, in its column
+        first, last = sheet.first_in_row(index), sheet.last_in_column(index)
         axes.tick_params(labelleft=first, labelbottom=last)  # of a figure, all panels have the same axes
         axes.set_ylabel(y.label if first else "", labelpad=2)
         axes.set_xlabel(x.label if last else "", labelpad=1.5)
         canvas.title(axes, panel.title, panel.detail)
         if panel.legend:
-            handles = [Line2D([], [], **method_style(m).artist(), label=panel.legend[m]) for m in panel.legend]
-            _own_legend(axes, handles, -((labels_height if last else _UNLABELLED) - 0.02) / _HEIGHT)
-    if legend_rows:
-        named = zip(drawn, labels, strict=True)
-        handles = [Line2D([], [], **method_style(method).artist(), label=label) for method, label in named]
-        canvas.legend(figure, handles, columns=legend_columns)
-    canvas.note(figure, lines)
-    return figure
+            of_panel = [Line2D([], [], **method_style(m).artist(), label=panel.legend[m]) for m in panel.legend]
+            _own_legend(axes, of_panel, -((labels_height if last else _UNLABELLED) - 0.02) / _HEIGHT)
+    return sheet.figure
 
 
 def _panel(axes: Axes, panel: Panel, methods: Sequence[str], x: Axis, y: Axis, bands: bool) -> None:
@@ -269,20 +259,18 @@ def _lines(rows: pd.DataFrame, names: tuple[str, str, str, str]) -> dict[str, np
     return {str(method): group[list(names)].sort_values(names[0]).to_numpy(dtype=float) for method, group in groups}
 
 
-def _broken(line: np.ndarray, qualities: Sequence[str]) -> np.ndarray:
+def _broken(line: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
     """Break a line where episodes of another kind begin: those that explore are not to be compared with the last."""
-    kinds = [_kind(qualities[int(place)]) for place in line[:, 0]]
+    kinds = [Condition.parse(conditions[int(place)]).kind for place in line[:, 0]]
     changes = [index for index in range(1, len(kinds)) if kinds[index] != kinds[index - 1]]
     return np.insert(line, changes, np.nan, axis=0)
 
 
-def _kind(quality: str) -> str:
-    return next(start for start in EPISODES if quality.startswith(start))
-
-
-def _episode_text(quality: str) -> str:
-    """``1`` for ``episode-1``, ``explore 1`` for ``explore-1``."""
-    return quality.removeprefix("episode-").replace("-", "\n")
+def _episode_text(name: str) -> str:
+    """``1`` for ``episode-1``, ``explore`` above ``1`` for ``explore-1``."""
+    condition = Condition.parse(name)
+    words = ([] if condition.kind == EPISODE else [condition.kind]) + [str(condition.number)] * (condition.number > 0)
+    return "\n".join(words)
 
 
 def _area_texts(areas: pd.DataFrame, layout: Layout) -> dict[str, str]:

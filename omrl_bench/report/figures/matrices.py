@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from omrl_bench.report.figures import canvas
-from omrl_bench.report.figures.intervals import PRIVILEGE, any_marked, condition_text, labels_of
+from omrl_bench.report.figures.intervals import condition_text, labels_of, privilege_note
 from omrl_bench.report.figures.styles import shown, shown_note
 from omrl_bench.report.reading.frames import ordered
 from omrl_bench.report.tables.layout import Layout
@@ -25,7 +25,6 @@ _COLORS = LinearSegmentedColormap.from_list("omrl", ["#ffffff", "#9ecae1", "#083
 _MISSING = "#f2f2f2"
 _CELL = 0.21  # width of a method's cell; inches, like all lengths here
 _DATA_CELL = (0.44, 0.3)  # width and height
-_WIDEST = 7.2
 _ROW_LETTER = 0.055
 
 
@@ -37,7 +36,7 @@ def improvement_figure(
     Args:
         improvements: What :func:`omrl_bench.stats.comparison.improvement_matrix` returns.
         layout: Order of everything; if there are more methods than :data:`MOST_METHODS`, some are chosen.
-        scopes: (family, quality) of each panel.
+        scopes: (family, condition) of each panel.
 
     Returns:
         The files' contents by format, see :func:`omrl_bench.report.figures.canvas.render`.
@@ -77,26 +76,22 @@ def draw_improvements(improvements: pd.DataFrame, layout: Layout, scopes: Sequen
     names = [method for methods, _ in matrices for method in methods]
     left = 0.1 + _ROW_LETTER * max(map(len, labels_of(names, layout)))
     left = min(left, 1.6)
-    side = most * _CELL
-    columns = canvas.columns_of(len(scopes), max(1, int(_WIDEST / (left + side))))
-    notes = [
-        "Probability in % that a run of the row's method scores higher than a run of the column's method on the same "
-        "task (ties count half). Bold: the 95 % interval (bootstrap over seeds and tasks) does not contain 50.",
-        shown_note(layout.methods, MOST_METHODS),
-        PRIVILEGE if any_marked(names, layout) else "",
-    ]
-    lines = canvas.note_lines(columns * (left + side) + canvas.RIGHT, *notes)
-    figure, panels = canvas.sheet(
+    sheet = canvas.sheet(
         len(scopes),
-        columns,
-        (side, side),
+        width=most * _CELL,
         left=left,
-        top=canvas.TITLE + 0.05,
-        bottom=left + 0.12 + len(lines) * canvas.LINE,
         gap=left,
-        row_gap=left + canvas.TITLE + 0.1,
+        below=left + 0.02,
+        between=left,
+        note=(
+            "Probability in % that a run of the row's method scores higher than a run of the column's method on the "
+            "same task (ties count half). Bold: the 95 % interval (bootstrap over seeds and tasks) does not contain "
+            "50.",
+            shown_note(layout.methods, MOST_METHODS),
+            privilege_note(names, layout),
+        ),
     )
-    for axes, scope, (methods, values) in zip(panels, scopes, matrices, strict=True):
+    for axes, scope, (methods, values) in zip(sheet.panels, scopes, matrices, strict=True):
         estimate, low, high = 100 * values
         decided = (low > 50) | (high < 50)
         _heat_map(axes, estimate, (0, 100), np.where(decided, "bold", "normal"), size=most)
@@ -104,60 +99,52 @@ def draw_improvements(improvements: pd.DataFrame, layout: Layout, scopes: Sequen
         axes.set_yticks(range(len(methods)), labels)
         axes.set_xticks(range(len(methods)), labels, rotation=90)
         canvas.title(axes, scope[0], condition_text(scope[1]))
-    canvas.note(figure, lines)
-    return figure
+    return sheet.figure
 
 
 def draw_datasets(summaries: pd.DataFrame, layout: Layout, panels: Sequence[tuple[str, str]]) -> Figure:
     """The figure of :func:`dataset_figure`."""
-    datasets = ordered(map(str, summaries["dataset"].unique()), layout.qualities, first=())
-    qualities = [quality for quality in layout.qualities if quality in set(summaries["quality"])]
-    values = summaries.set_index(["family", "method", "dataset", "quality"])["score_mean"].sort_index()
+    datasets = ordered(map(str, summaries["dataset"].unique()), layout.conditions, first=())
+    conditions = [condition for condition in layout.conditions if condition in set(summaries["condition"])]
+    values = summaries.set_index(["family", "method", "dataset", "condition"])["score_mean"].sort_index()
     finite = values[values.index.get_level_values("method").isin([method for _, method in panels])]
     limits = float(finite.clip(*canvas.VIEW).min()), float(finite.clip(*canvas.VIEW).max())
-    size = len(qualities) * _DATA_CELL[0], len(datasets) * _DATA_CELL[1]
-    left = 0.35 + _ROW_LETTER * max(map(len, datasets))
-    columns = canvas.columns_of(len(panels), max(1, int((_WIDEST - left) / (size[0] + 0.2))))
     methods = [method for method in layout.methods if method in set(summaries["method"])]
-    width = max(canvas.WIDTHS[0], left + columns * (size[0] + 0.2))
-    notes = [
-        "Mean scores: 0 is the random policy, 100 the expert. Rows: training data; columns: context; framed: both the "
-        "same. Intervals are in the tables.",
-        shown_note(methods),
-        PRIVILEGE if any_marked(methods, layout) else "",
-    ]
-    lines = canvas.note_lines(width, *notes)
-    figure, every = canvas.sheet(
+    sheet = canvas.sheet(
         len(panels),
-        columns,
-        size,
-        left=left,
-        top=canvas.TITLE + 0.05,
-        bottom=0.5 + len(lines) * canvas.LINE,
+        width=len(conditions) * _DATA_CELL[0],
+        height=len(datasets) * _DATA_CELL[1],
+        left=0.35 + _ROW_LETTER * max(map(len, datasets)),
         gap=0.2,
-        row_gap=0.45 + canvas.TITLE,
+        below=0.4,
+        between=0.35,
+        note=(
+            "Mean scores: 0 is the random policy, 100 the expert. Rows: training data; columns: context; framed: both "
+            "the same. Intervals are in the tables.",
+            shown_note(methods),
+            privilege_note(methods, layout),
+        ),
     )
-    for index, (axes, (family, method)) in enumerate(zip(every, panels, strict=True)):
-        rows = [[values.get((family, method, row, column), np.nan) for column in qualities] for row in datasets]
+    for index, (axes, (family, method)) in enumerate(zip(sheet.panels, panels, strict=True)):
+        rows = [[values.get((family, method, row, column), np.nan) for column in conditions] for row in datasets]
         _heat_map(axes, np.array(rows, dtype=float), limits, None, size=8)
-        for row, column in ((datasets.index(name), qualities.index(name)) for name in {*datasets} & {*qualities}):
+        for row, column in ((datasets.index(name), conditions.index(name)) for name in {*datasets} & {*conditions}):
             axes.add_patch(
                 Rectangle(
                     (column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor="#000000", linewidth=1.0, zorder=3
                 )
             )
-        axes.set_yticks(range(len(datasets)), datasets if index % columns == 0 else [])
-        axes.set_xticks(range(len(qualities)), qualities)
+        axes.set_yticks(range(len(datasets)), datasets if sheet.first_in_row(index) else [])
+        axes.set_xticks(range(len(conditions)), conditions)
         axes.set_xlabel("context", labelpad=1)
-        axes.set_ylabel("training data" if index % columns == 0 else "", labelpad=1)
+        axes.set_ylabel("training data" if sheet.first_in_row(index) else "", labelpad=1)
         canvas.title(axes, canvas.short(labels_of([method], layout)[0]), family)
-    canvas.note(figure, lines)
-    return figure
+    return sheet.figure
 
 
 def _matrix(rows: pd.DataFrame, layout: Layout, scope: tuple[str, str]) -> tuple[list[str], np.ndarray]:
     """The methods of a panel, and estimate, low and high of each pair: (3, methods, methods), NaN if there is none."""
-    rows = rows[(rows["family"] == scope[0]) & (rows["quality"] == scope[1])]
+    rows = rows[(rows["family"] == scope[0]) & (rows["condition"] == scope[1])]
     present = {*rows["first"], *rows["second"]}
     methods = [method for method in shown(layout.methods, MOST_METHODS) if method in present]
     rows = rows[rows["first"].isin(methods) & rows["second"].isin(methods)]

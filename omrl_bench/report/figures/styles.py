@@ -1,8 +1,9 @@
 """The colour, marker and line of every method: the same in every figure, whichever other methods are in it.
 
-Built-in methods come in groups of related methods. A group has a hue and a marker; within it, lightness and line tell
-the members apart, so that marker and line alone, in black and white, are different for any two of them. Controls are
-black and grey. The hues of the larger groups are those of Okabe and Ito; the others are from Tol's schemes.
+Built-in methods come in groups of related methods (:mod:`omrl_bench.report.reading.groups`). A group has a hue and a
+marker; within it, lightness and line tell the members apart, so that marker and line alone, in black and white, are
+different for any two of them. Methods without a representation objective of their own are black and grey. The hues of
+the larger groups are those of Okabe and Ito; the others are from Tol's schemes.
 
 Any other name gets a style computed from its letters: always the same one, but two such names may look alike.
 
@@ -17,6 +18,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.colors import to_hex, to_rgb
+
+from omrl_bench.report.reading.groups import GROUPS
 
 LineStyle = str | tuple[float, tuple[float, ...]]
 
@@ -34,48 +37,26 @@ _LINES: tuple[LineStyle, ...] = (
 _SHADES = (0.0, -0.35, 0.45, -0.6, 0.23, 0.65)  # towards black (negative) or white
 
 
-class Group(NamedTuple):
-    """Related methods.
-
-    Attributes:
-        color: Of the first member; the others are shades of it.
-        marker: Of all members.
-        members: Methods; the first that has results stands for the group where there is no room for all.
-    """
-
-    color: str
-    marker: str
-    members: tuple[str, ...]
-
-
-#: The built-in methods by what their representation is trained with.
-GROUPS = {
-    "distance": Group(
-        "#0072B2",
-        "o",
-        (
-            *("focal", "focalpp-sequence", "focalpp-batch"),
-            *("focalpp-contrastive", "focalpp-series", "focalpp-parallel"),
-        ),
-    ),
-    "hard sampling": Group("#D55E00", "s", ("hs-hard", "hs-scl", "hs-hp", "hs-hg")),
-    "robust contrast": Group("#009E73", "^", ("corro-cvae", "corro-noise")),
-    "dynamics and value": Group("#CC79A7", "v", ("ccm-rv", "ccm-rv-explore", "ccm-dp", "rv", "dp")),
-    "information": Group("#E69F00", "D", ("csro", "unicorn")),
-    "posterior": Group("#5B3FA8", "P", ("borel", "pearl", "borel-oracle")),
-    "relabelling": Group(
-        "#882255", "X", ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel")
-    ),
-    "recurrence": Group("#8B8B2B", "p", ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind")),
+#: Colour of the first member of each group (the others are shades of it) and marker of all.
+_LOOKS = {
+    "distance": ("#0072B2", "o"),
+    "hard sampling": ("#D55E00", "s"),
+    "robust contrast": ("#009E73", "^"),
+    "dynamics and value": ("#CC79A7", "v"),
+    "information": ("#E69F00", "D"),
+    "posterior": ("#5B3FA8", "P"),
+    "relabelling": ("#882255", "X"),
+    "recurrence": ("#8B8B2B", "p"),
 }
-_CONTROLS = {
+#: Methods without a representation objective of their own: one marker, black to grey.
+_PLAIN = {
     "oracle": "#000000",
     "task-blind": "#666666",
     "behaviour": "#8c8c8c",
     "random": "#b0b0b0",
     "supervised": "#404040",
 }
-_CONTROL_MARKER = "*"
+_PLAIN_MARKER = "*"
 _OTHER_MARKERS = ("<", ">", "h", "d", "8", "H")
 
 #: Colours of context qualities and episodes by their place in a table, by Okabe and Ito; their lightness differs from
@@ -100,7 +81,7 @@ class Style(NamedTuple):
             "marker": self.marker,
             "linestyle": self.line,
             "linewidth": 1.1,
-            "markersize": 5.0 if self.marker == _CONTROL_MARKER else 3.6,
+            "markersize": 5.0 if self.marker == _PLAIN_MARKER else 3.6,
             "markeredgewidth": 0,
         }
 
@@ -118,7 +99,7 @@ def condition_style(index: int) -> tuple[str, str]:
 def shown(methods: Sequence[str], most: int = MOST_LINES) -> tuple[str, ...]:
     """The methods that a figure has room for: all, if there are not too many.
 
-    Else ``oracle`` and ``task-blind``, methods that are not built in, and of each of :data:`GROUPS` the first member
+    Else ``oracle`` and ``task-blind``, methods that are not built in, and of each group with a hue the first member
     that has results; of these the first so many.
 
     Args:
@@ -132,7 +113,7 @@ def shown(methods: Sequence[str], most: int = MOST_LINES) -> tuple[str, ...]:
         return tuple(methods)
     bounds = [name for name in _BOUNDS if name in methods]
     others = [name for name in methods if name not in _STYLES]
-    present = [[name for name in group.members if name in methods] for group in GROUPS.values()]
+    present = [[name for name in GROUPS[group] if name in methods] for group in _LOOKS]
     chosen = {*[*bounds, *others, *(names[0] for names in present if names)][:most]}
     return tuple(name for name in methods if name in chosen)
 
@@ -161,7 +142,7 @@ def _shade(color: str, amount: float) -> str:
 
 
 _STYLES = {
-    name: Style(_shade(group.color, shade), group.marker, line)
-    for group in GROUPS.values()
-    for name, shade, line in zip(group.members, _SHADES, _LINES, strict=False)
-} | {name: Style(color, _CONTROL_MARKER, line) for (name, color), line in zip(_CONTROLS.items(), _LINES, strict=False)}
+    name: Style(_shade(color, shade), marker, line)
+    for group, (color, marker) in _LOOKS.items()
+    for name, shade, line in zip(GROUPS[group], _SHADES, _LINES, strict=False)
+} | {name: Style(color, _PLAIN_MARKER, line) for (name, color), line in zip(_PLAIN.items(), _LINES, strict=False)}

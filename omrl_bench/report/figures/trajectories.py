@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from omrl_bench.cards.figures import goals, is_point
 from omrl_bench.envs.families import Family
 from omrl_bench.report.figures import canvas
 
 _LEFT, _GAP, _PER_ROW = 0.42, 0.2, 4  # inches, like all lengths here
-_BOTTOM = 0.32
+_LABELS = 0.22
 _LINES = ("solid", (0, (4, 1.5)), (0, (1, 1.2)))
 
 
@@ -37,7 +36,7 @@ def trajectory_figure(
     Raises:
         ValueError: if the family's robot is no point, there is no condition, or the shapes do not fit.
     """
-    if not is_point(family):
+    if not family.is_point:
         raise ValueError(f"{family.name} has no paths in the plane")
     if not paths:
         raise ValueError("there are no paths")
@@ -51,38 +50,31 @@ def draw_trajectories(
     family: Family, method: str, detail: str, paths: Mapping[str, np.ndarray], tasks: np.ndarray
 ) -> Figure:
     """The figure of :func:`trajectory_figure`."""
-    targets = goals(family)[tasks]  # (episodes, goals, 2)
+    targets = family.task_goals()[tasks]  # (episodes, goals, 2)
     every = np.concatenate([targets.reshape(-1, 2), *(path.reshape(-1, 2) for path in paths.values())])
     every = every[np.isfinite(every).all(axis=1)]
     low, high = every.min(axis=0), every.max(axis=0)
     middle, reach = (low + high) / 2, max(float((high - low).max()) / 2 * 1.06, 0.1)
-    columns = canvas.columns_of(len(paths), _PER_ROW)
-    side = canvas.panel_width(columns, _LEFT, _GAP)
-    lines = canvas.note_lines(
-        canvas.WIDTHS[min(columns, len(canvas.WIDTHS)) - 1],
-        f"{method}: {detail}. Paths from the start (dot) and the goals (cross) of {len(np.unique(tasks))} tasks; a "
-        "path and its goal share the colour.",
-    )
-    figure, panels = canvas.sheet(
+    sheet = canvas.sheet(
         len(paths),
-        columns,
-        (side, side),
+        per_row=_PER_ROW,
         left=_LEFT,
-        top=canvas.TITLE + 0.05,
-        bottom=_BOTTOM + canvas.LINE * len(lines),
         gap=_GAP,
-        row_gap=_BOTTOM + canvas.TITLE,
+        below=_LABELS,
+        note=(
+            f"{method}: {detail}. Paths from the start (dot) and the goals (cross) of {len(np.unique(tasks))} tasks; a "
+            "path and its goal share the colour.",
+        ),
     )
-    for index, (axes, (condition, path)) in enumerate(zip(panels, paths.items(), strict=True)):
+    for index, (axes, (condition, path)) in enumerate(zip(sheet.panels, paths.items(), strict=True)):
         _panel(axes, path, tasks, targets)
         axes.set_xlim(middle[0] - reach, middle[0] + reach)
         axes.set_ylim(middle[1] - reach, middle[1] + reach)
         axes.set_aspect("equal")
-        if index % columns:
+        if not sheet.first_in_row(index):
             axes.tick_params(labelleft=False)
         canvas.title(axes, condition, family.name)
-    canvas.note(figure, lines)
-    return figure
+    return sheet.figure
 
 
 def _panel(axes: Axes, paths: np.ndarray, tasks: np.ndarray, targets: np.ndarray) -> None:

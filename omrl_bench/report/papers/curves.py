@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.figures.lines import learning_figure
 from omrl_bench.report.papers.mapping import Paper, PaperFigure
-from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.reading.frames import Reading
 from omrl_bench.report.tables.layout import Layout
 
 
@@ -24,15 +23,17 @@ class Curves:
     layout: Layout
 
 
-def find_curves(paper: Paper, results: Path, preset: str) -> dict[str, Curves]:
+def find_curves(paper: Paper, readings: Mapping[str, Reading], preset: str) -> dict[str, Curves]:
     """Our curves for the figures of a paper, by the figure's label; those without any are left out.
 
     Args:
         paper: The paper.
-        results: Folder of records; it need not exist.
+        readings: What was read of each suite, of this preset.
         preset: Preset of our suites.
     """
-    found = ((figure.label, _curves(figure, results, preset)) for figure in paper.figures if figure.suite)
+    found = (
+        (figure.label, _curves(figure, readings[figure.suite], preset)) for figure in paper.figures if figure.suite
+    )
     return {label: curves for label, curves in found if curves}
 
 
@@ -50,15 +51,15 @@ def picture_name(paper: Paper, label: str) -> str:
     return f"{paper.name}-{re.sub(r'[^a-z0-9]+', '-', label.lower())}"
 
 
-def _curves(figure: PaperFigure, results: Path, preset: str) -> Curves | None:
+def _curves(figure: PaperFigure, reading: Reading, preset: str) -> Curves | None:
     suite = load_suite(figure.suite)
-    for each in collect(results, figure.suite, preset):
+    for each in reading.sets:
         if (each.dataset, each.backbone) == (suite.datasets[0], suite.backbones[0]):
             frame = each.curves[each.curves["method"].isin(figure.methods)]
             families, methods = set(frame["family"]), set(frame["method"])
             layout = Layout(
                 families=tuple(family for family in suite.families_of(preset) if family in families),
-                qualities=(figure.condition,),
+                conditions=(figure.condition,),
                 methods=tuple(method for method in figure.methods if method in methods),
                 marked=frozenset(each.privileges),
             )

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from omrl_bench.errors import unknown_name
-from omrl_bench.protocols.suite import Suite, load_suite, parse_as
+from omrl_bench.protocols.suite import Suite, load_suite, parse_as, parse_toml
 
 Field = Literal["env", "split", "condition", "algorithm"]
 TRAIN_SPLIT = "train"
@@ -180,7 +180,7 @@ def parse_paper(text: str, where: str) -> Paper:
     Raises:
         InputError: naming the file and the first key that is wrong.
     """
-    return parse_as(Paper, text, where)
+    return parse_as(Paper, parse_toml(text, where), where)
 
 
 def published(name: str) -> list[Published]:

@@ -7,17 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from omrl_bench.errors import InputError
 from omrl_bench.report.papers.mapping import Published, Target
-from omrl_bench.report.reading.frames import load
-from omrl_bench.report.reading.provenance import one_version
-from omrl_bench.runner.records import Record, iterate_records
+from omrl_bench.report.reading.frames import Reading, Results
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, holm
 from omrl_bench.stats.differences import enough_resamples, paired_difference
 from omrl_bench.stats.estimated import Resamples
@@ -77,12 +73,11 @@ class Ordering:
     verdict: Verdict = "no records"
 
 
-def samples(results: Path, preset: str, targets: Iterable[Target]) -> tuple[dict[Target, Sample], list[str]]:
-    """Read our results at some places.
+def samples(readings: Mapping[str, Reading], targets: Iterable[Target]) -> tuple[dict[Target, Sample], list[str]]:
+    """Find our results at some places.
 
     Args:
-        results: Folder of records; it need not exist.
-        preset: Name of the preset.
+        readings: What was read of each suite, of one preset.
         targets: The places.
 
     Returns:
@@ -94,13 +89,13 @@ def samples(results: Path, preset: str, targets: Iterable[Target]) -> tuple[dict
     found: dict[Target, tuple[Key, Panel]] = {}
     notes: list[str] = []
     for suite, places in wanted.items():
-        if not (results / suite).is_dir():
-            continue
-        frame, said = load(results, suite, preset)
+        reading = readings[suite]
         pairs = {(place.family, place.method) for place in places}
-        notes += [f"{suite}: {note}" for note in said if _about(note, pairs)]
-        found |= _scores(frame, preset, [place for place in places if not place.measure])
-        found |= _measures(results, preset, [place for place in places if place.measure])
+        notes += [f"{suite}: {note}" for note in reading.notes if _about(note, pairs)]
+        for each in reading.sets:
+            of_set = [place for place in places if (place.dataset, place.backbone) == (each.dataset, each.backbone)]
+            found |= _scores(each, [place for place in of_set if not place.measure])
+            found |= _measures(each, [place for place in of_set if place.measure])
     shared = Resamples(RESAMPLES)
     estimates = {place: shared.estimate(key, panel, panel.scores) for place, (key, panel) in found.items()}
     return {
@@ -183,37 +178,29 @@ def _with_verdicts(rows: list[Ordering]) -> list[Ordering]:
     return rows
 
 
-def _scores(frame: pd.DataFrame, preset: str, places: list[Target]) -> dict[Target, tuple[Key, Panel]]:
-    """Scores of a suite, at the places where there are any."""
-    keys = {place: Key(place.suite, preset, *place[1:4], place.condition, place.method) for place in places}
-    for column in ("dataset", "backbone", "family", "quality", "method"):
+def _scores(results: Results, places: list[Target]) -> dict[Target, tuple[Key, Panel]]:
+    """Scores of a set, at the places where there are any."""
+    keys = {place: Key(place.suite, results.preset, *place[1:4], place.condition, place.method) for place in places}
+    frame = results.frame
+    for column in ("family", "condition", "method"):
         frame = frame[frame[column].isin({getattr(key, column) for key in keys.values()})]
     groups = panels(frame) if len(frame) else {}
     return {place: (key, groups[key][0]) for place, key in keys.items() if key in groups}
 
 
-def _measures(results: Path, preset: str, places: list[Target]) -> dict[Target, tuple[Key, Panel]]:
+def _measures(results: Results, places: list[Target]) -> dict[Target, tuple[Key, Panel]]:
     """Measures of the representation, which records hold beside their cubes: one number per seed."""
-    if not places:
-        return {}
-    records: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in iterate_records(results, lambda error: None):  # what cannot be read is in the notes already
-        if record.cell.preset == preset and record.status == "complete":
-            records[record.cell.suite, record.cell.dataset, record.cell.backbone].append(record)
     found = {}
     for place in places:
-        chosen, _ = one_version(records[place.suite, place.dataset, place.backbone])
-        of_place = [r for r in chosen if (r.cell.family, r.cell.method) == (place.family, place.method)]
+        of_place = [r for r in results.records if (r.cell.family, r.cell.method) == (place.family, place.method)]
         values = {r.cell.seed: r.representation.get(place.condition, {}).get(place.measure) for r in of_place}
         known = {seed: value for seed, value in sorted(values.items()) if value is not None and math.isfinite(value)}
         if known:
             matrix = np.array(list(known.values()), dtype=float)[:, None]
             condition = f"{place.condition}/{place.measure}"
-            key = Key(place.suite, preset, *place[1:4], condition, place.method)
-            found[place] = (
-                key,
-                Panel(place.family, matrix, np.full_like(matrix, np.nan), tuple(known), (place.measure,), 0),
-            )
+            key = Key(place.suite, results.preset, *place[1:4], condition, place.method)
+            panel = Panel(place.family, matrix, np.full_like(matrix, np.nan), tuple(known), (place.measure,), 0)
+            found[place] = key, panel
     return found
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from tabulate import tabulate
 
 from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import load_suite
@@ -28,8 +27,9 @@ from omrl_bench.report.papers.mapping import (
     published,
 )
 from omrl_bench.report.papers.orderings import Ordering, Sample, orderings, samples
+from omrl_bench.report.reading.frames import read
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
-from omrl_bench.report.tables.text import escape_markdown
+from omrl_bench.report.tables.markdown import bullets, escape, grid
 from omrl_bench.report.tables.wide import Entry
 
 _CLAIMS = {
@@ -70,8 +70,11 @@ def compare_with(name: str, results: Path, preset: str) -> Comparison:
     """
     paper = load_paper(name)
     located = locate(paper, published(name), preset)
-    found, notes = samples(results, preset, all_targets(paper, located, preset))
-    curves = find_curves(paper, results, preset)
+    targets = all_targets(paper, located, preset)
+    suites = {*(target.suite for target in targets), *(figure.suite for figure in paper.figures if figure.suite)}
+    readings = {suite: read(results, suite, preset) for suite in sorted(suites)}
+    found, notes = samples(readings, targets)
+    curves = find_curves(paper, readings, preset)
     return Comparison(paper, preset, located, found, orderings(located, found), notes, curves)
 
 
@@ -124,15 +127,15 @@ def page(comparison: Comparison) -> str:
     """Write the whole page as Markdown."""
     paper = comparison.paper
     reference = f"{paper.authors}. {paper.venue}." + (f" arXiv:{paper.arxiv}." if paper.arxiv else "")
-    lines = [f"# {escape_markdown(paper.title)}", "", escape_markdown(reference), ""]
-    lines += [f"Published: {escape_markdown(paper.numbers)}", ""]
+    lines = [f"# {escape(paper.title)}", "", escape(reference), ""]
+    lines += [f"Published: {escape(paper.numbers)}", ""]
     if comparison.located or any(figure.suite for figure in paper.figures):
-        lines += [escape_markdown(f"Ours: {_budget(comparison)}. {SCORE_NOTE} {INTERVAL_NOTE}"), ""]
+        lines += [escape(f"Ours: {_budget(comparison)}. {SCORE_NOTE} {INTERVAL_NOTE}"), ""]
     if comparison.located:
         lines += ["Published returns are of the paper's own environments: compare orders, not values.", ""]
-    lines += ["What differs everywhere:", "", *_bullets(paper.differs), ""]
+    lines += ["What differs everywhere:", "", *bullets(paper.differs), ""]
     if comparison.orderings:
-        lines += ["What survives:", "", *_bullets(summary(comparison)), ""]
+        lines += ["What survives:", "", *bullets(summary(comparison)), ""]
     for table in paper.tables:
         lines += _table(comparison, table)
     if comparison.orderings:
@@ -142,7 +145,7 @@ def page(comparison: Comparison) -> str:
         for figure in paper.figures:
             lines += _figure(comparison, figure)
     if comparison.notes:
-        lines += ["## Notes on our records", "", *_bullets(comparison.notes), ""]
+        lines += ["## Notes on our records", "", *bullets(comparison.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -196,14 +199,14 @@ def _budget(comparison: Comparison) -> str:
 
 def _table(comparison: Comparison, table: PaperTable) -> list[str]:
     rows = [row for row in comparison.located if row.table == table.label]
-    lines = [f"## {escape_markdown(table.label)}", "", escape_markdown(table.caption), ""]
+    lines = [f"## {escape(table.label)}", "", escape(table.caption), ""]
     for part in dict.fromkeys(_fields(row, table.parts) for row in rows):
         if part:
-            lines += [f"**{escape_markdown(', '.join(part))}**", ""]
+            lines += [f"**{escape(', '.join(part))}**", ""]
         lines += [_grid(comparison, table, [row for row in rows if _fields(row, table.parts) == part]), ""]
     lines += ["What differs:", ""]
-    lines += _bullets([*table.differs, *(f"{k}: {v}" for k, v in _differences(comparison.paper, rows).items())])
-    lines += ["", "Ours:", "", *_bullets(_sources(comparison, rows)), ""]
+    lines += bullets([*table.differs, *(f"{k}: {v}" for k, v in _differences(comparison.paper, rows).items())])
+    lines += ["", "Ours:", "", *bullets(_sources(comparison, rows)), ""]
     return lines
 
 
@@ -214,12 +217,12 @@ def _grid(comparison: Comparison, table: PaperTable, rows: Sequence[Published]) 
     headers = [*table.rows, *(f"{', '.join(column)}: {whose}" for column in columns for whose in ("published", "ours"))]
     body = []
     for key in dict.fromkeys(key for key, _ in by_place):
-        cells = [escape_markdown(value) for value in key]
+        cells = [escape(value) for value in key]
         for column in columns:
             row = by_place.get((key, column))
             cells += [MISSING, MISSING] if row is None else [row.text or MISSING, _ours(comparison, row)]
         body.append(cells)
-    return _markdown(body, headers, len(table.rows))
+    return grid([escape(header) for header in headers], body, len(table.rows))
 
 
 def _ours(comparison: Comparison, row: Published) -> str:
@@ -289,16 +292,16 @@ def _orderings(rows: Sequence[Ordering]) -> list[str]:
         names = (first.table, first.env, f"{first.condition}{split}", f"{first.algorithm} > {row.lower.algorithm}")
         gap = f"{first.mean} > {row.lower.mean}, {row.claim}"
         ours = _text(row.difference, row.low, row.high, is_measure=not row.n_tasks)
-        body.append([*map(escape_markdown, (*names, gap)), ours, row.verdict])
+        body.append([*map(escape, (*names, gap)), ours, row.verdict])
     if body:
         headers = ["table", "env", "condition", "ordering", "published", "ours: difference", "verdict"]
-        lines += [_markdown(body, headers, 5), ""]
+        lines += [grid(headers, body, names=5), ""]
     return lines
 
 
 def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
     text = f"{figure.label}: {figure.caption} Nearest of ours: {figure.nearest}."
-    lines = [f"- {escape_markdown(text)}", ""]
+    lines = [f"- {escape(text)}", ""]
     targets = figure_targets(figure, comparison.preset)
     if not targets:
         return lines
@@ -307,13 +310,13 @@ def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
         what = (
             f"No complete records of suite {figure.suite}, preset {comparison.preset}, for {', '.join(figure.methods)}."
         )
-        return [*lines, escape_markdown(what), ""]
+        return [*lines, escape(what), ""]
     found = [(target, comparison.found[target]) for target in targets if target in comparison.found]
     texts = {(target.method, target.family): _text(each.estimate, each.low, each.high) for target, each in found}
     body = []
     for method in figure.methods:
-        body.append([escape_markdown(method), *(texts.get((method, family), MISSING) for family in families)])
-    lines += [_markdown(body, ["method", *families], 1), ""]
+        body.append([escape(method), *(texts.get((method, family), MISSING) for family in families)])
+    lines += [grid(["method", *map(escape, families)], body), ""]
     curves = comparison.curves.get(figure.label)
     if curves:
         lines += [f"![Learning curves of our runs]({picture_name(comparison.paper, figure.label)}.svg)", ""]
@@ -321,13 +324,13 @@ def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
         lacking = [f"{method} on {family}" for method, family in texts if (method, family) not in drawn]
         if lacking:
             what = f"No curves (weights that were trained for another suite leave them there): {', '.join(lacking)}."
-            lines += [escape_markdown(what), ""]
+            lines += [escape(what), ""]
     return lines
 
 
 def _text(estimate: float, low: float, high: float, is_measure: bool = False) -> str:
     """``83.1 [80.2, 86.0]``; measures of the representation are of the order of 1."""
-    return " ".join(Entry(estimate, low, high, decimals=3 if is_measure else 1).texts())
+    return str(Entry(estimate, low, high, decimals=3 if is_measure else 1))
 
 
 def _sizes(sample: Sample) -> dict[str, int]:
@@ -338,13 +341,3 @@ def _sizes(sample: Sample) -> dict[str, int]:
 
 def _fields(row: Published, names: Sequence[Field]) -> tuple[str, ...]:
     return tuple(getattr(row, name) for name in names)
-
-
-def _markdown(body: list[list[str]], headers: Sequence[str], names: int) -> str:
-    alignment = ["left"] * names + ["right"] * (len(headers) - names)
-    escaped = [escape_markdown(header) for header in headers]
-    return tabulate(body, escaped, tablefmt="github", disable_numparse=True, colalign=alignment)
-
-
-def _bullets(texts: Iterable[str]) -> list[str]:
-    return [f"- {escape_markdown(text)}" for text in texts]

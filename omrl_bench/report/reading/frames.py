@@ -11,14 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from omrl_bench.report.reading.groups import CONTROLS
 from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
+from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
 
-CONTROLS = ("random", "behaviour", "task-blind", "oracle")
 #: Columns of the tidy frame.
 COLUMNS = (
     *("suite", "preset", "family", "dataset", "method", "backbone", "seed"),
-    *("quality", "task", "draw", "return", "score"),
+    *("condition", "task", "draw", "return", "score"),
 )
 
 #: Columns of the frame of costs; 0 where a method has no such stage.
@@ -46,7 +47,7 @@ class Results:
     Attributes:
         suite: Name of the suite.
         preset: Name of the preset.
-        dataset: Quality of the training data.
+        dataset: Condition of the training data.
         backbone: Offline-RL learner under the methods.
         frame: Tidy frame with columns :data:`COLUMNS`, of the complete records only; names are categorical.
         costs: One row per complete record, with columns :data:`COST_COLUMNS`.
@@ -54,7 +55,10 @@ class Results:
         privileges: Of each method that has any.
         curves: One row per point of the complete records' learning curves, with columns :data:`CURVE_COLUMNS`.
         records: The complete records that the frames are made of.
-        folder: The results folder.
+        every: All records that could be read, failed ones too.
+        reference: Methods whose records are of another results folder, see :func:`read`.
+        folders: The results folder of each method.
+        equal: Hashes that these folders declare equal.
     """
 
     suite: str
@@ -67,35 +71,75 @@ class Results:
     privileges: Mapping[str, tuple[str, ...]]
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS)))
     records: tuple[Record, ...] = ()
-    folder: Path = Path()
+    every: tuple[Record, ...] = ()
+    reference: frozenset[str] = frozenset()
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    equal: Equivalences = field(default_factory=Equivalences)
 
 
-def load(results: Path, suite: str | None = None, preset: str | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """Read all records into one tidy frame.
+class RecordFile(NamedTuple):
+    """A file that is called like a record, and the results folder that it lies in."""
+
+    results: Path
+    path: Path
+
+    def key(self) -> SetKey:
+        """The set that its place says, see :meth:`omrl_bench.runner.records.Cell.folder`."""
+        suite, preset, _, dataset, _, backbone, _ = self.path.relative_to(self.results).parts
+        return SetKey(suite, preset, dataset, backbone)
+
+    def row(self) -> tuple[str, str]:
+        """Family and method that its place says."""
+        _, _, family, _, method, _, _ = self.path.relative_to(self.results).parts
+        return family, method
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading a results folder once gives.
+
+    Attributes:
+        sets: The records, kept apart by (suite, preset, dataset, backbone), sorted by them.
+        unusable: A line for each file or folder that cannot be used as a record or as the cube of one, sorted.
+        unplaced: Those of them that no set has a note on.
+    """
+
+    sets: tuple[Results, ...]
+    unusable: tuple[str, ...]
+    unplaced: tuple[str, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing, failed, left out or unreadable, a sentence each."""
+        return [*(note for each in self.sets for note in each.notes), *self.unplaced]
+
+    def frame(self) -> pd.DataFrame:
+        """All sets in one tidy frame, with columns :data:`COLUMNS`."""
+        frames = [each.frame for each in self.sets if len(each.frame)]
+        if len(frames) > 1:
+            frame = pd.concat(frames, ignore_index=True)
+            return frame.astype(dict.fromkeys(_NAMES, "category"))  # which differ from set to set, and so were lost
+        return frames[0] if frames else pd.DataFrame(columns=list(COLUMNS))
+
+
+def load(
+    results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read all records into one tidy frame: the way in for a script or notebook of one's own.
+
+    >>> frame, notes = load(Path("results"), "shift", "standard")
 
     Args:
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
+        against: Another folder of records, see :func:`read`.
 
     Returns:
         The frame, with columns :data:`COLUMNS`, and the notes: what is missing, failed, left out or unreadable.
     """
-    files, elsewhere = find_sets(results, suite, preset)
-    sets = []
-    for key, paths in files.items():
-        found, lines = read_set(results, key, paths)
-        if found:
-            sets.append(found)
-        else:
-            elsewhere += lines
-    frames = [each.frame for each in sets if len(each.frame)]
-    if len(frames) > 1:
-        frame = pd.concat(frames, ignore_index=True)
-        frame = frame.astype(dict.fromkeys(_NAMES, "category"))  # which differ from set to set, so that they were lost
-    else:
-        frame = frames[0] if frames else pd.DataFrame(columns=list(COLUMNS))
-    return frame, [*(note for each in sets for note in each.notes), *sorted(elsewhere)]
+    reading = read(results, suite, preset, against)
+    return reading.frame(), reading.notes
 
 
 def collect(
@@ -103,6 +147,7 @@ def collect(
     suite: str | None = None,
     preset: str | None = None,
     warn: Callable[[str], object] = lambda line: None,
+    against: Path | None = None,
 ) -> list[Results]:
     """Read all records, kept apart by (suite, preset, dataset, backbone), sorted by them.
 
@@ -112,64 +157,106 @@ def collect(
         preset: Only records of this preset.
         warn: Called with a line for each file or folder that cannot be used as a record or as the cube of one. It is
             left out, with a note if its place says which set it belongs to.
+        against: Another folder of records, see :func:`read`.
     """
-    files, lines = find_sets(results, suite, preset)
+    reading = read(results, suite, preset, against)
+    for line in reading.unusable:
+        warn(line)
+    return list(reading.sets)
+
+
+def read(results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None) -> Reading:
+    """Read every record of a results folder once.
+
+    Args:
+        results: Folder of records; there need not be any.
+        suite: Only records of this suite.
+        preset: Only records of this preset.
+        against: Another folder of records, to show rows of beside those of ``results``: in the sets and families that
+            ``results`` has, and of the methods that it does not have there, so that no row mixes two folders.
+    """
+    files, unplaced = find_sets(results, suite, preset, against)
     sets = []
-    for key, paths in files.items():
-        found, of_set = read_set(results, key, paths)
-        lines += of_set
+    unusable = list(unplaced)
+    for key, of_key in files.items():
+        found, lines = read_set(results, key, of_key)
+        unusable += lines
         if found:
             sets.append(found)
-    for line in sorted(lines):  # by path
-        warn(line)
-    return sets
+        else:
+            unplaced += lines
+    return Reading(tuple(sets), tuple(sorted(unusable)), tuple(sorted(unplaced)))  # by path
 
 
-def find_sets(results: Path, suite: str | None, preset: str | None) -> tuple[dict[SetKey, list[Path]], list[str]]:
-    """Find the files of each set by their place, see :meth:`omrl_bench.runner.records.Cell.folder`.
+def find_sets(
+    results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None
+) -> tuple[dict[SetKey, list[RecordFile]], list[str]]:
+    """Find the files of each set by their place.
 
     Args:
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
+        against: Another folder of records, see :func:`read`.
 
     Returns:
-        The paths by set, sorted; and a line for each file or folder that lies where no record belongs.
+        The files by set, sorted, those of ``against`` last; and a line for each file or folder of ``results`` that lies
+        where no record belongs.
     """
-    sets: dict[SetKey, list[Path]] = defaultdict(list)
+    sets, errors = _by_set(results)
+    wanted = {key: sets[key] for key in sorted(sets) if suite in (None, key.suite) and preset in (None, key.preset)}
+    reference = _by_set(against)[0] if against and wanted else {}
+    for key, files in wanted.items():
+        families, methods = (set(names) for names in zip(*(file.row() for file in files), strict=True))
+        for file in reference.get(key, ()):
+            family, method = file.row()
+            if family in families and method not in methods:
+                files.append(file)
+    return wanted, [_line(results, error) for error in errors]
+
+
+def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[Results | None, list[str]]:
+    """Read one set of records.
+
+    Args:
+        results: Folder of records; what lies in another one is reference.
+        key: Which set it is.
+        files: Its files, from :func:`find_sets`.
+
+    Returns:
+        The set, or None if none of the files is a record; and a line for each file that cannot be used.
+
+    Raises:
+        InputError: if a folder's file of equal hashes is damaged.
+    """
+    records: list[Record] = []
+    lines: list[str] = []
+    folders: dict[str, Path] = {}
+    for folder, path in files:
+        try:
+            record = read_record_of(folder, path)
+        except RecordError as error:
+            lines.append(_line(folder, error, folder != results))
+        else:
+            records.append(record)
+            folders[record.cell.method] = folder
+    return (_results(results, key, records, folders, lines) if records else None), lines
+
+
+def _by_set(results: Path) -> tuple[dict[SetKey, list[RecordFile]], list[RecordError]]:
+    """All files of a results folder by set, and what lies where no record belongs."""
+    sets: dict[SetKey, list[RecordFile]] = defaultdict(list)
     errors: list[RecordError] = []
     for path in record_files(results, errors.append):
-        parts = path.relative_to(results).parts
-        if len(parts) == 7:
-            sets[SetKey(parts[0], parts[1], parts[3], parts[5])].append(path)
+        file = RecordFile(results, path)
+        if len(path.relative_to(results).parts) == 7:
+            sets[file.key()].append(file)
         else:
             try:
                 read_record_of(results, path)  # to say what it is
             except RecordError as error:
                 errors.append(error)
-    wanted = {key: sets[key] for key in sorted(sets) if suite in (None, key.suite) and preset in (None, key.preset)}
-    return wanted, [_line(results, error) for error in errors]
-
-
-def read_set(results: Path, key: SetKey, paths: Iterable[Path]) -> tuple[Results | None, list[str]]:
-    """Read one set of records.
-
-    Args:
-        results: Folder of records.
-        key: Which set it is.
-        paths: Its files, from :func:`find_sets`.
-
-    Returns:
-        The set, or None if none of the files is a record; and a line for each file that cannot be used.
-    """
-    records: list[Record] = []
-    lines: list[str] = []
-    for path in paths:
-        try:
-            records.append(read_record_of(results, path))
-        except RecordError as error:
-            lines.append(_line(results, error))
-    return (_results(results, key, records, lines) if records else None), lines
+    return sets, errors
 
 
 def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str] = CONTROLS) -> list[str]:
@@ -179,15 +266,20 @@ def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str
     return sorted(set(names), key=lambda name: ranks.get(name) or later.get(name) or (2, 0, name))
 
 
-def _line(results: Path, error: RecordError) -> str:
+def _line(folder: Path, error: RecordError, is_reference: bool = False) -> str:
     """What is wrong with a file; its path is relative, so that the same records make the same notes everywhere."""
-    return _printable(f"{error.path.relative_to(results).as_posix()} left out: it {error.reason}")
+    whose = "reference " if is_reference else ""
+    return _printable(f"{whose}{error.path.relative_to(folder).as_posix()} left out: it {error.reason}")
 
 
-def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]) -> Results:
+def _results(
+    results: Path, key: SetKey, records: list[Record], folders: Mapping[str, Path], lines: list[str]
+) -> Results:
     """Make a set of its records; ``lines`` says which files are left out, cubes are added to it."""
+    reference = frozenset(method for method, folder in folders.items() if folder != results)
     complete = [record for record in records if record.status == "complete"]
-    chosen, versions = one_version(complete)
+    equal = read_equivalences(results, *folders.values())
+    chosen, versions = one_version(complete, equal, reference)
     kept_cells = {record.cell for record in chosen}
     unread = tuple(lines)
     notes: list[str] = []
@@ -196,19 +288,26 @@ def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]
         if record.status != "complete":
             notes.append(f"{_where(record.cell)} failed: {_first_line(record.error)}")
         elif record.cell in kept_cells:
+            folder = folders[record.cell.method]
             try:
-                cubes[record.cell] = read_cube(record.cell.cube_path(results), record.cube)
+                cubes[record.cell] = read_cube(record.cell.cube_path(folder), record.cube)
             except RecordError as error:
                 notes.append(f"{_where(record.cell)} left out: its cube {error.reason}")
-                lines.append(_line(results, error))
-    for cell, reason in unlike_the_others(cubes).items():
+                lines.append(_line(folder, error, folder != results))
+    for cell, reason in unlike_the_others(cubes, reference).items():
         del cubes[cell]
         notes.append(f"{_where(cell)} left out: its cube has {reason}")
-        lines.append(_line(results, RecordError(cell.cube_path(results), f"has {reason}")))
+        folder = folders[cell.method]
+        lines.append(_line(folder, RecordError(cell.cube_path(folder), f"has {reason}"), folder != results))
+    if all(cell.method in reference for cell in cubes):
+        cubes = {}  # nothing to stand beside
     kept = [(record, cubes[record.cell]) for record in records if record.cell in cubes]
     kept_records = [record for record, _ in kept]
+    shown = {record.cell.method for record in kept_records} & reference
+    if shown:
+        notes.insert(0, f"reference rows, from records of another folder: {', '.join(ordered(shown))}")
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
-    every = (*notes, *unread, *versions, *missing, *provenance(kept_records))
+    every = (*notes, *unread, *versions, *missing, *provenance(kept_records, equal))
     return Results(
         *key,
         frame=_frame(kept),
@@ -217,7 +316,10 @@ def _results(results: Path, key: SetKey, records: list[Record], lines: list[str]
         privileges=_privileges(records),
         curves=pd.DataFrame([row for record in kept_records for row in _curve(record)], columns=list(CURVE_COLUMNS)),
         records=tuple(kept_records),
-        folder=results,
+        every=tuple(records),
+        reference=frozenset(shown),
+        folders=folders,
+        equal=equal,
     )
 
 
@@ -252,12 +354,12 @@ def _frame(kept: list[tuple[Record, Cube]]) -> pd.DataFrame:
     sizes = [cube.returns.size for _, cube in kept]
     cells = [record.cell for record, _ in kept]
     columns: dict[str, object] = {
-        name: _repeated([getattr(cell, name) for cell in cells], sizes) for name in _NAMES if name != "quality"
+        name: _repeated([getattr(cell, name) for cell in cells], sizes) for name in _NAMES if name != "condition"
     }
     columns["seed"] = np.repeat([cell.seed for cell in cells], sizes)
     shapes = [cube.returns.shape for _, cube in kept]
-    qualities = [name for _, cube in kept for name in cube.qualities]
-    columns["quality"] = _repeated(qualities, [tasks * draws for n, tasks, draws in shapes for _ in range(n)])
+    conditions = [name for _, cube in kept for name in cube.conditions]
+    columns["condition"] = _repeated(conditions, [tasks * draws for n, tasks, draws in shapes for _ in range(n)])
     columns["task"] = np.concatenate(
         [np.tile(np.repeat(cube.tasks, s[2]), s[0]) for (_, cube), s in zip(kept, shapes, strict=True)]
     )

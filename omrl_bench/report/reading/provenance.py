@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from omrl_bench.protocols.suite import Suite, load_suite, suite_names
+from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Cell, Cube, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
@@ -16,12 +17,19 @@ _ALIKE: tuple[tuple[str, str, Callable[[Cube], object]], ...] = (
     ("tasks", "family", lambda cube: cube.tasks.tobytes()),
     ("reference returns", "family", lambda cube: (cube.random.tobytes(), cube.expert.tobytes())),
     ("draws", "family", lambda cube: cube.returns.shape[2]),
-    ("conditions", "method", lambda cube: cube.qualities),
+    ("conditions", "method", lambda cube: cube.conditions),
 )
 
 
-def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+def one_version(
+    records: Sequence[Record], equal: Equivalences, reference: Container[str] = ()
+) -> tuple[list[Record], list[str]]:
     """Keep one version of every family and suite: numbers of two versions have no place on one board.
+
+    Args:
+        records: Complete records of one set.
+        equal: Hashes that are declared equal: records that differ in them only are of one version.
+        reference: Methods that stand beside the others: they do not decide which version is kept.
 
     Returns:
         The records of the version that most records of a family have (the newest of those with equally many), in the
@@ -29,11 +37,14 @@ def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """
     kept: set[Cell] = set()
     notes = []
-    for family, of_family in _by_family(records).items():
+    for family, of_family in _by_family(equal.applied(records)).items():
         versions: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in of_family:
             versions[record.hashes.suite, record.hashes.family].append(record)
-        best = max(versions, key=lambda key: (len(versions[key]), max(r.created for r in versions[key]), key))
+        deciding = [r for r in of_family if r.cell.method not in reference] or of_family
+        counts = Counter((r.hashes.suite, r.hashes.family) for r in deciding)
+        newest = {(r.hashes.suite, r.hashes.family): r.created for r in sorted(deciding, key=lambda r: r.created)}
+        best = max(counts, key=lambda key: (counts[key], newest[key], key))
         kept.update(record.cell for record in versions.pop(best))
         if versions:
             others = [record for version in versions.values() for record in version]
@@ -46,10 +57,14 @@ def one_version(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     return [record for record in records if record.cell in kept], notes
 
 
-def unlike_the_others(cubes: Mapping[Cell, Cube]) -> dict[Cell, str]:
+def unlike_the_others(cubes: Mapping[Cell, Cube], reference: Container[str] = ()) -> dict[Cell, str]:
     """Cubes that cannot stand beside the others of their family, or seed beside seed of their method, and why not.
 
     What most cubes of a family (of a method) have is right; a method may lack a condition, but in all of its seeds.
+
+    Args:
+        cubes: Of the complete records of one set.
+        reference: Methods that stand beside the others: they do not decide what is right, where there are others.
     """
     unlike: dict[Cell, str] = {}
     for what, of, about in _ALIKE:
@@ -58,7 +73,8 @@ def unlike_the_others(cubes: Mapping[Cell, Cube]) -> dict[Cell, str]:
             if cell not in unlike:
                 groups[(cell.family,) if of == "family" else (cell.family, cell.method)][cell] = about(cube)
         for group in groups.values():
-            ((usual, _),) = Counter(group.values()).most_common(1)
+            deciding = [own for cell, own in group.items() if cell.method not in reference] or group.values()
+            ((usual, _),) = Counter(deciding).most_common(1)
             unlike |= {cell: f"other {what} than most of its {of}" for cell, own in group.items() if own != usual}
     return unlike
 
@@ -74,18 +90,28 @@ def expected_seeds(suite: str, preset: str, records: Iterable[Record]) -> dict[s
     return dict(found)
 
 
-def provenance(records: Sequence[Record]) -> list[str]:
-    """Notes on records of one version that were not made from the same data or methods, and on those without a hash."""
+def provenance(records: Sequence[Record], equal: Equivalences) -> list[str]:
+    """Notes on records of one version that were not made from the same data or methods, and on those without a hash.
+
+    Args:
+        records: Complete records of one set and version.
+        equal: Hashes that are declared equal: no note on records that differ in them only.
+    """
     notes = []
+    records = equal.applied(records)
     families = _by_family(records)
     for family, of_family in families.items():
         notes += [f"{family}: {note}" for note in _data_notes(of_family)]
+        elsewhere = {(record.cell.method, record.trained_elsewhere) for record in of_family if record.trained_elsewhere}
+        notes += [
+            f"{family} / {method}: trained elsewhere, self-reported ({said})" for method, said in sorted(elsewhere)
+        ]
         hashes: dict[str, set[str]] = defaultdict(set)
         for record in of_family:
             hashes[record.cell.method].add(record.hashes.method)
         for method in sorted(name for name, values in hashes.items() if len(values) > 1):
             notes.append(f"{family} / {method}: the seeds were run with different versions of the method")
-    older = [family for family, of_family in families.items() if not _of_todays_suite(of_family[0])]
+    older = [family for family, of_family in families.items() if not _of_todays_suite(of_family[0], equal)]
     if len(older) < len(families):
         notes += [f"{family}: run by another version of the suite than the other families" for family in older]
     unhashed = sum(record.content is None for record in records)
@@ -94,13 +120,13 @@ def provenance(records: Sequence[Record]) -> list[str]:
     return notes
 
 
-def _of_todays_suite(record: Record) -> bool:
+def _of_todays_suite(record: Record, equal: Equivalences) -> bool:
     """Whether a record is of the suite as this package has it, or the package does not have it."""
     cell = record.cell
     suite = shipped(cell.suite)
     if suite is None or cell.preset not in suite.presets:
         return True
-    return record.hashes.suite == suite.fingerprint(cell.preset, cell.family)
+    return equal.same("suite", record.hashes.suite, suite.fingerprint(cell.preset, cell.family))
 
 
 def shipped(suite: str) -> Suite | None:

@@ -19,10 +19,12 @@ from pydantic import BaseModel, ConfigDict
 from omrl_bench import __version__
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite
-from omrl_bench.report.reading.frames import CONTROLS, Results, collect, ordered
+from omrl_bench.report.reading.frames import Results, collect, ordered
+from omrl_bench.report.reading.groups import CONTROLS
 from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
-from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word
-from omrl_bench.runner.records import Record, iterate_records
+from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, are_episodes, condition_word
+from omrl_bench.runner.equivalences import Equivalences
+from omrl_bench.runner.records import Record
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.ranks import rank_intervals
@@ -36,14 +38,14 @@ RANK_NOTE = (
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it, on data that are the canonical ones or equivalent, by code that was committed, with records that have a "
-    "content hash; a mean over families is over all of the suite's. It says that the row can be traced and compared; "
-    "it does not say that someone else ran it again."
+    "has it (or as code had it that equivalences.toml declares equal, with the evidence), trained by it on data that "
+    "are the canonical ones or equivalent, by code that was committed, with records that have a content hash; a mean "
+    "over families is over all of the suite's. It says that the row can be traced and compared; it does not say that "
+    "someone else ran it again."
 )
 #: Names in a summary and in an entry, and decimals kept.
 _VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
 _ENDS = ("", "_low", "_high")
-_Table = tuple[str, str, str, str]  # suite, preset, dataset, backbone
 
 
 class _Frozen(BaseModel):
@@ -148,10 +150,6 @@ def leaderboard(
     if not any(len(each.frame) for each in sets):
         of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
         raise InputError(f"{results} has no complete records{of}; run a suite first")
-    records: dict[_Table, list[Record]] = defaultdict(list)
-    for record in iterate_records(results, lambda error: None):  # what cannot be read is in the notes of its set
-        cell = record.cell
-        records[cell.suite, cell.preset, cell.dataset, cell.backbone].append(record)
     boards: dict[tuple[str, str], list[tuple[Results, tuple[str, ...]]]] = defaultdict(list)
     runs: list[Run] = []
     entries: list[Entry] = []
@@ -159,7 +157,7 @@ def leaderboard(
         numbers = _numbers(each) if len(each.frame) else None
         if isinstance(numbers, str):
             each = replace(each, frame=each.frame[:0], notes=(*each.notes, numbers))
-        of_table = _runs(each, records[each.suite, each.preset, each.dataset, each.backbone])
+        of_table = _runs(each)
         positions = {(run.family, run.method): len(runs) + position for position, run in enumerate(of_table)}
         runs += of_table
         if isinstance(numbers, pd.DataFrame):
@@ -177,23 +175,22 @@ def _numbers(results: Results) -> pd.DataFrame | str:
         summary, ranks = summarise(results.frame), rank_intervals(results.frame)
     except ValueError as error:
         return f"not shown: {error}"
-    keys = ["family", "quality", "method"]
+    keys = ["family", "condition", "method"]
     return summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
 
 
 def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, ...]]]) -> Board:
     frames = [results.frame for results, _ in tables if len(results.frame)]
-    conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["quality"].unique()))
-    kind = condition_word(conditions)
+    conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["condition"].unique()))
     families = sorted({family for _, names in tables for family in names})
     of_package = shipped(suite)
     return Board(
         suite=suite,
         preset=preset,
         title=of_package.title if of_package else suite,
-        kind=kind,
+        kind=condition_word(conditions),
         conditions=conditions,
-        main_condition=(conditions or ("",))[-1 if kind == "episode" else 0],  # what adaptation ends with
+        main_condition=(conditions or ("",))[-1 if are_episodes(conditions) else 0],  # what adaptation ends with
         families=(*([ALL] if len(families) > 1 else []), *families),
         tables=tuple(
             Notes(dataset=results.dataset, backbone=results.backbone, notes=results.notes) for results, _ in tables
@@ -206,7 +203,7 @@ def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> li
     return [
         Entry(
             run=positions[row["family"], row["method"]],
-            condition=row["quality"],
+            condition=row["condition"],
             rank=row["rank"],
             rank_low=row["rank_low"],
             rank_high=row["rank_high"],
@@ -221,8 +218,9 @@ def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> li
     ]
 
 
-def _runs(results: Results, records: Sequence[Record]) -> list[Run]:
+def _runs(results: Results) -> list[Run]:
     """A run for each method and family that has any record, and means over the families if there are several."""
+    records = results.every
     kept = set(results.frame[["family", "method", "seed"]].drop_duplicates().itertuples(index=False, name=None))
     groups: dict[tuple[str, str], list[Record]] = {}
     families = sorted({record.cell.family for record in records})
@@ -252,7 +250,7 @@ def _run(
 ) -> Run:
     """One row, from the records whose numbers count and the seeds that the table has of the family."""
     start = f"{family} / {method}: "
-    doubts = _doubts(suite, results.preset, family, records)
+    doubts = _doubts(suite, results.preset, family, results.equal.applied(records), results.equal)
     seeds = {record.cell.seed for record in records}
     costs = (
         ("parameters", [record.parameters for record in records]),
@@ -307,7 +305,7 @@ def _mean_run(members: Sequence[Run], absent: Sequence[str]) -> Run:
     )
 
 
-def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record]) -> list[str]:
+def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record], equal: Equivalences) -> list[str]:
     """Why these records of one method and family are not verified; see :data:`VERIFIED_NOTE`."""
     if not records:
         return ["there are no results"]
@@ -318,13 +316,16 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
         lacking = sorted(set(suite.presets[preset].seeds) - {record.cell.seed for record in records})
         if lacking:
             doubts.append(f"without seeds {', '.join(map(str, lacking))} of the suite")
-        if {record.hashes.suite for record in records} != {suite.fingerprint(preset, family)}:
+        now = equal.representative("suite", suite.fingerprint(preset, family))
+        if {record.hashes.suite for record in records} != {now}:
             doubts.append("run by another version of the suite than this package has")
     if len({record.hashes.method for record in records}) > 1:
         doubts.append("the seeds were run with different versions of the method")
     status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
     if status:
         doubts.append(f"trained on data of status {', '.join(status)}")
+    if any(record.trained_elsewhere is not None for record in records):
+        doubts.append("trained elsewhere: self-reported")
     if any(record.content is None for record in records):
         doubts.append("without a content hash: a change by hand would not be seen")
     if any(not record.git.get("commit") for record in records):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from omrl_bench.conditions import Condition
 from omrl_bench.report.reading.frames import ordered
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
@@ -21,15 +22,18 @@ INTERVAL_NOTE = (
     f"({RESAMPLES:,} resamples), expanded for the numbers of seeds and tasks; with one seed it covers tasks only."
 )
 
-EPISODES = ("episode-", "explore-", "execute")  # how conditions of protocols without given contexts begin
-
 Sizes = tuple[int, int, int]  # seeds, tasks, draws
 _SIZES = ("n_seeds", "n_tasks", "n_draws")
 
 
-def condition_word(qualities: tuple[str, ...]) -> str:
+def are_episodes(conditions: Sequence[str]) -> bool:
+    """Whether a method collects its contexts itself under all of some conditions, of which there is one at least."""
+    return bool(conditions) and not any(Condition.parse(name).given for name in conditions)
+
+
+def condition_word(conditions: Sequence[str]) -> str:
     """What the columns of a table are: context qualities, or episodes where a method collects its contexts itself."""
-    return "episode" if qualities and all(name.startswith(EPISODES) for name in qualities) else "context quality"
+    return "episode" if are_episodes(conditions) else "context quality"
 
 
 def privilege_note(privileges: Mapping[str, tuple[str, ...]]) -> str:

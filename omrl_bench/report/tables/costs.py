@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-from tabulate import tabulate
 
 from omrl_bench.report.reading.frames import Results
 from omrl_bench.report.tables.captions import MISSING
-from omrl_bench.report.tables.text import escape_markdown, method_label
+from omrl_bench.report.tables.markdown import escape, grid, page
+from omrl_bench.report.tables.text import method_label
 from omrl_bench.report.tables.wide import Table
 from omrl_bench.stats.panels import ALL
 
@@ -21,30 +21,29 @@ COSTS = {
 }
 
 
-def method_table(results: Results, scores: Table, qualities: Sequence[str]) -> str:
-    """Write scores with contexts of one or two qualities beside the costs of training, as Markdown.
+def method_table(results: Results, scores: Table, conditions: Sequence[str]) -> str:
+    """Write scores under one or two conditions beside the costs of training, as Markdown.
 
     Args:
         results: The records; costs are medians over them.
         scores: See :func:`omrl_bench.report.tables.wide.score_table`.
-        qualities: The qualities to show.
+        conditions: The conditions to show.
     """
     layout = scores.layout
     families = [family for family in layout.families if family != ALL]
-    columns = [(family, quality) for family in families for quality in qualities]
-    rows = []
-    for method in layout.methods:
-        entries = [scores.entries.get((method, *column)) for column in columns]
-        texts = [MISSING if entry is None else " ".join(entry.texts()) for entry in entries]
-        rows.append([method_label(scores, method), *texts, *_costs(results.costs, method, families)])
-    headers = ["method", *(escape_markdown(f"{family} {quality}") for family, quality in columns), *COSTS.values()]
-    body = tabulate(
-        rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] + ["right"] * (len(headers) - 1)
-    )
-    title = escape_markdown(f"Scores and costs by method ({scores.title.partition('(')[2]}")
-    kept = [note for note in scores.footnotes if not note.startswith(f"{ALL}:")]
-    notes = (*kept, _cost_note(results, families))
-    return f"**{title}**\n\n{body}\n\n" + "".join(f"- {escape_markdown(note)}\n" for note in notes)
+    columns = [(family, condition) for family in families for condition in conditions]
+    rows = [
+        [
+            method_label(scores, method),
+            *(scores.text(method, *column) for column in columns),
+            *_costs(results.costs, method, families),
+        ]
+        for method in layout.methods
+    ]
+    headers = ["method", *(escape(f"{family} {condition}") for family, condition in columns), *COSTS.values()]
+    title = f"Scores and costs by method ({scores.title.partition('(')[2]}"
+    notes = [note for note in scores.footnotes if not note.startswith(f"{ALL}:")]
+    return page(title, grid(headers, rows), (*notes, _cost_note(results, families)))
 
 
 def _costs(costs: pd.DataFrame, method: str, families: list[str]) -> list[str]:

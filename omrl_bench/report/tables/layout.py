@@ -17,13 +17,13 @@ class Layout:
 
     Attributes:
         families: Families, and :data:`ALL` at the end if there are rows for it.
-        qualities: Context qualities.
+        conditions: Context qualities, or episodes.
         methods: Methods.
         marked: Methods that use privileges.
     """
 
     families: tuple[str, ...]
-    qualities: tuple[str, ...]
+    conditions: tuple[str, ...]
     methods: tuple[str, ...]
     marked: frozenset[str]
 
@@ -31,7 +31,7 @@ class Layout:
 def layout_of(
     results: Results, summary: pd.DataFrame, families: Sequence[str] = (), methods: Sequence[str] = ()
 ) -> Layout:
-    """Order the families and methods of a summary; qualities come in the order of the records.
+    """Order the families and methods of a summary; conditions come in the order of the records.
 
     Args:
         results: What the summary was made from.
@@ -42,7 +42,7 @@ def layout_of(
     present = set(summary["family"])
     return Layout(
         families=(*ordered(present - {ALL}, families, first=()), *({ALL} & present)),
-        qualities=tuple(dict.fromkeys(results.frame["quality"])),
+        conditions=tuple(dict.fromkeys(results.frame["condition"])),
         methods=tuple(ordered(set(summary["method"]), methods)),
         marked=frozenset(results.privileges),
     )

@@ -9,15 +9,23 @@ from rich.console import Console
 from rich.text import Text
 
 from omrl_bench.report.reading.frames import collect
-from omrl_bench.report.tables.captions import DAGGER, MISSING
+from omrl_bench.report.tables.captions import DAGGER
 from omrl_bench.report.tables.layout import layout_of
 from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 
-def print_scores(results: Path, suite: str, preset: str) -> bool:
-    """Print the score tables of a suite and preset; return whether there was any complete record."""
-    found = [each for each in collect(results, suite, preset) if len(each.frame)]
+def print_scores(results: Path, suite: str, preset: str, against: Path | None = None) -> bool:
+    """Print the score tables of a suite and preset; return whether there was any complete record.
+
+    Args:
+        results: Folder of records.
+        suite: Name of the suite.
+        preset: Name of the preset.
+        against: Another results folder, whose methods are shown beside, see
+            :func:`omrl_bench.report.reading.frames.read`.
+    """
+    found = [each for each in collect(results, suite, preset, against=against) if len(each.frame)]
     for each in found:
         summary = summarise(each.frame)
         Console().print(terminal_table(score_table(each, summary, layout_of(each, summary))))
@@ -34,12 +42,11 @@ def terminal_table(table: Table) -> rich.table.Table:
     )
     view.add_column("family")
     view.add_column("method")
-    for quality in table.layout.qualities:
-        view.add_column(Text(quality), justify="right")
+    for condition in table.layout.conditions:
+        view.add_column(Text(condition), justify="right")
     for family in table.layout.families:
         for row, method in enumerate(table.layout.methods):
-            entries = (table.entries.get((method, family, quality)) for quality in table.layout.qualities)
-            cells = [Text(MISSING if entry is None else " ".join(entry.texts())) for entry in entries]
+            cells = [Text(table.text(method, family, condition)) for condition in table.layout.conditions]
             mark = f" {DAGGER}" if method in table.layout.marked else ""
             view.add_row(Text(family if row == 0 else ""), Text(method + mark), *cells)
         view.add_section()

@@ -1,12 +1,13 @@
-"""Tables as Markdown and LaTeX. Names come from records, so they are escaped."""
+"""Tables as Markdown, LaTeX and CSV. Names come from records, so they are escaped."""
 
 from __future__ import annotations
 
 import re
 
-from tabulate import tabulate
+import pandas as pd
 
 from omrl_bench.report.tables.captions import DAGGER, MISSING, TIMES
+from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.wide import Table
 
 _LATEX = {
@@ -23,11 +24,6 @@ _LATEX = {
 }
 
 
-def escape_markdown(text: str) -> str:
-    """Make text mean itself in Markdown, inside and outside of tables."""
-    return re.sub(r"([\\`*_|<>\[\]&~$#])", r"\\\1", " ".join(text.split()))
-
-
 def escape_latex(text: str) -> str:
     """Make text mean itself in LaTeX."""
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
@@ -35,26 +31,22 @@ def escape_latex(text: str) -> str:
 
 def method_label(table: Table, method: str) -> str:
     """A method's name in Markdown, marked if it uses privileges."""
-    return escape_markdown(method) + (f" {DAGGER}" if method in table.layout.marked else "")
+    return escape(method) + (f" {DAGGER}" if method in table.layout.marked else "")
 
 
 def markdown(table: Table) -> str:
     """Write a table as Markdown: title, table, footnotes."""
-    columns = _columns(table)
-    rows = []
-    for method in table.layout.methods:
-        row = [method_label(table, method)]
-        for family, quality in columns:
-            entry = table.entries.get((method, family, quality))
-            row.append(MISSING if entry is None else " ".join(entry.texts()))
-        rows.append(row)
-    headers = ["method", *(escape_markdown(f"{family} {quality}") for family, quality in columns)]
-    # tabulate must not take names or estimates for numbers: it would rewrite them
-    body = tabulate(
-        rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] + ["right"] * len(columns)
-    )
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in table.footnotes)
-    return f"**{escape_markdown(table.title)}**\n\n{body}\n\n{notes}\n"
+    headers = ["method", *(escape(f"{family} {condition}") for family, condition in table.columns)]
+    rows = [
+        [method_label(table, method), *(table.text(method, *column) for column in table.columns)]
+        for method in table.layout.methods
+    ]
+    return page(table.title, grid(headers, rows), table.footnotes)
+
+
+def csv(rows: pd.DataFrame) -> bytes:
+    """A frame as a CSV file, the same bytes on every machine."""
+    return rows.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
 
 
 def latex(table: Table, label: str) -> str:
@@ -64,7 +56,6 @@ def latex(table: Table, label: str) -> str:
         table: The table.
         label: What ``\ref`` calls it, without the prefix ``tab:``.
     """
-    columns = _columns(table)
     lines = [
         "% needs \\usepackage{booktabs,adjustbox}",
         r"\begin{table*}",
@@ -72,11 +63,11 @@ def latex(table: Table, label: str) -> str:
         rf"\caption{{{escape_latex(table.title)}. {' '.join(map(_sentence, table.footnotes))}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9.:-]+', '-', label)}}}",
         r"\begin{adjustbox}{max width=\textwidth}",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         *_latex_head(table),
         r"\midrule",
-        *(_latex_row(table, method, columns) for method in table.layout.methods),
+        *(_latex_row(table, method) for method in table.layout.methods),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{adjustbox}",
@@ -86,21 +77,21 @@ def latex(table: Table, label: str) -> str:
 
 
 def _latex_head(table: Table) -> list[str]:
-    families, qualities = table.layout.families, table.layout.qualities
-    width = len(qualities)
+    families, conditions = table.layout.families, table.layout.conditions
+    width = len(conditions)
     groups = [rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(family)}}}" for family in families]
-    lines = [" & ".join(["" if any(qualities) else "method", *groups]) + r" \\"]
-    if any(qualities):
+    lines = [" & ".join(["" if any(conditions) else "method", *groups]) + r" \\"]
+    if any(conditions):
         starts = range(2, 2 + width * len(families), width)
         lines.append(" ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts))
-        lines.append(" & ".join(["method", *map(escape_latex, qualities * len(families))]) + r" \\")
+        lines.append(" & ".join(["method", *map(escape_latex, conditions * len(families))]) + r" \\")
     return lines
 
 
-def _latex_row(table: Table, method: str, columns: list[tuple[str, str]]) -> str:
+def _latex_row(table: Table, method: str) -> str:
     cells = [escape_latex(method) + (escape_latex(DAGGER) if method in table.layout.marked else "")]
-    for family, quality in columns:
-        entry = table.entries.get((method, family, quality))
+    for family, condition in table.columns:
+        entry = table.entries.get((method, family, condition))
         if entry is None:
             cells.append(escape_latex(MISSING))
         else:
@@ -111,7 +102,3 @@ def _latex_row(table: Table, method: str, columns: list[tuple[str, str]]) -> str
 
 def _sentence(note: str) -> str:
     return escape_latex(note if note.endswith(".") else note + ".")
-
-
-def _columns(table: Table) -> list[tuple[str, str]]:
-    return [(family, quality) for family in table.layout.families for quality in table.layout.qualities]

@@ -1,4 +1,4 @@
-"""Wide tables: a row per method, a group of columns per family, a column per context quality or episode.
+"""Wide tables: a row per method, a group of columns per family, a column per condition.
 
 A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.tables.text` and
 :mod:`omrl_bench.report.tables.terminal` write it down.
@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from omrl_bench.report.reading.frames import Results
-from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, condition_word, privilege_note, sample_note
+from omrl_bench.report.tables.captions import (
+    INTERVAL_NOTE,
+    MISSING,
+    SCORE_NOTE,
+    condition_word,
+    privilege_note,
+    sample_note,
+)
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.stats.panels import ALL
 
@@ -31,6 +38,10 @@ class Entry:
         estimate, low, high = (_fixed(value, self.decimals) for value in (self.estimate, self.low, self.high))
         return estimate, f"[{low}, {high}]"
 
+    def __str__(self) -> str:
+        """The same as one text: ``83.1 [80.2, 86.0]``."""
+        return " ".join(self.texts())
+
 
 @dataclass(frozen=True)
 class Table:
@@ -38,8 +49,8 @@ class Table:
 
     Attributes:
         title: What the numbers are.
-        layout: Order of rows and columns; ``qualities`` is one empty string if families have one column each.
-        entries: By (method, family, quality); what is not in it is shown as missing.
+        layout: Order of rows and columns; ``conditions`` is one empty string if families have one column each.
+        entries: By (method, family, condition); what is not in it is shown as missing.
         footnotes: What a reader must know, a paragraph each.
     """
 
@@ -47,6 +58,16 @@ class Table:
     layout: Layout
     entries: Mapping[tuple[str, str, str], Entry]
     footnotes: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Family and condition of each column."""
+        return [(family, condition) for family in self.layout.families for condition in self.layout.conditions]
+
+    def text(self, method: str, family: str, condition: str) -> str:
+        """A cell: ``83.1 [80.2, 86.0]``, or a dash."""
+        entry = self.entries.get((method, family, condition))
+        return MISSING if entry is None else str(entry)
 
 
 def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:
@@ -57,7 +78,7 @@ def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tabl
             f"{ALL}: mean over the {len(layout.families) - 1} families; empty for a method that lacks one of them."
         )
     return Table(
-        title=f"Score by method and {condition_word(layout.qualities)} ({_where(results)})",
+        title=f"Score by method and {condition_word(layout.conditions)} ({_where(results)})",
         layout=layout,
         entries=_entries(summary, "score_mean"),
         footnotes=(*footnotes, *_last_notes(results)),
@@ -67,11 +88,11 @@ def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tabl
 def return_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:
     """Mean undiscounted returns with intervals, from a summary of the results."""
     summary = summary[summary["family"] != ALL]
-    layout = Layout(tuple(f for f in layout.families if f != ALL), layout.qualities, layout.methods, layout.marked)
+    layout = Layout(tuple(f for f in layout.families if f != ALL), layout.conditions, layout.methods, layout.marked)
     largest = summary.groupby("family")["return_mean"].agg(lambda values: values.abs().max())
     decimals = {family: 2 if value < 100 else 1 if value < 1000 else 0 for family, value in largest.items()}
     return Table(
-        title=f"Undiscounted return by method and {condition_word(layout.qualities)} ({_where(results)})",
+        title=f"Undiscounted return by method and {condition_word(layout.conditions)} ({_where(results)})",
         layout=layout,
         entries=_entries(summary, "return_mean", decimals),
         footnotes=(sample_note(summary, layout), INTERVAL_NOTE, *_last_notes(results)),
@@ -86,7 +107,7 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
     """
     if drops.empty:
         raise ValueError("no method has results with both context qualities")
-    before, after = drops["from_quality"].iloc[0], drops["to_quality"].iloc[0]
+    before, after = drops["from_condition"].iloc[0], drops["to_condition"].iloc[0]
     note = f"Score with {before}-quality context minus score with {after}-quality context: positive means that the "
     note += "shift costs. Paired over seeds and tasks."
     methods = tuple(method for method in layout.methods if method in set(drops["method"]))
@@ -94,7 +115,7 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
     return Table(
         title=f"Drop in score from {before} to {after} context quality ({_where(results)})",
         layout=layout,
-        entries=_entries(drops.assign(quality=""), "drop"),
+        entries=_entries(drops.assign(condition=""), "drop"),
         footnotes=(SCORE_NOTE, note, sample_note(drops, layout), INTERVAL_NOTE, *_last_notes(results)),
     )
 
@@ -102,10 +123,10 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
 def _entries(
     rows: pd.DataFrame, name: str, decimals: Mapping[str, int] | None = None
 ) -> dict[tuple[str, str, str], Entry]:
-    columns = rows[["method", "family", "quality", name, f"{name}_low", f"{name}_high"]]
+    columns = rows[["method", "family", "condition", name, f"{name}_low", f"{name}_high"]]
     return {
-        (method, family, quality): Entry(estimate, low, high, (decimals or {}).get(family, 1))
-        for method, family, quality, estimate, low, high in columns.itertuples(index=False)
+        (method, family, condition): Entry(estimate, low, high, (decimals or {}).get(family, 1))
+        for method, family, condition, estimate, low, high in columns.itertuples(index=False)
     }
 
 

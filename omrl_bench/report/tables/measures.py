@@ -1,0 +1,61 @@
+"""What records say of the methods' representations, as a table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.tables.captions import MISSING
+from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.markdown import escape, grid, page
+
+MEASURES = {
+    "rms": "RMS",
+    "separation": "separation rate",
+    "uniformity": "uniformity",
+    "alignment": "alignment",
+    "silhouette": "silhouette",
+    "probe": "probe R^2",
+    "attention": "attention",
+}
+NOTE = (
+    "Means over seeds. RMS and separation rate: distances of contexts of different tasks (FOCAL++); uniformity and "
+    "alignment: on the unit sphere, lower is better (HS-OMRL, equations 9 and 10); silhouette: contexts clustered by "
+    "task; probe: R^2 of a ridge regression to the task descriptor, fitted on training tasks, on the evaluated ones; "
+    "attention: rank correlation of a transition's attention weight with its reward (FOCAL++, figure 7)."
+)
+
+
+def measure_frame(results: Results) -> pd.DataFrame:
+    """Measures of the complete records, long form.
+
+    Returns:
+        One row per (family, condition, method, measure): ``mean``, ``minimum``, ``maximum`` over seeds, ``n_seeds``.
+    """
+    rows = [
+        (record.cell.family, condition, record.cell.method, name, value)
+        for record in results.records
+        for condition, values in record.representation.items()
+        for name, value in values.items()
+    ]
+    key = ["family", "condition", "method", "measure"]
+    frame = pd.DataFrame(rows, columns=[*key, "value"])
+    columns = {"mean": "mean", "minimum": "min", "maximum": "max", "n_seeds": "count"}
+    return frame.groupby(key, sort=True)["value"].agg(**columns).reset_index()
+
+
+def measure_table(frame: pd.DataFrame, layout: Layout, condition: str) -> str:
+    """Write the measures under one condition as Markdown, a section of rows per family."""
+    names = [name for name in MEASURES if name in set(frame["measure"])]
+    means = frame[frame["condition"] == condition].set_index(["family", "method", "measure"])["mean"]
+    rows = []
+    for family in layout.families:
+        for method in layout.methods:
+            values = [means.get((family, method, name), np.nan) for name in names]
+            if not np.isnan(values).all():
+                texts = [MISSING if np.isnan(value) else f"{value:.3f}" for value in values]
+                rows.append([escape(family), escape(method), *texts])
+    headers = ["family", "method", *(MEASURES[name] for name in names)]
+    title = f"Representation by method, context quality {condition}"
+    return page(title, grid(headers, rows, names=2), [NOTE])

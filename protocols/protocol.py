@@ -1,0 +1,114 @@
+"""What a protocol is: a class with all that the harness asks of it, found by the name of its kind.
+
+A file of this folder declares its protocols in a literal ``PROTOCOLS = {"kind": "Class"}``; other packages bring
+theirs under the entry-point group ``omrl_bench.protocols`` (``kind = "module:Class"``). The fields of the class are the
+keys of ``[protocol]`` in a suite's file.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from omrl_bench.conditions import Condition
+from omrl_bench.errors import InputError
+from omrl_bench.registry import load_protocol
+
+if TYPE_CHECKING:
+    from omrl_bench.api import MetaPolicy, Transitions
+
+    from .rollout import Episode, Rollout
+
+#: The hooks of :class:`omrl_bench.api.MetaPolicy` without which nothing can be evaluated.
+NEEDED = ("reset", "condition", "act")
+
+
+class Protocol(BaseModel):
+    """How a trained method is evaluated; a subclass is one protocol, an instance one with its settings.
+
+    Attributes:
+        kind: The protocol's name.
+        split: Which tasks it evaluates.
+        draws: Lanes of each task: context draws, one episode each.
+        gives_contexts: Whether it gives a method logged contexts, of the preset's qualities.
+        asks: The hooks of :class:`omrl_bench.api.MetaPolicy` that it calls; a policy may leave out all but
+            :data:`NEEDED`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    gives_contexts: ClassVar[bool] = False
+    asks: ClassVar[tuple[str, ...]] = NEEDED
+
+    kind: str
+    split: Literal["test", "extrapolation", "train"] = "test"
+    draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10
+
+    @abstractmethod
+    def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:
+        """What is measured, in order; ``qualities`` are those of the preset's contexts, none if it gives none."""
+
+    @abstractmethod
+    def sentence(self) -> str:
+        """Say what a method does in an evaluation."""
+
+    @abstractmethod
+    def evaluate(
+        self,
+        policy: Callable[[], MetaPolicy],
+        rollout: Rollout,
+        conditions: Sequence[Condition],
+        context: Callable[[Condition], Transitions],
+    ) -> list[Episode]:
+        """Play one episode in every lane for each condition.
+
+        Args:
+            policy: Makes the policy of one trained seed, as it was trained.
+            rollout: The lanes.
+            conditions: What to measure, some of :meth:`conditions`.
+            context: The contexts that the lanes are given under a condition; not for protocols that give none.
+
+        Returns:
+            What was played, one for each condition.
+
+        Raises:
+            PolicyError: see :meth:`omrl_bench.protocols.rollout.Rollout.episode`.
+        """
+
+    def validated(self, conditions: Sequence[Condition]) -> Sequence[Condition]:
+        """The conditions that a point of the learning curve is measured under; the score of the last one counts."""
+        return conditions
+
+    def context_sets(self, qualities: Sequence[str]) -> tuple[str, ...]:
+        """Names of the context sets that it draws from, ``<quality>.<unit>``; see :mod:`omrl_bench.data.contexts`."""
+        return ()
+
+    def fingerprint(self) -> str:
+        """Everything of it that changes numbers, as text."""
+        fields = self.model_dump(mode="json")
+        first = {"kind": fields.pop("kind"), "unit": fields.pop("unit", "episode")}  # as in the first records
+        return json.dumps(first | fields, separators=(",", ":"))
+
+
+def _parse(value: Any) -> Any:
+    """A table of a suite's file, or of a job, as the protocol of its kind."""
+    if isinstance(value, Protocol) or not isinstance(value, dict):
+        return value
+    kind = value.get("kind")
+    try:
+        if not isinstance(kind, str):
+            raise InputError("name a kind of protocol, e.g. kind = 'given-context'")
+        cls = load_protocol(kind)
+    except InputError as error:
+        reason = PydanticCustomError("protocol", "{reason}", {"reason": str(error)})
+        line = InitErrorDetails(type=reason, loc=("kind",), input=kind)
+        raise ValidationError.from_exception_data("Protocol", [line]) from error
+    return cls.model_validate(value)
+
+
+#: A field of a model that holds a protocol of any kind.
+AnyProtocol = Annotated[SerializeAsAny[Protocol], BeforeValidator(_parse)]
