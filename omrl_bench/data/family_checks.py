@@ -141,10 +141,10 @@ def _law(family: Family) -> str:
         )
         for step in range(family.horizon):
             observation, reward, ended, _, _ = env.step(actions[step, lane])
-            one = (observation, reward, ended)
+            one = (observation, np.asarray(reward), np.asarray(ended))
             many = (batched[0][step + 1, lane], batched[1][step, lane], batched[2][step, lane])
             _expect(
-                all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, many, strict=True)),
+                _same(one, many),
                 f"step {step} of task {task} differs between one environment and a batch: each lane's numbers must "
                 "depend on that lane only",
             )

@@ -81,7 +81,7 @@ def _write(site, number="", changes=(), entry=None):
     Modules that were imported from it before are not imported again: every package of a test has a number of its own.
     """
     names = SimpleNamespace(
-        package=f"omrl_ring{number}", family=f"ring-goal{number}", env_id=f"omrl/RingGoal{number}-v0"
+        package=f"omrl_bench_ring{number}", family=f"ring-goal{number}", env_id=f"omrl/RingGoal{number}-v0"
     )
     folder = site / names.package
     (folder / "tasks").mkdir(parents=True)
@@ -111,7 +111,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site))
     before = set(sys.modules)
     yield lambda *arguments, **keywords: _write(site, *arguments, **keywords)
-    for module in [name for name in sys.modules if name.startswith("omrl_ring") and name not in before]:
+    for module in [name for name in sys.modules if name.startswith("omrl_bench_ring") and name not in before]:
         del sys.modules[module]
 
 
@@ -125,7 +125,7 @@ def frozen(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
         patch.setitem(os.environ, "MINARI_DATASETS_PATH", str(root))
-        freeze = ["data", "freeze", "ring-goal", "--out", str(site / "omrl_ring" / "manifests")]
+        freeze = ["data", "freeze", "ring-goal", "--out", str(site / "omrl_bench_ring" / "manifests")]
         patch.setattr(sys, "argv", ["omrl-bench", *freeze])
         with pytest.raises(SystemExit) as end:
             main()

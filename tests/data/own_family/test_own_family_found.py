@@ -63,10 +63,13 @@ def test_an_unknown_family_is_told_the_nearest_of_a_package(package):
 
 
 def test_a_built_in_family_wins_over_a_packages_and_that_is_said(package, invoke):
-    names = package("e", [("__init__.py", 'name="NAME"', 'name="point-goal"')], "point-goal = omrl_ringe:FAMILY")
+    names = package("e", [("__init__.py", 'name="NAME"', 'name="point-goal"')], "point-goal = omrl_bench_ringe:FAMILY")
     assert get_family("point-goal") is FAMILIES["point-goal"]
-    assert "of package omrl-ringe has a built-in one's name" in str(families()[1]["point-goal"])
-    assert "another: family 'point-goal' (omrl/RingGoale-v0) of package omrl-ringe" in invoke("list", "families").words
+    assert "of package omrl-bench-ringe has a built-in one's name" in str(families()[1]["point-goal"])
+    assert (
+        "another: family 'point-goal' (omrl/RingGoale-v0) of package omrl-bench-ringe"
+        in invoke("list", "families").words
+    )
     outcome = invoke("smoke", "--family", "point-goal")
     assert outcome.code == 2 and "has a built-in one's name" in outcome.err
     assert names.family not in families()[0]
@@ -79,9 +82,11 @@ def test_the_id_of_a_built_in_family_is_taken(package):
 
 
 def test_two_packages_with_one_name(package):
-    package("g", entry="ring = omrl_ringg:FAMILY")
-    package("h", entry="ring = omrl_ringh:FAMILY")
-    with pytest.raises(InputError, match=r"package omrl-ring[gh] and package omrl-ring[gh] both bring a family 'ring'"):
+    package("g", entry="ring = omrl_bench_ringg:FAMILY")
+    package("h", entry="ring = omrl_bench_ringh:FAMILY")
+    with pytest.raises(
+        InputError, match=r"package omrl-bench-ring[gh] and package omrl-bench-ring[gh] both bring a family 'ring'"
+    ):
         get_family("ring")
 
 
@@ -90,8 +95,13 @@ def test_two_packages_with_one_name(package):
     [
         ("i", [("__init__.py", "FAMILY =", "1 / 0\nFAMILY =")], None, "ZeroDivisionError: division by zero"),
         ("j", (), "ring-goalj = omrl_absent:FAMILY", "omrl_absent:FAMILY cannot be imported: ModuleNotFoundError"),
-        ("k", (), "ring-goalk = omrl_ringk:goals", "is no omrl_bench.envs.families.Family"),
-        ("l", (), "ringl = omrl_ringl:FAMILY", "calls its family 'ring-goall' in code, but 'ringl' as entry point"),
+        ("k", (), "ring-goalk = omrl_bench_ringk:goals", "is no omrl_bench.envs.families.Family"),
+        (
+            "l",
+            (),
+            "ringl = omrl_bench_ringl:FAMILY",
+            "calls its family 'ring-goall' in code, but 'ringl' as entry point",
+        ),
         ("m", [("table", "split", "kind")], None, "task table ring-goalm-v0.csv has no column 'split'"),
     ],
 )
@@ -146,9 +156,9 @@ def test_the_laws_of_this_package_that_a_law_builds_on_count_too(package):
 def test_a_law_that_is_not_there(package):
     names = package("p", [("__init__.py", "PACKAGE.law:Ring", "PACKAGE.lore:Ring")])
     family = get_family(names.family)
-    with pytest.raises(InputError, match=r"module omrl_ringp\.lore cannot be found"):
+    with pytest.raises(InputError, match=r"module omrl_bench_ringp\.lore cannot be found"):
         family.fingerprint()
-    with pytest.raises(InputError, match=r"omrl_ringp\.lore:Ring cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(InputError, match=r"omrl_bench_ringp\.lore:Ring cannot be imported: ModuleNotFoundError"):
         family.make_law()
 
 
