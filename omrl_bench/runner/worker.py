@@ -121,7 +121,9 @@ class _Run:
     def trained(self) -> Training:
         """Load a kept training, or fit and keep it."""
         job = self.job
-        kept = None if job.train_again else trained.find(job)
+        # the behaviour policies come with the training data, not with what is saved
+        again = job.train_again or "behaviour" in self.privileges
+        kept = None if again else trained.find(job)
         if kept is not None:
             folder, training = kept
             self.algorithm.load(folder)

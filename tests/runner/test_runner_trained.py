@@ -150,3 +150,12 @@ def test_a_damaged_training_is_passed_over(content, tiny, cli, inline, tmp_path)
     assert cli("run", "--suite", suite, "--method", "focal", "--seeds", "0", "--out", tmp_path).code == 0
     assert json.loads(file.read_text())["seeds"] == [0]
     assert not list(tmp_path.glob(".trained/focal/*/.unfinished*"))
+
+
+def test_behaviour_policies_come_with_the_data_and_not_from_what_was_kept(tiny, cli, inline, tmp_path):
+    behaviour = ('["random", "focal"]', '["behaviour"]')
+    given, other = tiny(behaviour), tiny(behaviour, *ONE_SHOT, name="other.toml")
+    for suite in (given, other):
+        done = cli("run", "--suite", suite, "--out", tmp_path)
+        assert done.code == 0, done
+    assert {record.trained_for for record in records(tmp_path, "other")} == {None}
