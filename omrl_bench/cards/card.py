@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -87,6 +87,7 @@ class Card:
         weak: (task, share of the median gain) of tasks whose expert is weak, see :func:`weak_tasks`.
         datasets: One entry per dataset.
         leaks: How well the task can be told from (s, a), for datasets in :data:`SEARCHED`.
+        taken: Minari ids of the datasets that were collected elsewhere, by quality.
     """
 
     family: Family
@@ -98,6 +99,7 @@ class Card:
     weak: tuple[tuple[int, float], ...]
     datasets: tuple[DatasetCard, ...]
     leaks: Mapping[str, Leak]
+    taken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def made_by(self) -> str:
@@ -141,6 +143,7 @@ def make_card(family: Family, manifest: Manifest, datasets: Mapping[str, Local],
             for quality, local in datasets.items()
             if quality in SEARCHED
         },
+        taken={quality: entry.source for quality, entry in manifest.datasets.items() if entry.source},
     )
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from omrl_bench.cards.card import EPISODE_QUANTILES, TASK_QUANTILES, WEAK, Card
 from omrl_bench.cards.leak import HELD_OUT
 from omrl_bench.data.contexts import SOURCES, UNITS
+from omrl_bench.envs.families import BUILT_IN
 from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.markdown import bullets, escape, grid
@@ -93,10 +94,11 @@ def _family(card: Card) -> Section:
         ("horizon", f"{family.horizon} steps"),
         ("tasks", splits + ("; the test tasks are the training tasks again" if card.train_is_test else "")),
         ("behaviour", card.made_by),
+        *(("collected elsewhere", f"{quality}: {source}") for quality, source in card.taken.items()),
         ("reference returns", f"random {card.random:.4g}, expert {card.expert:.4g} (means over all tasks)"),
         ("below half of the median", weak),
         ("family fingerprint", family.fingerprint()),
-        ("licence", LICENCE),
+        ("licence", LICENCE if family.home == BUILT_IN else f"that of package {family.home}"),
     )
     note = f"Below half of the median: expert return minus the mean random return, less than {WEAK:g} of its median."
     return Section("Family", ("", ""), rows, (note,), numbers=False)

@@ -107,7 +107,7 @@ def build_dataset(
         collected = Collected(read_minari(family, source), dropped=0)
     else:
         collected = collect(family, quality, threads, levels=manifest.levels(), progress=progress)
-    write_dataset(family, quality, collected.episodes, manifest.reference(), collected.dropped)
+    write_dataset(family, quality, collected.episodes, manifest.reference(), collected.dropped, source)
 
 
 def ensure_dataset(family: Family, quality: str, threads: int, announce: Callable[[str], None]) -> None:
@@ -196,7 +196,7 @@ def freeze(
             return_std=_rounded(std),
             source=taken.get(quality, ""),
         )
-        write_dataset(family, quality, collected.episodes, reference, collected.dropped)
+        write_dataset(family, quality, collected.episodes, reference, collected.dropped, taken.get(quality, ""))
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),

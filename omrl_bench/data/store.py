@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from omrl_bench.data.contexts import ContextSet, draw_contexts
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.envs.families import Family
+from omrl_bench.envs.families import BUILT_IN, Family
 from omrl_bench.errors import InputError
 
 QUALITIES = ("mixed", "expert", "medium", "random")
@@ -63,7 +63,12 @@ def dataset_folder(family: Family, quality: str) -> Path:
 
 
 def write_dataset(
-    family: Family, quality: str, episodes: Episodes, reference: tuple[float, float], dropped: int = 0
+    family: Family,
+    quality: str,
+    episodes: Episodes,
+    reference: tuple[float, float],
+    dropped: int = 0,
+    source: str = "",
 ) -> Receipt:
     """Write a dataset in place of an older one, if any; nothing half-written is ever visible.
 
@@ -73,6 +78,7 @@ def write_dataset(
         episodes: What to write.
         reference: Mean return over tasks of the random policy and of the expert (Minari's ``ref_min_score``, ...).
         dropped: How many episodes were left out because the simulation became unstable.
+        source: Minari id of what was collected elsewhere; empty if the family's behaviour policies acted.
 
     Raises:
         InputError: if the root folder is not writable.
@@ -98,7 +104,7 @@ def write_dataset(
     try:
         building.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is 0o700
         _reserve(building, estimated_size(family, len(episodes.tasks), len(episodes.rewards)))
-        _write_minari(building / "data", family, quality, episodes, reference, minari.__version__)
+        _write_minari(building / "data", family, quality, episodes, reference, source, minari.__version__)
         packed = _write_arrays(building / "packed.safetensors", episodes.arrays())
         draws = draw_contexts(family, quality, episodes)
         contexts = _write_arrays(building / "contexts.safetensors", draws.arrays())
@@ -250,7 +256,13 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
 
 
 def _write_minari(
-    folder: Path, family: Family, quality: str, episodes: Episodes, reference: tuple[float, float], version: str
+    folder: Path,
+    family: Family,
+    quality: str,
+    episodes: Episodes,
+    reference: tuple[float, float],
+    source: str,
+    version: str,
 ) -> None:
     import gymnasium
     from gymnasium import spaces
@@ -282,7 +294,7 @@ def _write_minari(
         buffers.append(
             EpisodeBuffer(
                 id=episode,
-                seed=int(episodes.seeds[episode]),
+                seed=int(episodes.seeds[episode]) if episodes.seeds[episode] >= 0 else None,
                 observations=observations,
                 actions=episodes.actions[rows],
                 rewards=episodes.rewards[rows],
@@ -304,8 +316,8 @@ def _write_minari(
         {
             "dataset_id": dataset_id(family, quality),
             "minari_version": version,
-            "author": {"The omrl-bench authors"},
-            "algorithm_name": f"omrl-bench behaviour policies, {quality}",
+            "author": {"The omrl-bench authors" if family.home == BUILT_IN else f"The authors of {family.home}"},
+            "algorithm_name": f"taken from {source}" if source else f"omrl-bench behaviour policies, {quality}",
             "description": f"{family.name}, quality {quality}: all tasks of the frozen task table, see task_id",
             "ref_min_score": reference[0],
             "ref_max_score": reference[1],

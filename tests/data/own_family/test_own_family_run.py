@@ -78,6 +78,7 @@ def test_its_data_card_and_film(ring, invoke, tmp_path, monkeypatch):
     assert outcome.code == 0, outcome.err
     page = (tmp_path / "cards" / "ring-goal.md").read_text()
     assert "ten skills from 0 to 1, omrl_bench_ring/behaviour.py" in page.replace("\\", "")
+    assert "that of package omrl_bench_ring" in page.replace("\\", "")
     assert ring.fingerprint() in page and (tmp_path / "cards" / "ring-goal-rollouts.png").exists()
     assert invoke("data", "render", "ring-goal", "--task", "8").code == 0
     assert (tmp_path / "ring-goal-task8-expert.gif").exists()

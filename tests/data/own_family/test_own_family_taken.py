@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
+from omrl_bench.cards.card import make_card
+from omrl_bench.cards.page import card_sections
 from omrl_bench.data.behaviour import EXPERT, make_actor
 from omrl_bench.data.contexts import draw_contexts
 from omrl_bench.data.elsewhere import UNKNOWN_SEED, read_minari
@@ -95,6 +97,11 @@ def test_a_manifest_says_where_it_is_from_and_others_build_it_from_there(ring, h
     before = read_episodes(ring, "mixed")[0]
     build_dataset(ring, "mixed", 1)
     assert verify_dataset(ring, "mixed")[0] == "canonical"
+    assert (
+        minari.load_dataset("omrl/ring-goal/mixed-v0").storage.metadata["algorithm_name"] == "taken from walks/ring-v0"
+    )
+    card = make_card(ring, manifest, {}, None)
+    assert ("collected elsewhere", "mixed: walks/ring-v0") in card_sections(card)[0].rows
     assert read_episodes(ring, "mixed")[0].content_hash() == before.content_hash()
     draws = draw_contexts(ring, "mixed", before).draws["high", "episode"]
     assert (before.tasks[draws] == np.arange(13)[:, None]).all()
