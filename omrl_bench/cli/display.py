@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,29 +14,28 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from omrl_bench.conditions import names
-from omrl_bench.runner.executor import Watcher
+from omrl_bench.runner.executors import Watcher
 
 if TYPE_CHECKING:
     from omrl_bench.runner.job import Job
-    from omrl_bench.runner.plan import Selection
     from omrl_bench.runner.run import Plan
 
 PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 
 
-def print_plan(plan: Plan, selection: Selection) -> None:
-    """Print the cells by method and family, and what will be done."""
-    console = Console()
+def print_plan(plan: Plan, notes: Sequence[str] = ()) -> None:
+    """Print the cells by method and family, what will be done, and some notes on it."""
+    console, selection = Console(), plan.selection
     console.print(f"suite {selection.suite.name}, preset {selection.preset_name}", markup=False, highlight=False)
     table = Table("method")
     for family in selection.families:
         table.add_column(family)
-    for method, _ in selection.methods:
+    for method in selection.methods:
         row = []
         for family in selection.families:
-            states = Counter(p.state for p in plan.cells if p.cell.method == method and p.cell.family == family)
+            states = Counter(p.state for p in plan.cells if p.cell.method == method.name and p.cell.family == family)
             row.append(", ".join(f"{count} {state}" for state, count in states.items()))
-        table.add_row(method, *row)
+        table.add_row(escape(method.name), *row)
     console.print(table)
     for planned in plan.cells:
         if planned.reason:
@@ -49,18 +48,22 @@ def print_plan(plan: Plan, selection: Selection) -> None:
     console.print(f"{len(plan.cells)} cells, {cells} to run in {len(plan.jobs)} jobs, {plan.slots} at a time; {budget}")
     if plan.jobs:
         console.print(f"estimated time: {_minutes(plan.seconds)} or less (from a measurement on 2 cores)")
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def make_watcher(plan: Plan) -> Iterator[Watcher]:
-    """Show the progress of a plan while the context is open."""
+def watching(notes: Sequence[str] = ()) -> Iterator[Watcher]:
+    """Show a run while the context is open: what is built, the plan with some notes, the progress."""
     console = Console()
     if not console.is_terminal:
-        yield _PlainWatcher(plan, console)
+        yield _PlainWatcher(console, notes)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        yield _LiveWatcher(plan, progress)
+    watcher = _LiveWatcher(console, notes)
+    try:
+        yield watcher
+    finally:
+        watcher.stop()
 
 
 @contextmanager
@@ -96,14 +99,41 @@ class _Remaining:
         return f"{finished}/{self.total} jobs{left}"
 
 
-class _LiveWatcher:
-    def __init__(self, plan: Plan, progress: Progress) -> None:
-        self._progress, self._remaining = progress, _Remaining(plan)
+class _LineWatcher(Watcher):
+    """What is told in lines, whatever the screen."""
+
+    def __init__(self, console: Console, notes: Sequence[str]) -> None:
+        self._console, self._notes = console, notes
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def preparing(self, text: str) -> None:
+        self._say(f"data: {text}")
+
+    def planned(self, plan: Plan) -> None:
+        print_plan(plan, self._notes)
+        self._remaining = _Remaining(plan)
+
+
+class _LiveWatcher(_LineWatcher):
+    def __init__(self, console: Console, notes: Sequence[str]) -> None:
+        super().__init__(console, notes)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console)
         self._bars: dict[str, TaskID] = {}
-        self._all = progress.add_task("all", total=max(len(plan.jobs), 1), note="")
+
+    def stop(self) -> None:
+        """Leave the bars as they are."""
+        self._progress.stop()
+
+    def planned(self, plan: Plan) -> None:
+        super().planned(plan)
+        self._all = self._progress.add_task("all", total=max(len(plan.jobs), 1), note="")
+        self._progress.start()
 
     def started(self, job: Job) -> None:
-        self._bars[job.label] = self._progress.add_task(job.label, total=1.0, note="starting")
+        self._bars[job.label] = self._progress.add_task(escape(job.label), total=1.0, note="starting")
 
     def progressed(self, job: Job, stage: str, fraction: float) -> None:
         self._remaining.fractions[job.label] = fraction
@@ -115,13 +145,10 @@ class _LiveWatcher:
         self._progress.stop_task(self._bars[job.label])
 
 
-class _PlainWatcher:
-    def __init__(self, plan: Plan, console: Console) -> None:
-        self._console, self._remaining = console, _Remaining(plan)
+class _PlainWatcher(_LineWatcher):
+    def planned(self, plan: Plan) -> None:
+        super().planned(plan)
         self._last = time.monotonic()
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def started(self, job: Job) -> None:
         self._say(f"start  {job.label}")

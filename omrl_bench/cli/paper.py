@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from omrl_bench.cli.execution import ExecutorOption, JobsOption, end_with, show_run
 
 if TYPE_CHECKING:
     from omrl_bench.runner.plan import Selection
@@ -19,7 +20,8 @@ def paper(
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: RESULTS/report/papers).")] = None,
     run: Annotated[bool, typer.Option("--run", help="Run the cells that are missing first.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what --run would run, and stop.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Workers at a time (default: one per core).")] = None,
+    executor: ExecutorOption = "local",
+    jobs: JobsOption = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
     """Write a paper's tables in its own layout, our numbers beside them, and which published orderings survive.
@@ -31,26 +33,28 @@ def paper(
 
       omrl-bench paper gentle --preset quick --run
     """
+    from omrl_bench.cli.display import print_plan
     from omrl_bench.errors import no_results_folder
     from omrl_bench.report.papers.pages import compare_with, summary, write
+    from omrl_bench.runner.executors import make_executor
+    from omrl_bench.runner.plan import unknown_statuses
+    from omrl_bench.runner.run import make_plan
 
     if results.exists() and not results.is_dir():
         raise no_results_folder(results)
-    slots = jobs or os.cpu_count() or 1
+    where = make_executor(executor, jobs)
     if dry_run:
-        _plan(selections(name, preset, device), results, slots)
+        for selection in selections(name, preset, device):
+            print_plan(make_plan(selection, results, "failed", where, unknown_statuses(selection)))
         return
-    errors = _run(selections(name, preset, device), results, slots) if run else []
+    chosen = selections(name, preset, device) if run else []
+    errors = [error for selection in chosen for error in show_run(selection, results, "failed", where)]
     comparison = compare_with(name, results, preset)
     for path in write(comparison, out or results / "report" / "papers"):
         typer.echo(path)
     for sentence in summary(comparison):
         typer.echo(sentence)
-    if errors:
-        typer.echo(f"\n{len(errors)} failed; the same command tries them again:", err=True)
-        for error in errors:
-            typer.echo(f"  {error}", err=True)
-        raise typer.Exit(1)
+    end_with(errors)
 
 
 def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
@@ -74,20 +78,3 @@ def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
         families, methods = [t.family for t in of_suite], [t.method for t in of_suite]
         chosen.append(select(suite, preset, families, methods, device=device))
     return chosen
-
-
-def _plan(chosen: list[Selection], results: Path, slots: int) -> None:
-    from omrl_bench.cli.display import print_plan
-    from omrl_bench.runner.plan import unknown_statuses
-    from omrl_bench.runner.run import make_plan
-
-    for selection in chosen:
-        print_plan(make_plan(selection, results, "failed", slots, unknown_statuses(selection)), selection)
-
-
-def _run(chosen: list[Selection], results: Path, slots: int) -> list[str]:
-    from omrl_bench.cli.run import run_selection
-    from omrl_bench.runner.run import locked
-
-    with locked(results):
-        return [error for selection in chosen for error in run_selection(selection, results, "failed", slots)]

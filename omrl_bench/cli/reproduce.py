@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omrl_bench.cli.execution import ExecutorOption, show_run
 from omrl_bench.cli.show import say
 
 if TYPE_CHECKING:
+    from omrl_bench.runner.executors import Executor
     from omrl_bench.runner.plan import Selection
     from omrl_bench.runner.records import Cube, Record
     from omrl_bench.runner.reproduce import Agreement, HashCheck, Step
@@ -22,9 +24,10 @@ def reproduce(
     suite: Annotated[
         str | None, typer.Option(help="The record's suite file, if the suite does not come with the package.")
     ] = None,
-    adapter: Annotated[
+    method: Annotated[
         str | None, typer.Option(help="The record's method, path/to/file.py:Class, if it is not registered.")
     ] = None,
+    executor: ExecutorOption = "local",
 ) -> None:
     """Print the commands that make a record again, and what has changed since; with --run, repeat and compare it.
 
@@ -35,17 +38,19 @@ def reproduce(
 
       omrl-bench reproduce results/shift/standard/point-goal/mixed/focal/iql/seed-0.json --run --out again
 
-      omrl-bench reproduce seed-0.json --suite my_suite.toml --adapter my_method.py:MyMethod --run
+      omrl-bench reproduce seed-0.json --suite my_suite.toml --method my_method.py:MyMethod --run
     """
+    from omrl_bench.runner.executors import make_executor
     from omrl_bench.runner.records import read_record
     from omrl_bench.runner.reproduce import check_out, equivalences_of, hash_checks, read_original, select_again, steps
 
+    where = make_executor(executor, 1)
     found = read_record(record)
-    selection = select_again(found, suite, adapter)
+    selection = select_again(found, suite, method)
     checks = hash_checks(found, selection, equivalences_of(record, found))
     say(f"{found.cell.record_path(Path()).as_posix()}, made {found.created}")
     _print_checks(checks)
-    _print_steps(steps(found, out, suite, adapter))
+    _print_steps(steps(found, out, suite, method))
     if not run:
         return
     original = read_original(record, found)
@@ -53,7 +58,7 @@ def reproduce(
     changed = [check.name for check in checks if not check.same]
     if changed:
         say(f"\nchanged since: {', '.join(changed)}; if the numbers differ, this may be why")
-    repeated = _repeat(found, select_again(found, suite, adapter, found.device), out)
+    repeated = _repeat(found, select_again(found, suite, method, found.device), out, where)
     say(f"\nrecords: {out / found.cell.folder()}")
     _conclude(found, original, repeated)
 
@@ -74,22 +79,19 @@ def _print_steps(steps: list[Step]) -> None:
             say(f"  {step.command}")
 
 
-def _repeat(record: Record, selection: Selection, out: Path) -> dict[int, Cube]:
+def _repeat(record: Record, selection: Selection, out: Path, executor: Executor) -> dict[int, Cube]:
     """Run the cells that were trained together: their cubes by seed."""
-    from omrl_bench.cli.run import run_selection
     from omrl_bench.runner.records import read_cube, read_record
-    from omrl_bench.runner.run import locked
 
     cubes = {}
-    with locked(out):
-        run_selection(selection, out, "all", 1)
-        for seed in selection.seeds:
-            cell = record.cell.model_copy(update={"seed": seed})
-            again = read_record(cell.record_path(out))
-            if again.status != "complete":
-                say(f"\nthe repetition failed: {again.error}")
-                raise typer.Exit(1)
-            cubes[seed] = read_cube(cell.cube_path(out), again.cube)
+    show_run(selection, out, "all", executor)
+    for seed in selection.seeds:
+        cell = record.cell.model_copy(update={"seed": seed})
+        again = read_record(cell.record_path(out))
+        if again.status != "complete":
+            say(f"\nthe repetition failed: {again.error}")
+            raise typer.Exit(1)
+        cubes[seed] = read_cube(cell.cube_path(out), again.cube)
     return cubes
 
 

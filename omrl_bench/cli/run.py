@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import enum
-import os
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from omrl_bench.cli.execution import ExecutorOption, JobsOption, end_with, show_run
 from omrl_bench.errors import InputError
 
 if TYPE_CHECKING:
     from omrl_bench.runner.plan import Rerun, Selection
+    from omrl_bench.runner.references import References
 
-INTERRUPTED = 130
 MOST_SEEDS = 1000
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only this method: a registered name or path/to/file.py:Class, with settings as in "
+        "focal[beta=2.0] (repeatable)."
+    ),
+]
 
 
 class RerunChoice(enum.StrEnum):
@@ -32,18 +37,33 @@ class RerunChoice(enum.StrEnum):
 def run(
     suite: Annotated[str, typer.Option(help="Suite: a name (omrl-bench list suites) or a TOML file of your own.")],
     preset: Annotated[str | None, typer.Option(help="Budget: quick, standard, ... (default: the suite's).")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).")] = None,
-    adapter: Annotated[
-        list[str] | None, typer.Option(help="A method of your own, path/to/file.py:Class, beside the others.")
-    ] = None,
+    method: MethodOption = None,
     family: Annotated[list[str] | None, typer.Option(help="Only this family (repeatable).")] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,3,7 (default: the preset's).")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a hyper-parameter, e.g. beta=2.0 or backbone.width=64 (repeatable). Each method becomes a row "
+            "of its own name, focal[beta=2.0], so that its records mix with no others.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results folder whose rows stand beside yours in the tables (default: the reference records of the "
+            "checkout, if you name a method of your own or change a setting)."
+        ),
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write and print no tables and figures.")] = False,
     rerun: Annotated[
         RerunChoice,
         typer.Option(help="Cells to run: missing; failed (and missing); stale (and those); all."),
     ] = RerunChoice.stale,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Workers at a time (default: one per core).")] = None,
+    executor: ExecutorOption = "local",
+    jobs: JobsOption = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
@@ -56,45 +76,30 @@ def run(
 
       omrl-bench run --suite shift --preset standard --method focal --family cheetah-vel --seeds 0-4
 
-      omrl-bench run --suite shift --adapter my_method.py:MyMethod --dry-run
+      omrl-bench run --suite shift --preset standard --method my_method.py:MyMethod
+
+      omrl-bench run --suite shift --preset standard --method focal --set beta=2.0 --dry-run
     """
     from omrl_bench.cli.display import print_plan
     from omrl_bench.protocols.suite import load_suite
+    from omrl_bench.runner.executors import make_executor
     from omrl_bench.runner.plan import select, unknown_statuses
-    from omrl_bench.runner.run import locked, make_plan
-
-    definition = load_suite(suite)
-    chosen = [*(method or definition.methods_of(preset)), *(adapter or [])]
-    selection = select(definition, preset, family or (), chosen, parse_seeds(seeds), device)
-    slots = jobs or os.cpu_count() or 1
-    if dry_run:
-        print_plan(make_plan(selection, out, _rerun(rerun), slots, unknown_statuses(selection)), selection)
-        return
-    with locked(out):
-        errors = run_selection(selection, out, _rerun(rerun), slots)
-        _conclude(out, selection, errors)
-
-
-def run_selection(selection: Selection, out: Path, rerun: Rerun, slots: int) -> list[str]:
-    """Build missing data and run what is left of a selection; return the errors of the jobs that failed.
-
-    The caller holds the results folder, see :func:`omrl_bench.runner.run.locked`.
-    """
-    from omrl_bench.cli.display import make_watcher, print_plan
-    from omrl_bench.runner.executor import run_jobs
-    from omrl_bench.runner.plan import prepare_data
     from omrl_bench.runner.run import make_plan
+    from omrl_bench.runner.settings import parse_settings
 
-    signal.signal(signal.SIGTERM, _interrupt)
-    statuses = prepare_data(selection, os.cpu_count() or 1, lambda text: typer.echo(f"data: {text}"))
-    plan = make_plan(selection, out, rerun, slots, statuses)
-    print_plan(plan, selection)
-    try:
-        with make_watcher(plan) as watcher:
-            return run_jobs(plan.jobs, plan.slots, watcher)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished cells are kept, the same command goes on from here", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    changed = parse_settings(settings or ())
+    selection = select(load_suite(suite), preset, family or (), method or (), parse_seeds(seeds), device, changed)
+    where = make_executor(executor, jobs)
+    named = bool(method or changed) and not all(each.built_in for each in selection.methods)
+    references = None if no_report else _references(selection, against, named)
+    notes = references.sentences if references else ()
+    if dry_run:
+        print_plan(make_plan(selection, out, _rerun(rerun), where, unknown_statuses(selection)), notes)
+        return
+    errors = show_run(selection, out, _rerun(rerun), where, notes)
+    if not no_report:
+        _report(out, selection, references)
+    end_with(errors)
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...]:
@@ -126,19 +131,21 @@ def _rerun(choice: RerunChoice) -> Rerun:
     return get_args(Rerun)[list(RerunChoice).index(choice)]
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _references(selection: Selection, against: Path | None, named: bool) -> References | None:
+    """The rows to show beside the run's, if they are asked for or a method is somebody's own."""
+    from omrl_bench.runner.references import find_references, shipped_records
+
+    if against is None and not named:
+        return None
+    return find_references(selection, against or shipped_records())
 
 
-def _conclude(out: Path, selection: Selection, errors: list[str]) -> None:
+def _report(out: Path, selection: Selection, references: References | None) -> None:
     from omrl_bench.report.build import build
     from omrl_bench.report.tables.terminal import print_scores
 
-    if print_scores(out, selection.suite.name, selection.preset_name):
-        written = build(out, out / "report", selection.suite.name, selection.preset_name)
-        typer.echo(f"\nrecords: {out / selection.suite.name}   tables and figure: {written[0].parent}")
-    if errors:
-        typer.echo(f"\n{len(errors)} failed; the same command tries them again:", err=True)
-        for error in errors:
-            typer.echo(f"  {error}", err=True)
-        raise typer.Exit(1)
+    suite, preset = selection.suite.name, selection.preset_name
+    against = None if references is None else references.folder
+    if print_scores(out, suite, preset, against):
+        written = build(out, out / "report", suite, preset, against=against)
+        typer.echo(f"\nrecords: {out / suite}   tables and figure: {written[0].parent}")

@@ -137,11 +137,12 @@ def methods_table(suite: Suite) -> Any:
 
     from omrl_bench.api import PRIVILEGES
     from omrl_bench.registry import load_class, resolve_method
+    from omrl_bench.runner.settings import split_reference
 
     by_preset = {name: suite.methods_of(name) for name in suite.presets}
     table = Table("method", "privileges", "presets")
     for method in dict.fromkeys([*suite.methods, *(name for names in by_preset.values() for name in names)]):
-        privileges = sorted(load_class(resolve_method(method)[1]).requires.privileges)
+        privileges = sorted(load_class(resolve_method(split_reference(method)[0])[1]).requires.privileges)
         meanings = "\n".join(
             f"{name}: {PRIVILEGES.get(name, 'no privilege that is known here')}" for name in privileges
         )
@@ -193,7 +194,7 @@ def _print_scores(record: Record) -> None:
 def _print_fields(record: Record, file: Path) -> None:
     """Everything else, a line per field; what a newer schema adds is shown under its own name."""
     from omrl_bench.protocols.suite import seed_text
-    from omrl_bench.runner.reproduce import flatten
+    from omrl_bench.runner.settings import flatten
 
     together = len(record.trained_together)
     times = {

@@ -13,15 +13,15 @@ from omrl_bench.errors import InputError
 COMPLAINED = 2  # exit code of a check that says what is wrong
 PASSED = 90  # no code that an adapter ends its process with by chance
 
-Method = Annotated[str | None, typer.Argument(help="A registered method.")]
-Adapter = Annotated[str | None, typer.Option(help="A method of your own, path/to/file.py:Class.")]
+Method = Annotated[str | None, typer.Argument(help="A registered name, or path/to/file.py:Class.")]
+MethodOption = Annotated[str | None, typer.Option("--method", help="The same, as other verbs take it.")]
 Family = Annotated[str | None, typer.Option(help="A family, a built-in one or that of an installed package.")]
 Backbone = Annotated[str, typer.Option(help="Backbone to build it with.")]
 
 
 def smoke(
     method: Method = None,
-    adapter: Adapter = None,
+    option: MethodOption = None,
     family: Family = None,
     backbone: Backbone = "iql",
     time_limit: Annotated[int, typer.Option(min=1, help="Seconds after which the check gives up.")] = 60,
@@ -33,12 +33,12 @@ def smoke(
     Examples:
       omrl-bench smoke focal
 
-      omrl-bench smoke --adapter my_method.py:MyMethod
+      omrl-bench smoke my_method.py:MyMethod
 
       omrl-bench smoke --family point-goal
     """
     if family is not None:
-        if method or adapter:
+        if method or option:
             raise InputError("check a method or a --family, not both at once")
         from omrl_bench.cli.family import check_named_family
 
@@ -46,9 +46,9 @@ def smoke(
         return
     from omrl_bench.registry import resolve_method
 
-    if (method is None) == (adapter is None):
-        raise InputError("name one method, or one --adapter path/to/file.py:Class")
-    name, target = resolve_method(str(method or adapter))
+    if (method is None) == (option is None):
+        raise InputError("name one method: a registered name, or path/to/file.py:Class")
+    name, target = resolve_method(str(method or option))
     # in a process of its own, because an adapter may hang or crash
     command = [sys.executable, "-m", "omrl_bench", "smoke-worker", target, "--backbone", backbone]
     try:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from omrl_bench.cli.run import MethodOption, parse_seeds
+
 
 def status(
     suite: Annotated[str, typer.Option(help="Suite: a name or a TOML file.")],
     preset: Annotated[str | None, typer.Option(help="Preset (default: the suite's).")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Only this method (repeatable).")] = None,
-    adapter: Annotated[list[str] | None, typer.Option(help="A method of your own, path/to/file.py:Class.")] = None,
+    method: MethodOption = None,
     family: Annotated[list[str] | None, typer.Option(help="Only this family (repeatable).")] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,3,7 (default: the preset's).")] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
@@ -26,8 +27,8 @@ def status(
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from omrl_bench.cli.run import parse_seeds
     from omrl_bench.errors import no_results_folder
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.plan import CellElsewhere, PlannedCell, inspect_cells, inspect_elsewhere, select
@@ -35,8 +36,7 @@ def status(
     if out.exists() and not out.is_dir():
         raise no_results_folder(out, "--out")
     definition = load_suite(suite)
-    methods = [*(method or definition.methods_of(preset)), *(adapter or [])]
-    selection = select(definition, preset, family or (), methods, parse_seeds(seeds))
+    selection = select(definition, preset, family or (), method or (), parse_seeds(seeds))
     typer.echo(f"{out}: suite {definition.name}, preset {selection.preset_name}")
     table = Table()
     for column in ("family", "dataset", "method", "backbone", "seed", "state", "reason"):
@@ -46,8 +46,8 @@ def status(
     cells: list[PlannedCell | CellElsewhere] = [*inspect_cells(selection, out), *elsewhere]
     for planned in cells:
         cell = planned.cell
-        reason = planned.reason.replace("[", "\\[")
-        table.add_row(cell.family, cell.dataset, cell.method, cell.backbone, str(cell.seed), planned.state, reason)
+        texts = (cell.family, cell.dataset, cell.method, cell.backbone, str(cell.seed), planned.state, planned.reason)
+        table.add_row(*map(Text, texts))
     console = Console()
     console.print(table)
     counts = {state: sum(p.state == state for p in cells) for state in ("complete", "missing", "failed", "stale")}

@@ -134,7 +134,7 @@ def _law(family: Family) -> str:
         )
         for step in range(family.horizon):
             observation, reward, ended, _, _ = env.step(actions[step, lane])
-            one = (observation, reward, ended)
+            one = tuple(map(np.asarray, (observation, reward, ended)))
             many = (batched[0][step + 1, lane], batched[1][step, lane], batched[2][step, lane])
             _expect(
                 all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, many, strict=True)),

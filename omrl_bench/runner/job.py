@@ -65,9 +65,19 @@ def read_job(path: Path) -> Job:
     return Job.model_validate_json(path.read_text(encoding="utf-8"))
 
 
+def job_path(job: Job) -> Path:
+    """Where the file of a job is; its log and the reports of its worker lie beside it."""
+    return job.results / ".jobs" / job.cells[0].folder() / f"seed-{job.seeds[0]}.job"
+
+
 def progress_path(job_file: Path) -> Path:
     """Where the worker of a job reports."""
     return job_file.with_suffix(".progress")
+
+
+def write_progress(job_file: Path, progress: Progress) -> None:
+    """Write a report."""
+    write_atomically(progress_path(job_file), progress.model_dump_json().encode())
 
 
 def read_progress(job_file: Path) -> Progress | None:

@@ -17,14 +17,34 @@ from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
-from omrl_bench.registry import backbones, load_class, resolve_method, source_hash
+from omrl_bench.registry import BASELINES, backbones, load_class, resolve_method, source_hash
 from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record, read_record_of, record_files
+from omrl_bench.runner.settings import Setting, fit_settings, method_name, split_reference
 
 State = Literal["complete", "missing", "failed", "stale"]
 #: Which cells run: each choice includes the ones before it.
 Rerun = Literal["missing", "failed", "stale", "all"]
+
+
+class Method(NamedTuple):
+    """A row.
+
+    Attributes:
+        name: What its records call it: a registered name or a class's, with the settings.
+        target: Its class, see :func:`omrl_bench.registry.resolve_method`.
+        settings: Hyper-parameters in place of its own.
+    """
+
+    name: str
+    target: str
+    settings: Mapping[str, Setting]
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is one of the benchmark's own rows."""
+        return self.target.startswith(f"{BASELINES}.") and not self.settings
 
 
 @dataclass(frozen=True)
@@ -35,10 +55,9 @@ class Selection:
     preset_name: str
     preset: Preset
     families: tuple[str, ...]
-    methods: tuple[tuple[str, str], ...]  # name, target
+    methods: tuple[Method, ...]
     backbones: tuple[str, ...]
     seeds: tuple[int, ...]
-    settings: Mapping[str, Any]
     device: str = "cpu"
 
 
@@ -47,7 +66,7 @@ class PlannedCell:
     """A cell with what is known of it."""
 
     cell: Cell
-    target: str
+    method: Method
     state: State
     reason: str  # why it is stale or failed
 
@@ -67,11 +86,23 @@ def select(
     methods: Iterable[str] = (),
     seeds: Iterable[int] = (),
     device: str = "cpu",
+    settings: Mapping[str, Setting] | None = None,
 ) -> Selection:
     """Restrict a suite to some families, methods and seeds; methods may also be adapters of one's own.
 
+    Args:
+        suite: The suite.
+        preset: Its preset; None for its default.
+        families: Only these; all of the preset's if none are given.
+        methods: Only these, by name or ``path/to/file.py:Class``, each perhaps with settings (``focal[beta=2.0]``); all
+            of the preset's if none are given.
+        seeds: Only these; the preset's if none are given.
+        device: Where to train.
+        settings: Hyper-parameters to change in every method; each becomes a row of its own name.
+
     Raises:
-        InputError: for a name that does not exist, or seeds that are negative or given twice.
+        InputError: for a name or hyper-parameter that does not exist, two methods of one name, or seeds that are
+            negative or given twice.
     """
     preset_name, chosen = suite.preset(preset)
     known = tuple(dict.fromkeys((*suite.families, *suite.families_of(preset))))
@@ -89,17 +120,44 @@ def select(
         wanted_seeds = check_seeds(tuple(seeds) or chosen.seeds)
     except ValueError as error:
         raise InputError(f"--seeds: {error}") from error
+    found: dict[str, Method] = {}
+    for reference in tuple(methods) or suite.methods_of(preset):
+        method = find_method(reference, settings or {}, preset_name, get_family(wanted_families[0]), suite.backbones)
+        if found.setdefault(method.name, method).target != method.target:
+            raise InputError(
+                f"two methods are called {method.name!r}, and so is the folder of their records: "
+                f"{found[method.name].target} and {method.target}; rename one of the classes"
+            )
     return Selection(
         suite=suite,
         preset_name=preset_name,
         preset=chosen,
         families=wanted_families,
-        methods=tuple(resolve_method(method) for method in dict.fromkeys(methods) or suite.methods_of(preset)),
+        methods=tuple(found.values()),
         backbones=suite.backbones,
         seeds=wanted_seeds,
-        settings={},
         device=check_device(device),
     )
+
+
+def find_method(
+    reference: str, settings: Mapping[str, Setting], preset: str, family: Family, with_backbones: Iterable[str]
+) -> Method:
+    """Resolve what names a method, perhaps with settings of its own, and add others to them.
+
+    Raises:
+        InputError: if there is no such method, or it has no such hyper-parameters (with one of the backbones).
+    """
+    base, own = split_reference(reference)
+    name, target = resolve_method(base)
+    changed = {**own, **settings}
+    for backbone in with_backbones if changed else ():
+        defaults = _configuration(target, family, Setup(preset, backbone))
+        changed = fit_settings(name, changed, defaults)
+    method = Method(method_name(name, changed), target, changed)
+    for backbone in with_backbones if changed else ():
+        _configuration(target, family, Setup(preset, backbone, changed))  # it may refuse a value
+    return method
 
 
 def check_device(device: str) -> str:
@@ -159,20 +217,20 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
     equal = read_equivalences(results)
     for family in selection.families:
         for dataset in selection.suite.datasets:
-            for name, target in selection.methods:
+            for method in selection.methods:
                 for backbone in selection.backbones:
-                    expected = expected_hashes(selection, family, dataset, target, backbone)
+                    expected = expected_hashes(selection, family, dataset, method, backbone)
                     for seed in selection.seeds:
                         cell = Cell(
                             suite=selection.suite.name,
                             family=family,
                             dataset=dataset,
-                            method=name,
+                            method=method.name,
                             backbone=backbone,
                             preset=selection.preset_name,
                             seed=seed,
                         )
-                        cells.append(PlannedCell(cell, target, *_state(cell, results, expected, equal)))
+                        cells.append(PlannedCell(cell, method, *_state(cell, results, expected, equal)))
     return cells
 
 
@@ -182,6 +240,7 @@ def inspect_elsewhere(selection: Selection, results: Path) -> list[CellElsewhere
     There is no source to compare: it is complete as long as suite, family, data and contexts are what they were.
     """
     found = []
+    equal = read_equivalences(results)
     for path in record_files(results / selection.suite.name / selection.preset_name, lambda error: None):
         try:
             record = read_record_of(results, path)
@@ -192,7 +251,7 @@ def inspect_elsewhere(selection: Selection, results: Path) -> list[CellElsewhere
         selected = all(one in some for one, some in zip((cell.family, cell.seed, cell.dataset), wanted, strict=True))
         if record.trained_elsewhere is not None and selected:
             expected = hashes_with(selection, cell.family, cell.dataset, record.hashes.method)
-            state, reason = _state(cell, results, expected)
+            state, reason = _state(cell, results, expected, equal)
             note = f"trained elsewhere, self-reported: {record.trained_elsewhere}"
             found.append(CellElsewhere(cell, state, f"{reason}; {note}" if reason else note))
     return found
@@ -213,13 +272,13 @@ def make_jobs(
     jobs = []
     for _, group in groupby(todo, key=lambda p: p.cell.model_copy(update={"seed": 0})):
         members = list(group)
-        cell = members[0].cell
-        local, canonical = expected_hashes(selection, cell.family, cell.dataset, members[0].target, cell.backbone)
+        cell, method = members[0].cell, members[0].method
+        local, canonical = expected_hashes(selection, cell.family, cell.dataset, method, cell.backbone)
         jobs.append(
             Job(
                 cells=tuple(member.cell for member in members),
-                target=members[0].target,
-                settings=dict(selection.settings),
+                target=method.target,
+                settings=dict(method.settings),
                 protocol=selection.suite.protocol,
                 preset=selection.preset.of(cell.family),
                 hashes=local,
@@ -243,16 +302,16 @@ def data_status(statuses: Mapping[tuple[str, str], str], cell: Cell, qualities: 
 
 
 def expected_hashes(
-    selection: Selection, family_name: str, dataset: str, target: str, backbone: str
+    selection: Selection, family_name: str, dataset: str, method: Method, backbone: str
 ) -> tuple[Hashes, Hashes]:
     """Hashes that a record of this cell would carry now, on the local data and on the canonical data.
 
     A record is up to date if it carries one of them, or names one as what its data were equivalent to: local data may
     be gone, or be of another processor.
     """
-    setup = Setup(selection.preset_name, backbone, selection.settings)
-    configuration = _configuration(target, get_family(family_name), setup)
-    return hashes_with(selection, family_name, dataset, hash_text(source_hash(target, backbone), configuration))
+    setup = Setup(selection.preset_name, backbone, method.settings)
+    configuration = json.dumps(_configuration(method.target, get_family(family_name), setup), sort_keys=True)
+    return hashes_with(selection, family_name, dataset, hash_text(source_hash(method.target, backbone), configuration))
 
 
 def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
@@ -279,10 +338,12 @@ def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
     return hash_text(hash_data(policy), hash_data(representation))
 
 
-def _configuration(target: str, family: Family, setup: Setup) -> str:
-    """Resolved hyper-parameters of a method, as JSON."""
+def _configuration(target: str, family: Family, setup: Setup) -> dict[str, Any]:
+    """Resolved hyper-parameters of a method, which JSON can hold."""
     try:
-        return json.dumps(dict(load_class(target)(family.space(), setup).configuration()), sort_keys=True)
+        configuration = dict(load_class(target)(family.space(), setup).configuration())
+        json.dumps(configuration, sort_keys=True)
+        return configuration
     except InputError:
         raise
     except Exception as error:  # it is somebody's code

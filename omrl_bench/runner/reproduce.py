@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from omrl_bench.runner.circumstances import PACKAGES, circumstances
 from omrl_bench.runner.equivalences import FILE, Equivalences, read_equivalences
 from omrl_bench.runner.plan import Selection, expected_hashes, select
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube
+from omrl_bench.runner.settings import flatten, split_reference
 
 #: Two scores that differ by no more than this (of 100) differ by rounding: float32 sums of some hundred rewards.
 ROUNDING = 0.01
@@ -81,15 +81,13 @@ class Agreement:
         return self.identical or self.score_difference <= ROUNDING  # NaN is no agreement
 
 
-def select_again(
-    record: Record, suite: str | None = None, adapter: str | None = None, device: str = "cpu"
-) -> Selection:
+def select_again(record: Record, suite: str | None = None, method: str | None = None, device: str = "cpu") -> Selection:
     """Select the cells that were trained together with a record's.
 
     Args:
         record: The record.
         suite: Its suite's file, if the suite does not come with the package.
-        adapter: ``path/to/file.py:Class`` of its method, if that is not registered.
+        method: ``path/to/file.py:Class`` of its method, if that is not registered.
         device: Where to train.
 
     Raises:
@@ -108,18 +106,18 @@ def select_again(
     ):
         if name not in known:
             raise unknown_name(f"{kind} of suite {definition.name!r}", name, known)
-    if adapter is None and cell.method not in methods():
+    base, _ = split_reference(cell.method)
+    if method is None and base not in methods():
         raise InputError(
-            f"method {cell.method!r} is not registered here; "
-            f"pass the file that it came from: --adapter path/to/file.py:{cell.method}"
+            f"method {base!r} is not registered here; pass the file that it came from: --method path/to/file.py:{base}"
         )
-    if adapter is not None and adapter.rpartition(":")[2] != cell.method:
-        raise InputError(f"--adapter {adapter}: the record is of class {cell.method!r}")
+    if method is not None and method.rpartition(":")[2] != base:
+        raise InputError(f"--method {method}: the record is of class {base!r}")
     only = definition.model_copy(update={"datasets": (cell.dataset,), "backbones": (cell.backbone,)})
-    return select(only, cell.preset, [cell.family], [adapter or cell.method], _seeds(record), device)
+    return select(only, cell.preset, [cell.family], [_reference(cell, method)], _seeds(record), device)
 
 
-def steps(record: Record, out: Path, suite: str | None = None, adapter: str | None = None) -> list[Step]:
+def steps(record: Record, out: Path, suite: str | None = None, method: str | None = None) -> list[Step]:
     """The commands that make a record again from any checkout; the options are those of :func:`select_again`."""
     cell = record.cell
     commit, dirty = str(record.git.get("commit", "")), bool(record.git.get("dirty", True))
@@ -142,7 +140,7 @@ def steps(record: Record, out: Path, suite: str | None = None, adapter: str | No
     options = {
         "suite": suite or cell.suite,
         "preset": cell.preset,
-        "method": adapter or cell.method,
+        "method": _reference(cell, method),
         "family": cell.family,
         "seeds": seed_text(_seeds(record)),
         "out": str(out),
@@ -181,8 +179,8 @@ def hash_checks(record: Record, selection: Selection, equal: Equivalences) -> li
         InputError: if the method cannot be loaded, or local data are damaged.
     """
     cell = record.cell
-    (_, target) = selection.methods[0]
-    now = expected_hashes(selection, cell.family, cell.dataset, target, cell.backbone)[0].model_dump()
+    (method,) = selection.methods
+    now = expected_hashes(selection, cell.family, cell.dataset, method, cell.backbone)[0].model_dump()
     checks = []
     for name, value in record.hashes.model_dump().items():
         meaning = "" if value == now[name] else _MEANINGS.get(name, "")
@@ -190,7 +188,7 @@ def hash_checks(record: Record, selection: Selection, equal: Equivalences) -> li
         if meaning and same:
             meaning = f"declared equal in {FILE}: {equal.why(name, value, now[name])}"
         elif meaning and name == "method":
-            meaning = _method_change(record, selection, target)
+            meaning = _method_change(record, selection)
         elif meaning and record.equivalent_to and getattr(record.equivalent_to, name) == now[name]:
             meaning = "the record's are equivalent to these, of a processor that rounds differently"
         checks.append(HashCheck(name, same, meaning))
@@ -261,14 +259,6 @@ def compare(original: Cube, repeated: Mapping[int, Cube], seed: int) -> Agreemen
     )
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Hyper-parameters by their dotted name, e.g. ``backbone.width``."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
-
-
 def _results_folders(path: Path, record: Record) -> list[Path]:
     """The results folder that a record lies in, if its place is that of its cell; its path is absolute."""
     return [folder for folder in path.parents if record.cell.record_path(folder) == path]
@@ -276,6 +266,14 @@ def _results_folders(path: Path, record: Record) -> list[Path]:
 
 def _seeds(record: Record) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*record.trained_together, record.cell.seed)))
+
+
+def _reference(cell: Cell, file: str | None) -> str:
+    """What names a record's method, with its settings: the file that was passed in place of the class's name."""
+    if file is None:
+        return cell.method
+    _, bracket, settings = cell.method.partition("[")
+    return file + bracket + settings
 
 
 def _suite_of(cell: Cell, file: str | None) -> Suite:
@@ -304,10 +302,11 @@ def _versions(record: Record, with_project: bool) -> tuple[list[str], list[str]]
     return wanted, notes
 
 
-def _method_change(record: Record, selection: Selection, target: str) -> str:
+def _method_change(record: Record, selection: Selection) -> str:
     """What is different about the method, as far as its configuration tells."""
-    setup = Setup(selection.preset_name, record.cell.backbone, selection.settings)
-    method = load_class(target)(get_family(record.cell.family).space(), setup)
+    (chosen,) = selection.methods
+    setup = Setup(selection.preset_name, record.cell.backbone, chosen.settings)
+    method = load_class(chosen.target)(get_family(record.cell.family).space(), setup)
     now = flatten(json.loads(json.dumps(dict(method.configuration()))))  # a record's went through JSON, too
     then = flatten(record.configuration)
     absent = "not there"

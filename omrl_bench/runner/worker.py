@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,12 @@ import torch
 from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
-from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import load_class
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation
-from omrl_bench.runner.job import Job, Progress, failed_record, progress_path, read_job
+from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
 from omrl_bench.runner.records import Cube, CurvePoint, Record, write_record
 from omrl_bench.runner.traces import Traces, write_traces
 from omrl_bench.runner.trained import Training
@@ -35,7 +34,7 @@ REPORT_EVERY = 0.5  # seconds
 def main(job_file: Path) -> None:
     """Run a job; afterwards every cell has a record, complete or failed."""
     watch_parent()
-    run_job(read_job(job_file), job_file)
+    run_job(read_job(job_file), partial(write_progress, job_file))
 
 
 def watch_parent() -> None:
@@ -49,13 +48,13 @@ def watch_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def run_job(job: Job, job_file: Path) -> None:
-    """Train and evaluate; an exception becomes the error of the job's records."""
+def run_job(job: Job, report: Callable[[Progress], None]) -> None:
+    """Train and evaluate, and report progress; an exception becomes the error of the job's records."""
     torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
     try:
         # torch's default device costs time at every call, so that the usual one is not set
         with torch.device(job.device) if job.device != "cpu" else nullcontext():
-            outcomes = _Run(job, job_file).outcomes()
+            outcomes = _Run(job, report).outcomes()
     except Exception as error:
         traceback.print_exc()
         outcomes = [(failed_record(job, index, describe(error)), None, None) for index in range(len(job.cells))]
@@ -82,8 +81,8 @@ def _as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
 class _Run:
     """One job's data, method and progress."""
 
-    def __init__(self, job: Job, job_file: Path) -> None:
-        self.job, self.job_file = job, job_file
+    def __init__(self, job: Job, tell: Callable[[Progress], None]) -> None:
+        self.job, self.tell = job, tell
         self.family: Family = get_family(job.cells[0].family)
         self.curves: dict[int, list[CurvePoint]] = {seed: [] for seed in job.seeds}
         self.policy_from = 0.0
@@ -171,8 +170,7 @@ class _Run:
             self.policy_from = 0.3  # rough shares of a job's time; a method without an encoder stage starts at 0
         share = {"representation": (0.0, 0.3), "policy": (self.policy_from, 0.9), "evaluation": (0.9, 1.0)}
         low, high = share.get(stage, (0.0, 0.9))
-        progress = Progress(stage=stage, fraction=low + (high - low) * fraction)
-        write_atomically(progress_path(self.job_file), progress.model_dump_json().encode())
+        self.tell(Progress(stage=stage, fraction=low + (high - low) * fraction))
 
     def record(
         self,

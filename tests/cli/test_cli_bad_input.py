@@ -169,7 +169,7 @@ def test_seeds_that_are_right(text, seeds):
 def test_adapters(refused, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(ADAPTER)
-    run = ("run", "--suite", "shift", "--family", "point-goal", "--dry-run", "--adapter")
+    run = ("run", "--suite", "shift", "--family", "point-goal", "--dry-run", "--method")
     absent = tmp_path / "absent.py"
     assert refused(*run, f"{absent}:Mine") == f"adapter file {absent} does not exist"
     assert refused(*run, file) == f"adapter '{file}': write it as path/to/file.py:Class"
@@ -181,7 +181,7 @@ def test_adapters(refused, tmp_path):
 
 
 def test_an_adapter_of_a_module_is_unknown_with_a_hint(refused):
-    assert "unknown method 'mine:Method'" in refused("run", "--suite", "shift", "--adapter", "mine:Method")
+    assert "unknown method 'mine:Method'" in refused("run", "--suite", "shift", "--method", "mine:Method")
 
 
 def test_unknown_family_and_quality_of_data(refused):
@@ -191,9 +191,9 @@ def test_unknown_family_and_quality_of_data(refused):
 
 
 def test_smoke_needs_one_method(refused, tmp_path):
-    line = "name one method, or one --adapter path/to/file.py:Class"
+    line = "name one method: a registered name, or path/to/file.py:Class"
     assert refused("smoke") == line
-    assert refused("smoke", "focal", "--adapter", "a.py:B") == line
+    assert refused("smoke", "focal", "--method", "a.py:B") == line
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,12 @@ from omrl_bench.cli import display
 PLAN = SimpleNamespace(jobs=[1, 2])
 
 
+@pytest.fixture(autouse=True)
+def no_table(monkeypatch):
+    """Of a plan, these tests need the number of jobs only."""
+    monkeypatch.setattr(display, "print_plan", lambda plan, notes: None)
+
+
 def job(label):
     return SimpleNamespace(label=label)
 
@@ -29,7 +35,8 @@ def screen(monkeypatch):
 
 
 def test_bars_in_a_terminal(screen):
-    with display.make_watcher(PLAN) as watcher:
+    with display.watching() as watcher:
+        watcher.planned(PLAN)
         first, second = job("point-goal / focal (seeds 0, 1)"), job("point-goal / pearl (seeds 0, 1)")
         watcher.started(first)
         watcher.progressed(first, "representation", 0.25)
@@ -49,7 +56,8 @@ def test_bars_in_a_terminal(screen):
 def test_an_error_with_brackets_is_shown_as_it_is(screen, terminal, error):
     """In a terminal it is taken for markup: [/x] ends the run with a MarkupError, [bold] is not shown."""
     screen.terminal = terminal
-    with display.make_watcher(PLAN) as watcher:
+    with display.watching() as watcher:
+        watcher.planned(PLAN)
         watcher.started(job("a"))
         watcher.finished(job("a"), 1.0, error)
     assert error in screen.text()
@@ -57,7 +65,8 @@ def test_an_error_with_brackets_is_shown_as_it_is(screen, terminal, error):
 
 def test_plain_lines_elsewhere(screen):
     screen.terminal = False
-    with display.make_watcher(PLAN) as watcher:
+    with display.watching() as watcher:
+        watcher.planned(PLAN)
         for label in ("a", "b"):
             watcher.started(job(label))
             watcher.progressed(job(label), "policy", 0.5)  # not yet: every half minute
@@ -73,7 +82,8 @@ def test_plain_progress_comes_every_half_minute(screen, monkeypatch):
     screen.terminal = False
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    with display.make_watcher(PLAN) as watcher:
+    with display.watching() as watcher:
+        watcher.planned(PLAN)
         watcher.started(job("a"))
         for second in range(1, 91):
             clock.now = 100.0 + second

@@ -1,5 +1,7 @@
 """omrl-bench paper: pages without records, the plan, errors in one line."""
 
+from types import SimpleNamespace
+
 import pytest
 
 PAPERS = ("hs-omrl", "focalpp", "gentle", "r2pgo", "ccm")
@@ -44,11 +46,12 @@ def test_the_plan_has_what_the_tables_need_and_nothing_else(cli):
 def test_failed_runs_end_with_1_after_the_page(cli, monkeypatch, tmp_path):
     seen = []
 
-    def run_selection(selection, out, rerun, slots):
-        seen.append((selection.suite.name, selection.families, [name for name, _ in selection.methods], rerun, slots))
-        return ["cheetah-vel / csro: no memory"]
+    def execute(selection, out, rerun, executor, watcher):
+        methods = [method.name for method in selection.methods]
+        seen.append((selection.suite.name, selection.families, methods, rerun, executor.slots))
+        return SimpleNamespace(errors=("cheetah-vel / csro: no memory",))
 
-    monkeypatch.setattr("omrl_bench.cli.run.run_selection", run_selection)
+    monkeypatch.setattr("omrl_bench.runner.run.execute", execute)
     outcome = cli("paper", "r2pgo", "--preset", "quick", "--run", "--jobs", 3, "--results", tmp_path / "r")
     assert outcome.code == 1 and (tmp_path / "r" / "report" / "papers" / "r2pgo.md").is_file()
     assert "2 failed; the same command tries them again:\n  cheetah-vel / csro: no memory\n" in outcome.err

@@ -148,7 +148,7 @@ def smoke(*arguments):
 
 
 def test_a_good_adapter_passes_every_check(file):
-    done = smoke("--adapter", f"{file}:Good")
+    done = smoke(f"{file}:Good")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line for line in done.stdout.splitlines() if line.startswith("ok")] == [
         "ok  declares what it needs",
@@ -162,7 +162,7 @@ def test_a_good_adapter_passes_every_check(file):
 
 
 def test_a_hanging_adapter_is_given_up(file):
-    done = smoke("--adapter", f"{file}:Hangs", "--time-limit", 8)
+    done = smoke("--method", f"{file}:Hangs", "--time-limit", 8)
     assert done.returncode == 2
     assert done.stderr == ("error: Hangs: not done after 8 s with 20 updates; does it end when its budget is spent?\n")
 
@@ -213,7 +213,7 @@ def test_an_adapter_that_ends_its_process_fails(file, cli, tmp_path, monkeypatch
         return real([sys.executable, "-S", "-c", f"import os; {code}"], **options)
 
     monkeypatch.setattr(subprocess, "run", run)
-    outcome = cli("smoke", "--adapter", f"{file}:Good")
+    outcome = cli("smoke", "--method", f"{file}:Good")
     assert outcome.code == 2
     assert "Good: " in outcome.err and words in outcome.err and "passed" not in outcome.out
 

@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 
-from omrl_bench.cli.validate import check
 from omrl_bench.protocols.suite import suite_names
+from omrl_bench.runner.validation import check_suite
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def problems(cli, tmp_path):
 
 @pytest.mark.parametrize("name", suite_names())
 def test_the_shipped_suites_are_valid(name):
-    suite, found = check(name)
+    suite, found = check_suite(name)
     assert found == [] and suite.name == name
 
 
@@ -131,14 +131,14 @@ def test_a_family_without_data(problems, tiny, monkeypatch):
 
 
 def test_data_and_contexts_that_a_manifest_lacks(problems, tiny, monkeypatch):
-    from omrl_bench.data import manifest
     from omrl_bench.envs.families import get_family
+    from omrl_bench.runner import validation
 
-    whole = manifest.read_manifest(get_family("point-goal"))
+    whole = validation.read_manifest(get_family("point-goal"))
     mixed = whole.datasets["mixed"]
     contexts = {name: value for name, value in mixed.contexts.items() if name != "high.segment"}
     part = whole.model_copy(update={"datasets": {"mixed": mixed.model_copy(update={"contexts": contexts})}})
-    monkeypatch.setattr(manifest, "read_manifest", lambda family: part)
+    monkeypatch.setattr(validation, "read_manifest", lambda family: part)
     path = tiny(
         ('["mixed"]', '["mixed", "expert+mixed"]'),
         ("draws = 2", 'unit = "segment"'),

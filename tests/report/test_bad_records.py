@@ -233,7 +233,7 @@ def test_status_shows_bad_cells_as_failed(invoke, store, monkeypatch):
     """Each seed of a method is damaged in another way, but for the first; one was never run."""
     monkeypatch.setenv("COLUMNS", "400")
     selection = select(load_suite("shift"), "quick", ["point-goal"], ["focal"])
-    hashes = expected_hashes(selection, "point-goal", "mixed", selection.methods[0][1], "iql")[0].model_dump()
+    hashes = expected_hashes(selection, "point-goal", "mixed", selection.methods[0], "iql")[0].model_dump()
     record = store.put("point-goal", "focal", 0, hashes=hashes)
     expected = {0: ["complete", ""], 99: ["missing", ""]}
     # a link to nowhere is no record: it is missing, and run writes one in its place

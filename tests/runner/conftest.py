@@ -340,7 +340,8 @@ def undisturbed(omrl, tmp_path_factory, outcome_class):
         (folder / "tiny.toml").write_text(TINY)
         held = Held(folder / "held")
         suite, results = folder / "tiny.toml", folder / "runs"
-        return omrl("run", "--suite", suite, "--adapter", held.reference, "--out", results, "--jobs", 2)
+        methods = ("--method", "random", "--method", "focal", "--method", held.reference)
+        return omrl("run", "--suite", suite, *methods, "--out", results, "--jobs", 2)
 
     folder, outcome = once(tmp_path_factory, "omrl-undisturbed", run)
     assert outcome[0] == 0, outcome
@@ -356,7 +357,7 @@ def failures(omrl, tmp_path_factory, outcome_class):
         (folder / "bad.py").write_text(BAD)
         (folder / "good.py").write_text(HELD)
         good = ("--method", f"{folder / 'good.py'}:Quick")
-        adapters = [f"--adapter={folder / 'bad.py'}:{name}" for name in ("Raises", "Kills", "Exits")]
+        adapters = [f"--method={folder / 'bad.py'}:{name}" for name in ("Raises", "Kills", "Exits")]
         common = ("--suite", folder / "tiny.toml", "--out", folder / "runs", "--jobs", 2)
         return omrl("run", *common, *good, *adapters)
 
@@ -365,23 +366,11 @@ def failures(omrl, tmp_path_factory, outcome_class):
 
 
 @pytest.fixture
-def inline(monkeypatch, tmp_path):
+def inline(monkeypatch):
     """Let runs of the command line in this process train in this process too, which takes no time to start."""
-    import torch
+    from omrl_bench.runner import executors
 
-    from omrl_bench.runner import executor, worker
-
-    def run_jobs(jobs, slots, watcher):
-        for job in jobs:
-            watcher.started(job)
-            worker.run_job(job, tmp_path / "inline" / "job.json")
-            watcher.finished(job, 0.0, None)
-        return []
-
-    monkeypatch.setattr(executor, "run_jobs", run_jobs)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+    monkeypatch.setitem(executors.BUILT_IN, "local", executors.BUILT_IN["inline"])
 
 
 @pytest.fixture

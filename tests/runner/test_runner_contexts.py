@@ -83,7 +83,7 @@ def test_a_privileged_method_gets_the_lanes_descriptors(run, unit):
 
 
 def contexts_hash(chosen):
-    (hashes, *_) = expected_hashes(chosen, "point-goal", "mixed", chosen.methods[0][1], "iql")
+    (hashes, *_) = expected_hashes(chosen, "point-goal", "mixed", chosen.methods[0], "iql")
     return hashes.contexts
 
 
@@ -123,7 +123,7 @@ def test_draws_of_a_dataset_with_other_bytes_are_hashed_from_its_own_file(select
     contexts = read_manifest(POINT).datasets["mixed"].contexts
     local = read_contexts(POINT, "mixed").hashes()
     assert [name for name in local if local[name] != contexts[name]] == ["high.episode"]
-    mine, canonical = expected_hashes(selection(), "point-goal", "mixed", selection().methods[0][1], "iql")
+    mine, canonical = expected_hashes(selection(), "point-goal", "mixed", selection().methods[0], "iql")
     assert mine.contexts == hash_text(local["high.episode"], local["low.episode"])
     assert canonical.contexts == hash_text(contexts["high.episode"], contexts["low.episode"])
     assert (mine.dataset, canonical.dataset) == ("other", read_manifest(POINT).datasets["mixed"].content)
@@ -132,4 +132,4 @@ def test_draws_of_a_dataset_with_other_bytes_are_hashed_from_its_own_file(select
 def test_a_damaged_file_of_contexts_is_an_input_error(selection, own):
     (own / "contexts.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=r"contexts\.safetensors is missing, truncated or changed"):
-        expected_hashes(selection(), "point-goal", "mixed", selection().methods[0][1], "iql")
+        expected_hashes(selection(), "point-goal", "mixed", selection().methods[0], "iql")

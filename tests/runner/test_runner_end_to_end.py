@@ -152,7 +152,19 @@ def test_nothing_else_is_left_behind(undisturbed):
 def test_the_same_command_again_runs_nothing(undisturbed, results, tiny, cli):
     held = undisturbed[0].parent / "held" / "held.py"
     before = {p: p.stat().st_mtime_ns for p in results.rglob("seed-*")}
-    outcome = cli("run", "--suite", tiny(), "--adapter", f"{held}:Held", "--out", results)
+    outcome = cli(
+        "run",
+        "--suite",
+        tiny(),
+        "--method",
+        "random",
+        "--method",
+        "focal",
+        "--method",
+        f"{held}:Held",
+        "--out",
+        results,
+    )
     assert outcome.code == 0
     assert "6 cells, 0 to run in 0 jobs" in outcome.words
     assert "start" not in outcome.out and "estimated" not in outcome.out

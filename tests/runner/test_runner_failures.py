@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from omrl_bench.protocols.suite import load_suite
-from omrl_bench.runner import executor
+from omrl_bench.runner.executors import local
 from omrl_bench.runner.job import failed_record, read_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, select
 from omrl_bench.runner.records import iterate_records
+from omrl_bench.runner.run import run_jobs
 
 WORDS = {
     "Raises": "RuntimeError: the matrix is singular (bad.py:",
@@ -66,9 +67,9 @@ def test_output_of_a_dead_worker_is_kept(failures):
 
 
 def test_status_shows_failures_and_their_reason(failures, cli, tiny, bad):
-    shown = cli("status", "--suite", tiny(), "--adapter", bad("Raises"), "--out", failures[0])
+    shown = cli("status", "--suite", tiny(), "--method", "random", "--method", bad("Raises"), "--out", failures[0])
     assert shown.code == 0
-    assert "0 complete, 4 missing, 2 failed, 0 stale" in shown.out  # of random, focal, Raises
+    assert "0 complete, 2 missing, 2 failed, 0 stale" in shown.out
     assert "the matrix is singular" in shown.words
 
 
@@ -114,7 +115,7 @@ def jobs(datasets, monkeypatch, tiny, bad, tmp_path):
 @pytest.fixture
 def pretend(monkeypatch):
     """Start a little program in place of the real worker of some methods: its processes, in order."""
-    real = executor.subprocess.Popen
+    real = local.subprocess.Popen
 
     def install(**programs):
         started = []
@@ -126,7 +127,7 @@ def pretend(monkeypatch):
             started.append(real(command, **options))
             return started[-1]
 
-        monkeypatch.setattr(executor.subprocess, "Popen", popen)
+        monkeypatch.setattr(local.subprocess, "Popen", popen)
         return started
 
     return install
@@ -143,13 +144,13 @@ time.sleep(90)
 
 def test_a_hanging_worker_is_killed_and_the_others_finish(monkeypatch, jobs, pretend, tmp_path):
     """It ignores SIGTERM. The clock jumps past its limit as soon as it has reported."""
-    monkeypatch.setattr(executor, "GRACE", 0.5)
+    monkeypatch.setattr(local, "GRACE", 0.5)
     hanging, good = jobs("Hangs", "Zero")
     assert hanging.preset.time_limit == 120
     patient = good.model_copy(update={"preset": good.preset.model_copy(update={"time_limit": 10**6})})
     jump = [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + jump[0], sleep=time.sleep)
-    monkeypatch.setattr(executor, "time", clock)
+    monkeypatch.setattr(local, "time", clock)
     started = pretend(Hangs=STUBBORN)  # the other one is a real worker
 
     class Jump(Recorder):
@@ -159,7 +160,7 @@ def test_a_hanging_worker_is_killed_and_the_others_finish(monkeypatch, jobs, pre
                 jump[0] = 121.0
 
     watcher = Jump()
-    errors = executor.run_jobs([hanging, patient], 2, watcher)
+    errors = run_jobs([hanging, patient], local.Local(2), watcher)
     assert jump[0], "it never reported"
     assert len(errors) == 1 and errors[0].startswith(
         "point-goal / Hangs (seeds 0, 1): exceeded the time limit of 120 s"
@@ -173,7 +174,7 @@ def test_a_hanging_worker_is_killed_and_the_others_finish(monkeypatch, jobs, pre
 def test_one_slot_means_one_worker_at_a_time(jobs, pretend, tmp_path):
     pretend(Zero="raise SystemExit(4)", Nan="raise SystemExit(5)")
     watcher = Recorder()
-    errors = executor.run_jobs(jobs("Zero", "Nan"), 1, watcher)
+    errors = run_jobs(jobs("Zero", "Nan"), local.Local(1), watcher)
     kinds = [(event[0], event[1]) for event in watcher.events if event[0] != "progressed"]
     assert kinds == [("started", "Zero"), ("finished", "Zero"), ("started", "Nan"), ("finished", "Nan")]
     assert "the worker ended with exit code 4" in errors[0] and "the worker ended with exit code 5" in errors[1]
@@ -186,7 +187,7 @@ def test_a_dead_worker_loses_only_the_cells_it_has_not_written(jobs, pretend, tm
     path = job.cells[1].record_path(job.results)
     path.parent.mkdir(parents=True)
     pretend(Zero=f"open({str(path)!r}, 'w').write({text!r}); import os; os.kill(os.getpid(), 9)")
-    (error,) = executor.run_jobs([job], 1, Recorder())
+    (error,) = run_jobs([job], local.Local(1), Recorder())
     assert "ended by signal SIGKILL" in error
     records = {r.cell.seed: r.error for r in iterate_records(tmp_path / "runs")}
     assert records[1] == "written by the worker" and "SIGKILL" in records[0]
@@ -194,24 +195,24 @@ def test_a_dead_worker_loses_only_the_cells_it_has_not_written(jobs, pretend, tm
 
 def test_an_old_record_is_not_taken_for_the_dead_workers(jobs, pretend, tmp_path):
     pretend(Zero="raise SystemExit(4)")
-    executor.run_jobs(jobs("Zero"), 1, Recorder())
+    run_jobs(jobs("Zero"), local.Local(1), Recorder())
     pretend(Zero="raise SystemExit(5)")
     time.sleep(0.02)  # the file system's clock ticks
-    executor.run_jobs(jobs("Zero"), 1, Recorder())
+    run_jobs(jobs("Zero"), local.Local(1), Recorder())
     assert all("exit code 5" in r.error for r in iterate_records(tmp_path / "runs"))
 
 
 def test_output_of_a_dead_worker_is_kept_by_later_runs(jobs, pretend, tmp_path):
     pretend(**{name: f"print('output of {name}'); raise SystemExit(4)" for name in ("Zero", "Nan")})
     for name in ("Zero", "Nan"):  # two commands on one results folder, each for another method
-        executor.run_jobs(jobs(name, rerun="missing"), 1, Recorder())
+        run_jobs(jobs(name, rerun="missing"), local.Local(1), Recorder())
     for record in iterate_records(tmp_path / "runs"):
         log = Path(record.error.partition("its output is in ")[2])
         assert log.read_text().strip() == f"output of {record.cell.method}"
 
 
 def test_ctrl_c_ends_a_worker_that_ignores_sigterm(monkeypatch, jobs, pretend, tmp_path):
-    monkeypatch.setattr(executor, "GRACE", 0.5)
+    monkeypatch.setattr(local, "GRACE", 0.5)
     started = pretend(Zero=STUBBORN)
 
     class Impatient(Recorder):
@@ -219,7 +220,7 @@ def test_ctrl_c_ends_a_worker_that_ignores_sigterm(monkeypatch, jobs, pretend, t
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        executor.run_jobs(jobs("Zero"), 1, Impatient())
+        run_jobs(jobs("Zero"), local.Local(1), Impatient())
     assert [process.poll() for process in started] == [-signal.SIGKILL]
     assert list(iterate_records(tmp_path / "runs")) == []
 
@@ -227,7 +228,7 @@ def test_ctrl_c_ends_a_worker_that_ignores_sigterm(monkeypatch, jobs, pretend, t
 def test_a_worker_that_ends_early_with_code_0_costs_its_cells_only(jobs, pretend, tmp_path):
     """An adapter that calls sys.exit() or os._exit(0)."""
     pretend(Zero="raise SystemExit(0)", Nan="raise SystemExit(4)")
-    errors = executor.run_jobs(jobs("Zero", "Nan"), 1, Recorder())
+    errors = run_jobs(jobs("Zero", "Nan"), local.Local(1), Recorder())
     assert [error.partition(":")[0] for error in errors] == [
         "point-goal / Zero (seeds 0, 1)",
         "point-goal / Nan (seeds 0, 1)",
@@ -239,6 +240,6 @@ def test_a_worker_that_ends_early_with_code_0_costs_its_cells_only(jobs, pretend
 
 
 def test_an_adapter_that_cannot_be_constructed_is_bad_input(cli, tiny, bad, tmp_path):
-    outcome = cli("run", "--suite", tiny(), "--adapter", bad("Init"), "--out", tmp_path / "runs", "--dry-run")
+    outcome = cli("run", "--suite", tiny(), "--method", bad("Init"), "--out", tmp_path / "runs", "--dry-run")
     assert outcome.code == 2
     assert "Init" in outcome.err and "no licence found" in outcome.err and "unexpected" not in outcome.err

@@ -115,7 +115,7 @@ IDLE_WORKERS = """
 import subprocess, sys
 from pathlib import Path
 from omrl_bench.cli.main import main
-from omrl_bench.runner import executor
+from omrl_bench.runner.executors import local
 
 class Popen(subprocess.Popen):
     def __init__(self, command, **options):
@@ -124,7 +124,7 @@ class Popen(subprocess.Popen):
             command = [sys.executable, "-S", "-c", program, "worker"]
         super().__init__(command, **options)
 
-executor.subprocess.Popen = Popen
+local.subprocess.Popen = Popen
 main()
 """
 
@@ -150,7 +150,7 @@ def test_ctrl_c_before_training_is_no_traceback(cli, tiny, tmp_path, monkeypatch
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("omrl_bench.runner.plan.prepare_data", interrupt)
+    monkeypatch.setattr("omrl_bench.runner.run.prepare_data", interrupt)
     outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs")
     assert outcome.code == 130
     assert "Traceback" not in outcome.err

@@ -31,17 +31,18 @@ def mixed_states(results, undisturbed):
 
 
 @pytest.fixture
-def held_reference(undisturbed):
-    return f"{undisturbed[0].parent / 'held' / 'held.py'}:Held"
+def all_methods(undisturbed):
+    held = f"{undisturbed[0].parent / 'held' / 'held.py'}:Held"
+    return ("--method", "random", "--method", "focal", "--method", held)
 
 
 @pytest.mark.parametrize(
     ("rerun", "cells", "jobs"),
     [("missing", 1, 1), ("failed", 3, 2), ("stale", 5, 3), ("all", 6, 3), (None, 5, 3)],
 )
-def test_rerun_chooses_the_cells(cli, tiny, mixed_states, held_reference, rerun, cells, jobs):
+def test_rerun_chooses_the_cells(cli, tiny, mixed_states, all_methods, rerun, cells, jobs):
     choice = ("--rerun", rerun) if rerun else ()
-    command = ("run", "--suite", tiny(), "--adapter", held_reference, "--out", mixed_states, "--dry-run")
+    command = ("run", "--suite", tiny(), *all_methods, "--out", mixed_states, "--dry-run")
     outcome = cli(*command, *choice, "--jobs", 2)
     assert outcome.code == 0
     assert f"6 cells, {cells} to run in {jobs} jobs, 2 at a time" in outcome.words
@@ -49,8 +50,8 @@ def test_rerun_chooses_the_cells(cli, tiny, mixed_states, held_reference, rerun,
     assert f"estimated time: {estimate} or less" in outcome.words
 
 
-def test_plan_and_status_say_why(cli, tiny, mixed_states, held_reference):
-    common = ("--suite", tiny(), "--adapter", held_reference, "--out", mixed_states)
+def test_plan_and_status_say_why(cli, tiny, mixed_states, all_methods):
+    common = ("--suite", tiny(), *all_methods, "--out", mixed_states)
     plan = cli("run", *common, "--dry-run").words
     assert "failed: point-goal / random seed 0: ValueError: [/oops] (x.py:3)" in plan
     for seed in (0, 1):
@@ -66,11 +67,11 @@ def test_plan_and_status_say_why(cli, tiny, mixed_states, held_reference):
     assert ["point-goal", "mixed", "Held", "iql", "0", "complete", ""] in rows
 
 
-def test_dry_run_and_status_change_nothing(cli, tiny, mixed_states, held_reference):
+def test_dry_run_and_status_change_nothing(cli, tiny, mixed_states, all_methods):
     suite = tiny()
     before = snapshot(mixed_states)
-    assert cli("run", "--suite", suite, "--adapter", held_reference, "--out", mixed_states, "--dry-run").code == 0
-    assert cli("status", "--suite", suite, "--adapter", held_reference, "--out", mixed_states).code == 0
+    assert cli("run", "--suite", suite, *all_methods, "--out", mixed_states, "--dry-run").code == 0
+    assert cli("status", "--suite", suite, *all_methods, "--out", mixed_states).code == 0
     assert snapshot(mixed_states) == before
 
 
@@ -137,7 +138,7 @@ def test_more_seeds_run_the_new_ones_only(cli, inline, tiny, results):
 
 
 def test_rerun_all_trains_again_and_finds_the_same_numbers(cli, inline, tiny, results, undisturbed):
-    outcome = cli("run", "--suite", tiny(), "--method", "focal", "--out", results, "--rerun", "all", "--jobs", 2)
+    outcome = cli("run", "--suite", tiny(), "--method", "focal", "--out", results, "--rerun", "all")
     assert outcome.code == 0 and "2 cells, 2 to run in 1 jobs" in outcome.words
     for seed in (0, 1):
         path = f"tiny/quick/point-goal/mixed/focal/iql/seed-{seed}"
@@ -162,7 +163,19 @@ def test_methods_given_twice_count_once(cli, tiny, tmp_path):
 
 
 def test_an_adapters_hash_follows_its_code_but_not_its_comments(cli, tiny, results, held):
-    common = ("status", "--suite", tiny(), "--adapter", held.reference, "--out", results)
+    common = (
+        "status",
+        "--suite",
+        tiny(),
+        "--method",
+        "random",
+        "--method",
+        "focal",
+        "--method",
+        held.reference,
+        "--out",
+        results,
+    )
     assert "6 complete" in cli(*common).out  # another folder, the same code
     original = held.file.read_text()
     commented = original.replace("weights -= 0.1", "# a remark\n                weights -= 0.1").replace(
@@ -202,6 +215,7 @@ def test_estimate_counts_waves_of_jobs(cli, tiny, tmp_path):
 
 def test_threads_share_the_cores(cli, tiny, tmp_path, datasets, monkeypatch):
     from omrl_bench.protocols.suite import load_suite
+    from omrl_bench.runner.executors import make_executor
     from omrl_bench.runner.plan import select
     from omrl_bench.runner.run import make_plan
 
@@ -210,7 +224,7 @@ def test_threads_share_the_cores(cli, tiny, tmp_path, datasets, monkeypatch):
     selection = select(load_suite(str(tiny())), methods=["random"])
     statuses = {("point-goal", "mixed"): "canonical"}
     for slots, threads in ((1, 8), (3, 2), (8, 1), (20, 1)):
-        plan = make_plan(selection, tmp_path / "runs", "stale", slots, statuses)
+        plan = make_plan(selection, tmp_path / "runs", "stale", make_executor("local", slots), statuses)
         assert {job.threads for job in plan.jobs} == {threads}
     assert not (tmp_path / "runs").exists()
 

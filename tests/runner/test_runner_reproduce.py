@@ -67,7 +67,7 @@ def test_a_repetition_gives_the_same_bits(reproduce, path, tmp_path):
 
 def test_the_printed_command_does_it_too(reproduce, cli, path, held_file, tmp_path):
     adapter = f"{held_file}:Held"
-    outcome = reproduce(path("Held"), "--adapter", adapter)
+    outcome = reproduce(path("Held"), "--method", adapter)
     assert outcome.code == 0, outcome
     assert not (tmp_path / "again").exists()  # without --run, nothing is
     (line,) = [line.strip() for line in outcome.out.splitlines() if line.startswith("  omrl-bench run ")]
@@ -175,10 +175,10 @@ def test_what_else_must_be_passed(cli, path, tiny, tmp_path, held_file):
     assert "suite 'tiny' does not come with the package; pass the file" in refused(path("focal"))
     assert "--suite FILE" in refused(path("focal"))
     suite = tiny()
-    assert "--adapter path/to/file.py:Held\n" in refused(path("Held"), "--suite", suite)
+    assert "--method path/to/file.py:Held\n" in refused(path("Held"), "--suite", suite)
     other = tiny(('"tiny"', '"other"'), name="other.toml")
     assert "it is suite 'other', the record is of 'tiny'" in refused(path("focal"), "--suite", other)
-    adapter = ("--adapter", f"{held_file}:Quick")
+    adapter = ("--method", f"{held_file}:Quick")
     assert "the record is of class 'Held'" in refused(path("Held"), "--suite", suite, *adapter)
     for old, new, words in (
         ('["mixed"]', '["expert"]', "unknown dataset of suite 'tiny' 'mixed'"),
@@ -222,7 +222,7 @@ def test_a_repetition_that_fails(reproduce, path, tmp_path):
         "    def fit(self, *arguments):\n        raise RuntimeError('the matrix is singular')\n"
         "    policy = save = load = None\n"
     )
-    outcome = reproduce(path("Held"), "--run", "--adapter", f"{adapter}:Held")
+    outcome = reproduce(path("Held"), "--run", "--method", f"{adapter}:Held")
     assert outcome.code == 1
     assert "the repetition failed: RuntimeError: the matrix is singular (held.py:4)" in outcome.out
 

@@ -88,7 +88,7 @@ def test_a_second_suite_reuses_the_training_and_measures_the_same(both, cli, inl
 def test_an_evaluation_that_failed_does_not_cost_the_training(tiny, cli, inline, tmp_path):
     suite, adapter = tiny(), tmp_path / "once.py"
     adapter.write_text(TRAINS_ONCE)
-    command = "run", "--suite", suite, "--method", "random", "--adapter", f"{adapter}:Once", "--out", tmp_path / "runs"
+    command = "run", "--suite", suite, "--method", "random", "--method", f"{adapter}:Once", "--out", tmp_path / "runs"
     (tmp_path / "no simulator").touch()
     cli(*command)
     found = [record for record in records(tmp_path / "runs", "tiny") if record.cell.method == "Once"]

@@ -7,7 +7,7 @@ import torch
 
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner import worker
-from omrl_bench.runner.job import Progress, read_job, write_job
+from omrl_bench.runner.job import read_job, write_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, select
 from omrl_bench.runner.records import iterate_records, read_cube
 
@@ -91,19 +91,14 @@ def job(tiny, datasets, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
+def run(monkeypatch):
     """Run a job here: its records by seed, and the progress it reported."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
     reports = []
 
-    def keep(path, content):
-        reports.append(Progress.model_validate_json(content))
-
-    monkeypatch.setattr(worker, "write_atomically", keep)
-
     def execute(job):
-        worker.run_job(job, tmp_path / "job.json")
+        worker.run_job(job, reports.append)
         return {record.cell.seed: record for record in iterate_records(job.results)}, reports
 
     yield execute
@@ -217,7 +212,7 @@ def test_configuration_that_is_no_json_is_said_before_training(cli, tiny, sequen
     from omrl_bench.testing import AdapterError, check_adapter
 
     out = tmp_path / "runs"
-    outcome = cli("run", "--suite", tiny(), "--adapter", sequential("Configured"), "--out", out, "--dry-run")
+    outcome = cli("run", "--suite", tiny(), "--method", sequential("Configured"), "--out", out, "--dry-run")
     assert outcome.code == 2 and outcome.err.count("\n") == 1
     assert "Configured cannot say its configuration(): TypeError" in outcome.err
     with pytest.raises(AdapterError, match=r"configuration\(\) must return what JSON can hold"):

@@ -1,0 +1,67 @@
+"""How the verbs that run something show it, and how they end when it is interrupted or fails."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from omrl_bench.runner.executors import Executor
+    from omrl_bench.runner.plan import Rerun, Selection
+
+INTERRUPTED = 130
+ExecutorOption = Annotated[
+    str, typer.Option(help="Where jobs run: local (processes of this machine), inline (this process, to debug).")
+]
+JobsOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time (default: one per core).")]
+
+
+def show_run(
+    selection: Selection, out: Path, rerun: Rerun, executor: Executor, notes: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Run what is left of a selection, show plan and progress, and return the errors of the jobs that failed.
+
+    Args:
+        selection: What to run.
+        out: Results folder.
+        rerun: Which cells run.
+        executor: Where they run.
+        notes: What to say of the plan before anything trains.
+    """
+    from omrl_bench.cli.display import watching
+    from omrl_bench.runner.run import execute
+
+    with interruptible(), watching(notes) as watcher:
+        return execute(selection, out, rerun, executor, watcher).errors
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Make a request to end (SIGTERM) what Ctrl-C is: it ends the workers, and the command with its own exit code."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished cells are kept, the same command goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_with(errors: Sequence[str]) -> None:
+    """List the jobs that failed, and end the command with exit code 1 if there are any."""
+    if errors:
+        typer.echo(f"\n{len(errors)} failed; the same command tries them again:", err=True)
+        for error in errors:
+            typer.echo(f"  {error}", err=True)
+        raise typer.Exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
