@@ -1,6 +1,6 @@
 """A method for `omrl-bench run`: least squares from (state, where the context ended) to the logged action.
 
-omrl-bench smoke --adapter examples/goal_clone.py:GoalClone
+omrl-bench smoke examples/goal_clone.py:GoalClone
 omrl-bench run --suite shift --family point-goal --method examples/goal_clone.py:GoalClone
 """
 

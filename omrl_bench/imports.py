@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from omrl_bench.errors import InputError
 
-#: How a method finds its backbone; the hash of a method takes in the backbone's file without being told.
-_BACKBONE = "import_module(f'.{setup.backbone}', __package__)"
 _CALLS = ("import_module", "__import__")
 _INIT = "__init__.py"
 
@@ -171,7 +169,7 @@ def _imports_at(node: ast.AST, package: str) -> Iterator[Import]:
     elif isinstance(node, ast.ImportFrom):
         module = _absolute(node.module or "", node.level, package)
         yield Import(node.lineno, module, tuple(alias.name for alias in node.names))
-    elif isinstance(node, ast.Call) and _name_of(node.func) in _CALLS and ast.unparse(node) != _BACKBONE:
+    elif isinstance(node, ast.Call) and _name_of(node.func) in _CALLS:
         yield Import(node.lineno, _literal_module(node, package), ())
 
 

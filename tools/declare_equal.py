@@ -89,6 +89,9 @@ def main(
         for record in iterate_records(results)
         if record.status == "complete" and all(not names or getattr(record.cell, key) in names for key, names in wanted)
     ]
+    for name in sorted({record.cell.method for record in records} - set(registered())):
+        typer.echo(f"left out, for it is no method of this checkout: {name}", err=True)
+    records = [record for record in records if record.cell.method in registered()]
     old, new = str(old_python.absolute()), sys.executable
     if _place_of(old) == _place_of(new):
         raise InputError(f"{old_python} runs this very checkout, {_place_of(new)}: there is nothing to compare")
@@ -119,8 +122,7 @@ def run_both(
     found = []
     for name, preset in sorted({(record.cell.suite, record.cell.preset) for record in records}):
         cells = [record.cell for record in records if (record.cell.suite, record.cell.preset) == (name, preset)]
-        cells = [cell for cell in cells if cell.method in registered()]
-        if name not in suite_names() or not cells:
+        if name not in suite_names():
             continue
         file = work / f"{name}-{preset}.toml"
         file.parent.mkdir(parents=True, exist_ok=True)

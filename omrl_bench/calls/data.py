@@ -113,8 +113,9 @@ def make(family: str, task: int = 0, *, render_mode: str | None = None) -> gymna
     definition.tasks().check([task])
     import gymnasium
 
-    import omrl_bench.envs  # noqa: F401  (registers the families)
+    from omrl_bench.envs.single import register
 
+    register()
     return gymnasium.make(definition.env_id, task=int(task), render_mode=render_mode)
 
 

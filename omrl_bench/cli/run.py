@@ -13,7 +13,6 @@ from omrl_bench.errors import InputError
 
 if TYPE_CHECKING:
     from omrl_bench.runner.plan import Rerun, Selection
-    from omrl_bench.runner.references import References
 
 MOST_SEEDS = 1000
 MethodOption = Annotated[
@@ -84,6 +83,7 @@ def run(
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.executors import make_executor
     from omrl_bench.runner.plan import select, unknown_statuses
+    from omrl_bench.runner.references import reference_notes, shipped_records
     from omrl_bench.runner.run import make_plan
     from omrl_bench.runner.settings import parse_settings
 
@@ -91,14 +91,14 @@ def run(
     selection = select(load_suite(suite), preset, family or (), method or (), parse_seeds(seeds), device, changed)
     where = make_executor(executor, jobs)
     named = bool(method or changed) and not all(each.built_in for each in selection.methods)
-    references = None if no_report else _references(selection, against, named)
-    notes = references.sentences if references else ()
+    beside = None if no_report else against or (shipped_records() if named else None)
+    notes = reference_notes(selection, beside) if beside or (named and not no_report) else []
     if dry_run:
         print_plan(make_plan(selection, out, _rerun(rerun), where, unknown_statuses(selection)), notes)
         return
     errors = show_run(selection, out, _rerun(rerun), where, notes)
     if not no_report:
-        _report(out, selection, references)
+        _report(out, selection, beside)
     end_with(errors)
 
 
@@ -131,21 +131,11 @@ def _rerun(choice: RerunChoice) -> Rerun:
     return get_args(Rerun)[list(RerunChoice).index(choice)]
 
 
-def _references(selection: Selection, against: Path | None, named: bool) -> References | None:
-    """The rows to show beside the run's, if they are asked for or a method is somebody's own."""
-    from omrl_bench.runner.references import find_references, shipped_records
-
-    if against is None and not named:
-        return None
-    return find_references(selection, against or shipped_records())
-
-
-def _report(out: Path, selection: Selection, references: References | None) -> None:
+def _report(out: Path, selection: Selection, against: Path | None) -> None:
     from omrl_bench.report.build import build
     from omrl_bench.report.tables.terminal import print_scores
 
     suite, preset = selection.suite.name, selection.preset_name
-    against = None if references is None else references.folder
     if print_scores(out, suite, preset, against):
         written = build(out, out / "report", suite, preset, against=against)
         typer.echo(f"\nrecords: {out / suite}   tables and figure: {written[0].parent}")

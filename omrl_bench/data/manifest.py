@@ -111,7 +111,11 @@ def build_dataset(
 
 
 def ensure_dataset(family: Family, quality: str, threads: int, announce: Callable[[str], None]) -> None:
-    """Build a dataset if it is not there; say so first."""
+    """Build a dataset if it is not there; say so first.
+
+    Raises:
+        InputError: see :func:`build_dataset`.
+    """
     if not dataset_folder(family, quality).exists():
         announce(f"building {dataset_id(family, quality)}")
         build_dataset(family, quality, threads)

@@ -1,4 +1,10 @@
-"""Ant families (facts A.6): dt = 0.05; the position in the plane and contact forces are not observed."""
+"""Ant families: dt = 0.05; the position in the plane and contact forces are not observed.
+
+The robot and its resets are Gymnasium's ``Ant-v5``. The reward with costs: the public code of PEARL (Rakelly et al.,
+"Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", ICML 2019); the speed alone: the
+public code of CORRO (Yuan & Lu, "Robust Task Representations for Offline Meta-Reinforcement Learning via Contrastive
+Learning", ICML 2022).
+"""
 
 from __future__ import annotations
 

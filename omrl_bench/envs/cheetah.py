@@ -1,4 +1,11 @@
-"""Half-cheetah families (facts A.4, A.5, A.11): dt = 0.05, never terminate, x is not observed."""
+"""Half-cheetah families: dt = 0.05, never terminate, x is not observed.
+
+The robot and its resets are Gymnasium's ``HalfCheetah-v5``. Rewards of velocity and direction: the public
+code of PEARL (Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables",
+ICML 2019), as in Finn et al., "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017. Sparse
+velocity and the mass scale: the public code of CCM (Fu et al., "Towards Effective Context for Meta-Reinforcement
+Learning: an Approach based on Contrastive Learning", AAAI 2021).
+"""
 
 from __future__ import annotations
 

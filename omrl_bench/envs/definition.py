@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-from functools import lru_cache
 from importlib import util
 from pathlib import Path
 
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import normalise_source
+from omrl_bench.imports import imports_of, read_source
 
 #: Modules of this package that every law imports and that hold no formula.
 _NO_FORMULAS = {"omrl_bench.envs.families", "omrl_bench.envs.law"}
@@ -24,20 +23,25 @@ def law_sources(module: str) -> list[str]:
         module: Name of the law's module. It is not imported, only the package that it is in.
 
     Raises:
-        InputError: if there is no such module, or it is no Python file.
+        InputError: if there is no such module, it is no Python file, or it cannot be told what it imports.
     """
-    own = module.partition(".")[0].replace("omrl_bench", "omrl_bench.envs")
+    top = module.partition(".")[0]
+    own = "omrl_bench.envs" if top == "omrl_bench" else top
     waiting, sources = [module], {}
     while waiting:
         name = waiting.pop(0)
         file = _file(name)
         if file is None:
             raise InputError(f"module {name} cannot be found, or is no Python file; a law is a module of your package")
-        text = file.read_text(encoding="utf-8")
-        sources[name] = normalise_source(text)
-        package = name if file.stem == "__init__" else name.rpartition(".")[0]
-        named = [other for other in _imported(text, package) if _inside(other, own) and _file(other) is not None]
-        waiting += [other for other in named if other not in {*sources, *waiting, *_NO_FORMULAS}]
+        sources[name] = normalise_source(read_source(file))
+        for each in imports_of(file, name):
+            if each.module is None:
+                raise InputError(
+                    f"{file}:{each.line} imports a module whose name is computed; write an import statement"
+                )
+            named = (each.module, *(f"{each.module}.{part}" for part in each.names))
+            followed = [other for other in named if _inside(other, own) and _file(other) is not None]
+            waiting += [other for other in followed if other not in {*sources, *waiting, *_NO_FORMULAS}]
     return list(sources.values())
 
 
@@ -52,16 +56,3 @@ def _file(module: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
-
-
-@lru_cache(maxsize=256)  # planning a suite asks for the same few files for every cell
-def _imported(source: str, package: str) -> tuple[str, ...]:
-    """What a module imports, in order: modules, and names that may be modules."""
-    found: list[str] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = util.resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
-            found += [str(base), *(f"{base}.{alias.name}" for alias in node.names)]
-    return tuple(dict.fromkeys(found))

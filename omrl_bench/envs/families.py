@@ -125,7 +125,11 @@ class Family:
         )
 
     def tasks(self) -> TaskTable:
-        """Return the family's frozen task table."""
+        """Return the family's frozen task table.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
         return _read_task_table(self)
 
     def fingerprint(self) -> str:

@@ -25,7 +25,7 @@ ModelOf = Callable[[np.ndarray], mujoco.MjModel]
 
 
 def load_model(asset: str) -> mujoco.MjModel:
-    """Compile a model file of ``envs/assets``.
+    """Compile a model file of ``envs/assets``; a law of another package gives the absolute path of its own.
 
     An unstable simulation becomes NaN (see the two physics) instead of being put back to the start without a word.
     The solver does not look for islands: one robot is one.
@@ -101,14 +101,14 @@ class Robot:
         return StepPhysics(self.task_model, self.model, self.FRAME_SKIP)
 
     def initial_state(self, rng: np.random.Generator) -> np.ndarray:
-        """Rest pose with noise on positions and velocities."""
+        """Rest pose with noise on positions and velocities, (state size,)."""
         state = self._rest.copy()
         state[self._qpos] += rng.uniform(-self.POSITION_NOISE, self.POSITION_NOISE, self.model.nq)
         state[self._qvel] += self.VELOCITY_NOISE * rng.standard_normal(self.model.nv)
         return state
 
     def observation(self, states: np.ndarray) -> np.ndarray:
-        """Qpos without where the robot is, then qvel."""
+        """Qpos without where the robot is, then qvel: (lanes, observation size) of states (lanes, state size)."""
         return states[:, self._qpos.start + self.HIDDEN : self._qvel.stop].copy()
 
     def velocity(self, states: np.ndarray, next_states: np.ndarray, axes: int = 1) -> np.ndarray:

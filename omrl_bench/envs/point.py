@@ -1,4 +1,16 @@
-"""Point-robot families (facts A.1-A.3, A.11): s' = s + a, no walls, never terminate."""
+"""Point-robot families: s' = s + a, no walls, never terminate.
+
+Where the formulas are from:
+
+* the step, dense rewards and a start in the square: the public code of PEARL (Rakelly et al., "Efficient Off-Policy
+  Meta-Reinforcement Learning via Probabilistic Context Variables", ICML 2019), which FOCAL and GENTLE keep;
+* goals on a circle: HS-OMRL (Zhao et al., "On Context Distribution Shift in Task Representation Learning for Offline
+  Meta RL", 2023, section 5.1);
+* sparse rewards within 0.2, and the wind: FOCAL++ (Li et al., "Improved Context-Based Offline Meta-RL with Attention
+  and Contrastive Learning", 2021, section 4.1), the sparse rule itself from PEARL's code;
+* two goals in sequence: the public code of CCM (Fu et al., "Towards Effective Context for Meta-Reinforcement Learning:
+  an Approach based on Contrastive Learning", AAAI 2021), its hard-point-robot.
+"""
 
 from __future__ import annotations
 

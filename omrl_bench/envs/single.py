@@ -49,7 +49,14 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; ``options["task"]`` switches to another task."""
+        """Start an episode; ``options["task"]`` switches to another task.
+
+        Returns:
+            The observation (observation size,) float64, and ``{"task": task id}``.
+
+        Raises:
+            InputError: if the task does not exist.
+        """
         super().reset(seed=seed)
         if options and "task" in options:
             self.task = int(self._table.check([options["task"]])[0])
@@ -58,7 +65,18 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._law.observation(self._state)[0], {"task": self.task}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take one step; actions beyond the limits are clipped."""
+        """Take one step.
+
+        Args:
+            action: (action size,); clipped to the family's limits.
+
+        Returns:
+            Observation (observation size,) float64, reward, whether the state is terminal, False (the horizon is
+            ``TimeLimit``'s), and ``{"task": task id}``.
+
+        Raises:
+            InputError: if the action has another shape.
+        """
         limit = self.family.action_limit
         actions = np.clip(np.asarray(action, dtype=np.float64), -limit, limit)[None]
         if actions.shape != (1, self.family.action_size):

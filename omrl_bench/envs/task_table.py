@@ -31,7 +31,11 @@ class TaskTable:
         return len(self.splits)
 
     def ids(self, *splits: str) -> np.ndarray:
-        """Return the ids of the tasks in the given splits (all tasks if none is given), ascending."""
+        """Return the ids of the tasks in the given splits (all tasks if none is given), int64, ascending.
+
+        Raises:
+            InputError: if there is no such split.
+        """
         for split in splits:
             if split not in SPLITS:
                 raise unknown_name("split", split, SPLITS)

@@ -1,4 +1,10 @@
-"""Hopper and walker families (facts A.9, A.11): x is not observed, velocities are observed clipped to [-10, 10]."""
+"""Hopper and walker families: x is not observed, velocities are observed clipped to [-10, 10].
+
+The robots are Gymnasium's ``Walker2d-v5`` and ``Hopper-v5``. Random parameters, rewards and ends: ``rand_param_envs``
+of PEARL's public code (Rakelly et al., "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context
+Variables", ICML 2019). Sparse velocity: walker-sparse of CCM's public code (Fu et al., "Towards Effective Context for
+Meta-Reinforcement Learning: an Approach based on Contrastive Learning", AAAI 2021).
+"""
 
 from __future__ import annotations
 

@@ -203,8 +203,10 @@ def write_record(results: Path, record: Record, cube: Cube | None) -> None:
         np.savez_compressed(buffer, conditions=np.array(cube.conditions), **arrays)
         write_atomically(record.cell.cube_path(results), buffer.getvalue())
         record = record.model_copy(update={"cube": cube.content_hash()})
-    content = _content_hash(json.loads(record.model_dump_json()))
-    text = record.model_copy(update={"content": content}).model_dump_json(indent=1) + "\n"
+    # the field came after the first records; a run's are as they were, so that older versions read them
+    later = {"trained_elsewhere"} if record.trained_elsewhere is None else set()
+    content = _content_hash(json.loads(record.model_dump_json(exclude=later)))
+    text = record.model_copy(update={"content": content}).model_dump_json(indent=1, exclude=later) + "\n"
     write_atomically(record.cell.record_path(results), text.encode())
 
 

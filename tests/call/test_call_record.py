@@ -14,7 +14,7 @@ from omrl_bench.errors import InputError
 from omrl_bench.registry import load_class, methods
 from omrl_bench.report.reading.frames import load
 from omrl_bench.report.site.leaderboard import leaderboard
-from omrl_bench.runner.records import Record, read_cube, read_record
+from omrl_bench.runner.records import Record, read_cube, read_record, write_record
 from omrl_bench.runner.traces import read_traces
 
 CELL = "tiny/quick/point-goal/mixed/follower/iql"
@@ -199,6 +199,14 @@ def test_wrong_input_is_one_sentence_and_leaves_nothing(record, no_data, tmp_pat
         record(**changes)
     assert not no_data.exists()
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_record_of_a_run_has_the_fields_that_it_always_had(record, tmp_path):
+    recorded = read_record(record()[0])
+    write_record(tmp_path / "ran", recorded.model_copy(update={"trained_elsewhere": None}), None)
+    path = recorded.cell.record_path(tmp_path / "ran")
+    assert set(Record.model_fields) - set(json.loads(path.read_text())) == {"trained_elsewhere"}
+    assert read_record(path).trained_elsewhere is None
 
 
 def test_records_without_the_field_are_read_and_their_hashes_hold(record):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 from stable_baselines3 import PPO, SAC
 
-from omrl_bench.data.behaviour import BORROWED, SCRIPTED, CheckpointActor, make_actor, read_checkpoints
+from omrl_bench.data.behaviour import CheckpointActor, make_actor, read_checkpoints
 from omrl_bench.data.train_behaviour import (
     PpoConfig,
     SacConfig,
@@ -74,7 +74,7 @@ def test_a_family_without_checkpoints_is_an_input_error(cheetah):
         make_actor(replace(cheetah, name="cheetah-none"))
 
 
-@pytest.mark.parametrize(("borrower", "lender"), BORROWED.items())
+@pytest.mark.parametrize(("borrower", "lender"), [(name, f.policies) for name, f in FAMILIES.items() if f.policies])
 def test_borrowed_checkpoints_are_of_a_family_with_the_same_inputs(borrower, lender):
     borrower, lender = FAMILIES[borrower], FAMILIES[lender]
     for attribute in ("observation_size", "action_size", "action_limit", "descriptor", "assets"):
@@ -88,7 +88,7 @@ def test_borrowed_checkpoints_are_of_a_family_with_the_same_inputs(borrower, len
         assert all(np.array_equal(mine[name], other[name]) for name in mine)
 
 
-@pytest.mark.parametrize("name", [n for n, f in FAMILIES.items() if (f.variant_of or n) not in SCRIPTED])
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.controller])
 def test_every_checkpoint_fits_its_family(name):
     family = FAMILIES[name]
     try:

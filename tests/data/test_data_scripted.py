@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from omrl_bench.data.behaviour import EXPERT, SCRIPTED, make_actor
+from omrl_bench.data.behaviour import EXPERT, PointActor, PointHardActor, PointSquareActor, PointWindActor, make_actor
 from omrl_bench.data.build import collect, roll_out
 from omrl_bench.envs.families import FAMILIES, get_family
 
-NAMES = [name for name, family in FAMILIES.items() if (family.variant_of or name) in SCRIPTED]
+CLASSES = {
+    "point-goal": PointActor,
+    "point-square": PointSquareActor,
+    "point-sparse": PointActor,
+    "point-wind": PointWindActor,
+    "point-hard": PointHardActor,
+}
+NAMES = [name for name, family in FAMILIES.items() if family.controller]
 
 
 def rolled(family, tasks, behaviours, deterministic=False):
@@ -127,5 +134,5 @@ def test_guess_of_point_hard_is_the_same_turn_for_both_goals():
 def test_variants_of_a_family_are_acted_in_by_its_policies():
     for name in NAMES:
         family = get_family(name)
-        assert type(make_actor(family)) is SCRIPTED[family.variant_of or name]
+        assert type(make_actor(family)) is CLASSES[family.variant_of or name]
         assert make_actor(family).family is family

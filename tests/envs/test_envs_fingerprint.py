@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import omrl_bench.fingerprint
-from omrl_bench.envs import families
+from omrl_bench.envs import definition, families
 from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.fingerprint import hash_text, normalise_source
 
@@ -110,6 +110,33 @@ def test_normalised_source_is_the_same_in_every_python():
 
 # --- the fingerprints of families
 
+#: Records and built datasets name these: a change makes all of them those of other families.
+FROZEN = {
+    "point-goal": "f112b4e341068ca9",
+    "point-square": "b64532d28c589622",
+    "point-sparse": "5e6199a51c6581e4",
+    "point-wind": "c8b4ca1a59ad751f",
+    "point-hard": "b8b100eda658edec",
+    "cheetah-vel": "b3adfe288f990db0",
+    "cheetah-dir": "8640f8ee2000dc56",
+    "ant-dir": "a857a4f2822afcb7",
+    "walker-params": "3542b6a87e42b432",
+    "hopper-params": "6aa8d80ad3104edb",
+    "cheetah-mass": "ff16fa204c080a11",
+    "ant-mass": "8e95d295968c1bdb",
+    "cheetah-vel-sparse": "eb5d44f32dd1e298",
+    "walker-vel-sparse": "726b041fd1643842",
+    "point-goal-h10": "e5eb3af19a0ed613",
+    "point-goal-h200": "aa9cef0c517ff8f0",
+    "point-wind-h25": "d0170db986053d5a",
+    "cheetah-vel-wide": "32494448cbf938c6",
+    "ant-dir-speed": "4cd0a8b2cc441574",
+}
+
+
+def test_fingerprints_are_those_of_the_records():
+    assert fingerprints() == FROZEN
+
 
 @pytest.fixture
 def envs_copy(tmp_path, monkeypatch):
@@ -117,6 +144,13 @@ def envs_copy(tmp_path, monkeypatch):
     copy = tmp_path / "envs"
     shutil.copytree(str(resources.files("omrl_bench.envs")), copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(families, "resources", SimpleNamespace(files=lambda package: copy))
+    original = definition._file
+
+    def file(module):
+        found = original(module)
+        return found and copy / found.name
+
+    monkeypatch.setattr(definition, "_file", file)
     families._read_task_table.cache_clear()
     yield copy
     families._read_task_table.cache_clear()
@@ -195,7 +229,8 @@ def test_the_family_entry_changes_the_fingerprint():
     family = get_family("point-goal")
     assert replace(family, horizon=61).fingerprint() != family.fingerprint()
     assert replace(family, action_limit=0.2).fingerprint() != family.fingerprint()
-    assert replace(family, variant_of="ant-dir").fingerprint() == family.fingerprint()  # a label, no MDP
+    labels = {"variant_of": "ant-dir", "controller": "a:B", "policies": "ant-dir", "goals": None, "source": "hf://a/b"}
+    assert replace(family, **labels).fingerprint() == family.fingerprint()  # no MDP
 
 
 def test_the_physics_change_the_fingerprint_of_mujoco_families(envs_copy):

@@ -1,7 +1,8 @@
-"""Reward, observation and end of the MuJoCo families against plain floats (facts A.4-A.6, A.9, A.11).
+"""Reward, observation and end of the MuJoCo families against plain floats.
 
-The second writing uses nothing of ours but the task tables: Gymnasium's model files, MuJoCo's own data by joint name,
-one simulation at a time, and a model per task that is changed by name. (The point families: test_envs_point.py.)
+The formulas are those of the papers that the modules of the laws cite. The second writing uses nothing of ours but the
+task tables: Gymnasium's model files, MuJoCo's own data by joint name, one simulation at a time, and a model per task
+that is changed by name. (The point families: test_envs_point.py.)
 """
 
 from functools import cache

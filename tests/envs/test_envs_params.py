@@ -1,4 +1,6 @@
-"""Families whose tasks differ in dynamics: what a task's numbers do to the model, and what they cannot do (facts A.9).
+"""Families whose tasks differ in dynamics: what a task's numbers do to the model, and what they cannot do.
+
+The multipliers are those of PEARL's rand_param_envs (Rakelly et al., ICML 2019).
 
 The robots move in the plane of x and z, so a body turns about y only: of its three moments of inertia the second is
 felt and the other two are not. That is why tasks may break the triangle inequality, which most of them do.
@@ -90,7 +92,7 @@ def test_nominal_numbers():
 
 
 @every_params
-def test_multipliers_span_what_the_facts_say(name):
+def test_multipliers_span_the_range_of_rand_param_envs(name):
     """1.5 ** +-3 and 1.3 ** +-3."""
     family = get_family(name)
     table = family.tasks()

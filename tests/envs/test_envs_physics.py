@@ -1,4 +1,4 @@
-"""The robots against Gymnasium's own and against loops over MuJoCo's step (facts A.0, A.4, A.6, A.9)."""
+"""The robots against Gymnasium's own (HalfCheetah-v5, Ant-v5, ...) and against loops over MuJoCo's step."""
 
 import copy
 import math
@@ -155,7 +155,7 @@ def test_cheetah_is_gymnasiums_model(cheetah_model, half_cheetah):
     assert differing(cheetah_model, half_cheetah.model) == MASKS
 
 
-#: Gymnasium's file, timestep, frame skip, integrator (facts A.0; only the rand-params families step by .004).
+#: Gymnasium's file, timestep, frame skip, integrator (only PEARL's rand_param_envs step by .004).
 ROBOTS = {
     "ant-dir": ("ant.xml", 0.01, 5, "RK4"),
     "walker-vel-sparse": ("walker2d.xml", 0.002, 4, "RK4"),

@@ -75,7 +75,7 @@ def legacy_uniform(low, high, *sizes, seed=1337):
 
 
 def scalar_reward(name, before, after, flag, task):
-    """Reward of a step from before to after (each (x, y)) as the facts state it."""
+    """Reward of a step from before to after (each (x, y)) as PEARL, FOCAL++ (section 4.1) and CCM have it."""
     if name == "point-sparse":
         distance = math.dist(after, task)
         return 1 - distance if distance <= 0.2 else 0.0
@@ -158,7 +158,7 @@ def test_square_starts_are_uniform():
     assert abs(np.corrcoef(starts.T)[0, 1]) < 0.05
 
 
-# --- check values (facts A.1-A.3): (family, horizon, tasks, optimum, standing still, uniform actions)
+# --- check values, computed without this package: (family, horizon, tasks, optimum, standing still, uniform actions)
 
 SEMICIRCLE = circle(np.linspace(0, np.pi, 40))
 CIRCLE = circle(np.linspace(0, 2 * np.pi, 60, endpoint=False))

@@ -19,7 +19,7 @@ from omrl_bench.errors import InputError
 
 register()
 every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
-#: Families with terminal states (facts A.6, A.9); all others run to their horizon.
+#: Families with terminal states (PEARL's ant-dir and rand_param_envs, ICML 2019); all others run to their horizon.
 ENDING = {"ant-dir", "ant-mass", "walker-params", "hopper-params"}
 IDS = {
     "point-goal": ("omrl/PointGoal-v0", 60),

@@ -6,13 +6,15 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from omrl_bench.envs.families import FAMILIES, SPLITS, get_family
+from omrl_bench.envs.families import FAMILIES, get_family
+from omrl_bench.envs.task_table import SPLITS, parse_task_table
 from omrl_bench.errors import InputError
 
 every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
 WITHIN = ("train", "validation", "test")
 COUNTS = {"train": 30, "validation": 10, "test": 20}
-#: The laws that tasks are drawn from (facts A.1-A.11): angles of a unit vector, in radians; or values per component.
+#: The laws that tasks are drawn from, of the papers that the modules of the laws cite: angles of a unit vector, in
+#: radians; or values per component.
 ARCS = {
     "point-goal": 2 * np.pi,
     "point-sparse": np.pi,
@@ -198,7 +200,7 @@ def test_families_that_share_a_table_have_the_same_tasks(name, other):
 
 @pytest.mark.parametrize("name", PARAMS)
 def test_multipliers_are_uniform_in_the_exponent_and_independent(name):
-    """Mean and spread of each field, and no number that follows another (facts A.9: every element on its own)."""
+    """Mean and spread of each field, and no number that follows another: rand_param_envs draws each on its own."""
     family = get_family(name)
     table = family.tasks()
     inside = places(family)[table.ids(*WITHIN)]
@@ -233,3 +235,30 @@ def test_check_names_the_first_task_that_does_not_exist():
         table.check([3, 60, -2])
     with pytest.raises(InputError, match="task -1 does not exist"):
         table.check(np.array([-1]))
+
+
+TABLE = "task,split,x\n0,train,1.5\n1,test,2.5\n"
+
+
+def test_a_table_is_read():
+    table = parse_task_table(TABLE, "mine.csv", ["x"])
+    assert table.splits == ("train", "test")
+    assert table.descriptors.tolist() == [[1.5], [2.5]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("x\n", "y\n", "mine.csv has no column 'x'"),
+        ("0,train,1.5\n1,test,2.5\n", "", "or no task"),
+        ("1,test", "2,test", "must run from 0 without gaps"),
+        ("2.5", "two", "could not convert string to float: 'two'"),
+        (",2.5", "", "mine.csv: float"),
+        ("test", "tset", "mine.csv, task 1: unknown split 'tset'; did you mean 'test'"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_an_input_error(old, new, words):
+    assert old in TABLE
+    with pytest.raises(InputError) as error:
+        parse_task_table(TABLE.replace(old, new), "mine.csv", ["x"])
+    assert words in str(error.value)

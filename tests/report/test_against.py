@@ -11,7 +11,7 @@ from omrl_bench.report.build import build
 from omrl_bench.report.reading.frames import collect
 from omrl_bench.report.tables.terminal import print_scores
 
-NOTE = "reference rows, from records of another folder: task-blind, oracle, focal"
+NOTE = "\N{DOUBLE DAGGER} reference rows, from records of another folder: task-blind, oracle, focal"
 
 
 @pytest.fixture

@@ -265,3 +265,15 @@ def test_the_example_of_the_documentation_is_read():
     text = module.__doc__.split("::\n")[1].split("Being equal")[0]
     (found,) = parse_equivalences("\n".join(line[4:] for line in text.splitlines()), "docstring")
     assert found.field == "method" and json.loads(found.model_dump_json())["commit"] == "1234567"
+
+
+def test_rows_that_were_trained_elsewhere_stay_complete_too(cli, tiny, older):
+    results, now = older
+    record = read_record(results / FOCAL / "seed-0.json")
+    cube = read_cube(record.cell.cube_path(results))
+    cell = record.cell.model_copy(update={"method": "theirs"})
+    write_record(results, record.model_copy(update={"cell": cell, "trained_elsewhere": "by them"}), cube)
+    assert "changed since: suite; trained elsewhere" in cli("status", "--suite", tiny(), "--out", results).words
+    append(results, "suite", digest(2), now["suite"])
+    assert "changed since: suite; trained" not in (words := cli("status", "--suite", tiny(), "--out", results).words)
+    assert "trained elsewhere, self-reported: by them" in words

@@ -1,17 +1,14 @@
 """A method of one's own beside reference rows: shown, marked, neither run nor copied."""
 
 import csv
-import shutil
-import tempfile
 
 import pytest
 
-from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner import references
 from omrl_bench.runner.plan import select
 from omrl_bench.runner.records import read_record, write_record
-from omrl_bench.runner.references import beside, find_references, shipped_records
+from omrl_bench.runner.references import reference_notes, shipped_records
 
 FOLDER = "tiny/quick/point-goal/mixed"
 ALONE = "the tables show the rows of --out alone"
@@ -43,21 +40,18 @@ def scores(folder):
     return {(row["method"], row["quality"]): row["score_mean"] for row in rows}
 
 
-def test_a_method_of_ones_own_stands_beside_the_reference_rows(run, mine, undisturbed, tmp_path, monkeypatch):
+def test_a_method_of_ones_own_stands_beside_the_reference_rows(run, mine, undisturbed, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in undisturbed[0].rglob("*")}
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    (tmp_path / "temporary").mkdir()
     outcome = run("--method", mine, "--against", undisturbed[0])
     assert outcome.code == 0, outcome
     assert "2 cells, 2 to run in 1 jobs" in outcome.out
     said = f"reference rows from {undisturbed[0]}: Held, focal, random\n"
     assert outcome.out.index("estimated time") < outcome.out.index(said) < outcome.out.index("start ")
     assert sorted(rows_of(outcome.out)) == ["Held ‡", "Mine", "focal ‡", "random ‡"]
-    assert "‡ reference row, from records of another results folder: random, Held, focal." in outcome.words
+    assert "‡ reference rows, from records of another folder: random, Held, focal" in outcome.words
     runs = tmp_path / "runs"
     assert {p.parent.parent.name for p in runs.rglob("seed-*")} - {"Mine"} == set()
     assert {p: p.stat().st_mtime_ns for p in undisturbed[0].rglob("*")} == before
-    assert list((tmp_path / "temporary").iterdir()) == []
 
     report = runs / "report" / "tiny-quick"
     found, expected = scores(runs), scores(undisturbed[0])
@@ -120,53 +114,48 @@ def selection(tiny, datasets, monkeypatch):
 
 
 def test_a_preset_without_reference_rows(selection, undisturbed):
-    found = find_references(selection(preset="brief"), undisturbed[0])
     none = f"{undisturbed[0]} has no records of suite 'tiny', preset 'brief' (it has those of preset quick): {ALONE}"
-    assert (found.cells, found.sentences) == ((), (none,))
+    assert reference_notes(selection(preset="brief"), undisturbed[0]) == [none]
     other = selection(('name = "tiny"', 'name = "other"'))
     none = f"{undisturbed[0]} has no records of suite 'other', preset 'quick': {ALONE}"
-    assert find_references(other, undisturbed[0]).sentences == (none,)
+    assert reference_notes(other, undisturbed[0]) == [none]
 
 
 def test_a_family_without_reference_rows(selection, undisturbed):
-    found = find_references(selection(('["point-goal"]', '["point-goal", "point-wind"]')), undisturbed[0])
-    assert {cell.family for cell in found.cells} == {"point-goal"} and len(found.cells) == 6
-    assert found.sentences[1:] == (f"reference rows for point-wind in {undisturbed[0]}: none",)
+    notes = reference_notes(selection(('["point-goal"]', '["point-goal", "point-wind"]')), undisturbed[0])
+    assert notes == [
+        f"reference rows from {undisturbed[0]}: Held, focal, random",
+        f"reference rows for point-wind in {undisturbed[0]}: none",
+    ]
 
 
 def test_rows_of_another_version_of_the_suite_or_family_do_not_compare(selection, results):
-    found = find_references(selection(("draws = 2", "draws = 3")), results)
     none = f"reference rows for point-goal in {results}: none but of another version of the suite or family"
-    assert (found.cells, found.sentences) == ((), (none,))
+    assert reference_notes(selection(("draws = 2", "draws = 3")), results) == [none]
     for path in (results / FOLDER / "random").rglob("seed-?.json"):
         record = read_record(path)
         hashes = record.hashes.model_copy(update={"family": "0" * 16})
         write_record(results, record.model_copy(update={"hashes": hashes}), None)
-    assert {cell.method for cell in find_references(selection(), results).cells} == {"focal", "Held"}
+    assert reference_notes(selection(), results) == [f"reference rows from {results}: Held, focal"]
+
+
+def test_hashes_that_are_declared_equal_compare(selection, results):
+    changed = selection(("draws = 2", "draws = 3"))
+    old = read_record(results / FOLDER / "random/iql/seed-0.json").hashes.suite
+    new = changed.suite.fingerprint("quick", "point-goal")
+    (results / "equivalences.toml").write_text(
+        f'[[equal]]\nfield = "suite"\nold = "{old}"\nnew = "{new}"\ncommit = "1234567"\n'
+        'why = "for this test"\nevidence = ["none"]\n'
+    )
+    assert reference_notes(changed, results) == [f"reference rows from {results}: Held, focal, random"]
 
 
 def test_damaged_and_failed_reference_records_are_passed_over(selection, results):
-    (results / FOLDER / "random/iql/seed-0.json").write_text("{")
-    path = results / FOLDER / "focal/iql/seed-1.json"
-    write_record(results, read_record(path).model_copy(update={"status": "failed", "error": "no"}), None)
-    cells = find_references(selection(), results).cells
-    assert sorted((cell.method, cell.seed) for cell in cells) == [("Held", 0), ("Held", 1), ("focal", 0), ("random", 1)]
-
-
-def test_rows_beside_which_nothing_stands_are_left_out(selection, results, tmp_path):
-    """Of another backbone or dataset they would be a table of their own."""
-    own = tmp_path / "own"
-    shutil.copytree(results / FOLDER / "random" / "iql", own / FOLDER / "Mine" / "td3bc")
-    found = find_references(selection(), results)
-    with beside(own, found, "tiny", "quick") as (folder, methods):
-        assert (folder, methods) == (own, frozenset())
-    shutil.copytree(results / FOLDER / "random" / "iql", own / FOLDER / "Mine" / "iql")
-    with beside(own, found, "tiny", "quick") as (folder, methods):
-        assert methods == {"random", "focal", "Held"}
-        assert {p.name for p in (folder / FOLDER).iterdir()} == {"Mine", "random", "focal", "Held"}
-        assert all(p.is_symlink() and p.exists() for p in folder.rglob("seed-*"))
-        assert len(list(folder.rglob("*.traces.npz"))) == len(list(results.rglob("*.traces.npz"))) + 2
-    assert not folder.exists()
+    for path in (results / FOLDER / "random").rglob("seed-?.json"):
+        path.write_text("{")
+    for path in (results / FOLDER / "focal").rglob("seed-?.json"):
+        write_record(results, read_record(path).model_copy(update={"status": "failed", "error": "no"}), None)
+    assert reference_notes(selection(), results) == [f"reference rows from {results}: Held"]
 
 
 def test_the_reference_records_are_those_of_the_checkout(monkeypatch, tmp_path):
@@ -175,8 +164,3 @@ def test_the_reference_records_are_those_of_the_checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(references, "ROOT", tmp_path)  # an installed package: beside others, without a project file
     (tmp_path / "results").mkdir()
     assert shipped_records() is None
-
-
-def test_a_folder_that_is_none(selection, tmp_path):
-    with pytest.raises(InputError, match="--against names one"):
-        find_references(selection(), tmp_path / "none")

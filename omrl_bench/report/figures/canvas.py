@@ -51,7 +51,7 @@ _SMALL = {"fontsize": 5.8, "color": GREY, "va": "bottom"}
 
 
 @contextmanager
-def settings(style: Mapping[Any, Any]) -> Iterator[None]:
+def settings(style: dict[Any, Any]) -> Iterator[None]:
     """Draw with these settings of Matplotlib, whatever the user's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()

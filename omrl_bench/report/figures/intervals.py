@@ -15,8 +15,9 @@ from matplotlib.patches import Rectangle
 from omrl_bench.conditions import Condition
 from omrl_bench.report.figures import canvas
 from omrl_bench.report.figures.styles import condition_style, method_style
-from omrl_bench.report.tables.captions import DAGGER, TIMES, Sizes, condition_word, sizes_text
-from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.reading.frames import REFERENCE
+from omrl_bench.report.tables.captions import TIMES, Sizes, condition_word, sizes_text
+from omrl_bench.report.tables.layout import DAGGER, Layout
 from omrl_bench.report.tables.wide import Entry, Table
 from omrl_bench.stats.panels import ALL
 
@@ -73,7 +74,7 @@ def draw_scores(table: Table, sizes: Mapping[str, Sizes]) -> Figure:
         word=condition_word(layout.conditions),
         note=(
             f"n: seeds {TIMES} tasks {TIMES} draws; bars: 95 % intervals, bootstrap over seeds and tasks.",
-            privilege_note(layout.methods, layout),
+            mark_note(layout.methods, layout),
         ),
     )
     limits = _limits(table)
@@ -105,7 +106,7 @@ def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, 
         note=(
             "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are "
             "no test of a difference.",
-            privilege_note(methods, layout),
+            mark_note(methods, layout),
         ),
     )
     for axes, scope, each in zip(sheet.panels, scopes, rows, strict=True):
@@ -116,15 +117,17 @@ def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, 
 
 
 def labels_of(methods: Sequence[str], layout: Layout) -> list[str]:
-    """The methods' names, with a dagger where they use privileges."""
-    return [f"{method} {DAGGER}" if method in layout.marked else method for method in methods]
+    """The methods' names with their marks."""
+    return [layout.label(method) for method in methods]
 
 
-def privilege_note(methods: Sequence[str], layout: Layout) -> str:
-    """What the dagger means; empty if no method among these uses privileges."""
-    if layout.marked.isdisjoint(methods):
-        return ""
-    return f"{DAGGER} sees more than the training data and the context."
+def mark_note(methods: Sequence[str], layout: Layout) -> str:
+    """What the marks of these methods mean; empty if none has any."""
+    meanings = (
+        (layout.marked, f"{DAGGER} sees more than the training data and the context."),
+        (layout.reference, f"{REFERENCE} reference row, run elsewhere."),
+    )
+    return " ".join(meaning for marked, meaning in meanings if not marked.isdisjoint(methods))
 
 
 def panel_detail(family: str, layout: Layout, sizes: Mapping[str, Sizes]) -> str:

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from omrl_bench.conditions import EPISODE, Condition
 from omrl_bench.report.figures import canvas
-from omrl_bench.report.figures.intervals import condition_text, labels_of, panel_detail, privilege_note
+from omrl_bench.report.figures.intervals import condition_text, labels_of, mark_note, panel_detail
 from omrl_bench.report.figures.styles import method_style, shown, shown_note
 from omrl_bench.report.tables.captions import TIMES, Sizes
 from omrl_bench.report.tables.layout import Layout
@@ -199,7 +199,7 @@ def draw_lines(
         below=labels_height + own,
         between=_UNLABELLED + own,
         legend=() if own else handles,
-        note=(note, shown_note(layout.methods), privilege_note(drawn, layout)),
+        note=(note, shown_note(layout.methods), mark_note(drawn, layout)),
     )
     for index, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
         _panel(axes, panel, drawn, x, y, bands)

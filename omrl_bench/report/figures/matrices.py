@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from omrl_bench.report.figures import canvas
-from omrl_bench.report.figures.intervals import condition_text, labels_of, privilege_note
+from omrl_bench.report.figures.intervals import condition_text, labels_of, mark_note
 from omrl_bench.report.figures.styles import shown, shown_note
 from omrl_bench.report.reading.frames import ordered
 from omrl_bench.report.tables.layout import Layout
@@ -88,7 +88,7 @@ def draw_improvements(improvements: pd.DataFrame, layout: Layout, scopes: Sequen
             "same task (ties count half). Bold: the 95 % interval (bootstrap over seeds and tasks) does not contain "
             "50.",
             shown_note(layout.methods, MOST_METHODS),
-            privilege_note(names, layout),
+            mark_note(names, layout),
         ),
     )
     for axes, scope, (methods, values) in zip(sheet.panels, scopes, matrices, strict=True):
@@ -122,7 +122,7 @@ def draw_datasets(summaries: pd.DataFrame, layout: Layout, panels: Sequence[tupl
             "Mean scores: 0 is the random policy, 100 the expert. Rows: training data; columns: context; framed: both "
             "the same. Intervals are in the tables.",
             shown_note(methods),
-            privilege_note(methods, layout),
+            mark_note(methods, layout),
         ),
     )
     for index, (axes, (family, method)) in enumerate(zip(sheet.panels, panels, strict=True)):

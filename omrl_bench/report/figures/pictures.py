@@ -96,6 +96,7 @@ def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout],
         conditions=tuple(dict.fromkeys(condition for layout in layouts for condition in layout.conditions)),
         methods=tuple(ordered({method for layout in layouts for method in layout.methods}, methods)),
         marked=frozenset().union(*(layout.marked for layout in layouts)),
+        reference=frozenset().union(*(layout.reference for layout in layouts)),
     )
     return _named("datasets", dataset_figure(pd.concat(summaries, ignore_index=True), together))
 

@@ -28,6 +28,8 @@ COST_COLUMNS = ("family", "method", "seeds_together", "parameters", "representat
 #: Columns of the frame of learning curves: mean score on the validation tasks after so many policy updates.
 CURVE_COLUMNS = ("family", "method", "seed", "step", "score")
 
+REFERENCE = "\N{DOUBLE DAGGER}"  # marks a row of another results folder
+
 _NAMES = tuple(name for name in COLUMNS if name not in ("seed", "task", "draw", "return", "score"))
 
 
@@ -305,7 +307,7 @@ def _results(
     kept_records = [record for record, _ in kept]
     shown = {record.cell.method for record in kept_records} & reference
     if shown:
-        notes.insert(0, f"reference rows, from records of another folder: {', '.join(ordered(shown))}")
+        notes.insert(0, f"{REFERENCE} reference rows, from records of another folder: {', '.join(ordered(shown))}")
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
     every = (*notes, *unread, *versions, *missing, *provenance(kept_records, equal))
     return Results(

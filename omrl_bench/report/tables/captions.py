@@ -9,11 +9,10 @@ import pandas as pd
 
 from omrl_bench.conditions import Condition
 from omrl_bench.report.reading.frames import ordered
-from omrl_bench.report.tables.layout import Layout
+from omrl_bench.report.tables.layout import DAGGER, Layout
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.panels import ALL
 
-DAGGER = "\N{DAGGER}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 MISSING = "\N{EN DASH}"
 SCORE_NOTE = "Score = 100 (R - random) / (expert - random), per task: 0 is the random policy, 100 the expert."

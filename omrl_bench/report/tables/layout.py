@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from omrl_bench.report.reading.frames import Results, ordered
+from omrl_bench.report.reading.frames import REFERENCE, Results, ordered
 from omrl_bench.stats.panels import ALL
+
+DAGGER = "\N{DAGGER}"
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,22 @@ class Layout:
         conditions: Context qualities, or episodes.
         methods: Methods.
         marked: Methods that use privileges.
+        reference: Methods that were run elsewhere, see :func:`omrl_bench.report.reading.frames.read`.
     """
 
     families: tuple[str, ...]
     conditions: tuple[str, ...]
     methods: tuple[str, ...]
     marked: frozenset[str]
+    reference: frozenset[str] = frozenset()
+
+    def marks(self, method: str) -> str:
+        """The marks of a method; empty for none."""
+        return DAGGER * (method in self.marked) + REFERENCE * (method in self.reference)
+
+    def label(self, method: str) -> str:
+        """A method's name with its marks."""
+        return f"{method} {self.marks(method)}" if self.marks(method) else method
 
 
 def layout_of(
@@ -45,4 +57,5 @@ def layout_of(
         conditions=tuple(dict.fromkeys(results.frame["condition"])),
         methods=tuple(ordered(set(summary["method"]), methods)),
         marked=frozenset(results.privileges),
+        reference=results.reference,
     )

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.text import Text
 
 from omrl_bench.report.reading.frames import collect
-from omrl_bench.report.tables.captions import DAGGER
 from omrl_bench.report.tables.layout import layout_of
 from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
@@ -41,13 +40,12 @@ def terminal_table(table: Table) -> rich.table.Table:
         title=Text(table.title), caption=Text("\n".join(table.footnotes)), caption_justify="left", title_justify="left"
     )
     view.add_column("family")
-    view.add_column("method")
+    view.add_column("method", overflow="fold")
     for condition in table.layout.conditions:
         view.add_column(Text(condition), justify="right")
     for family in table.layout.families:
         for row, method in enumerate(table.layout.methods):
             cells = [Text(table.text(method, family, condition)) for condition in table.layout.conditions]
-            mark = f" {DAGGER}" if method in table.layout.marked else ""
-            view.add_row(Text(family if row == 0 else ""), Text(method + mark), *cells)
+            view.add_row(Text(family if row == 0 else ""), Text(table.layout.label(method)), *cells)
         view.add_section()
     return view

@@ -6,7 +6,9 @@ import re
 
 import pandas as pd
 
-from omrl_bench.report.tables.captions import DAGGER, MISSING, TIMES
+from omrl_bench.report.reading.frames import REFERENCE
+from omrl_bench.report.tables.captions import MISSING, TIMES
+from omrl_bench.report.tables.layout import DAGGER
 from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.wide import Table
 
@@ -19,6 +21,7 @@ _LATEX = {
     "|": r"\textbar{}",
     TIMES: r"$\times$",
     DAGGER: r"$^\dagger$",
+    REFERENCE: r"$^\ddagger$",
     MISSING: "--",
     **{character: f"\\{character}" for character in "{}$&#_%"},
 }
@@ -30,8 +33,8 @@ def escape_latex(text: str) -> str:
 
 
 def method_label(table: Table, method: str) -> str:
-    """A method's name in Markdown, marked if it uses privileges."""
-    return escape(method) + (f" {DAGGER}" if method in table.layout.marked else "")
+    """A method's name in Markdown, with its marks."""
+    return escape(table.layout.label(method))
 
 
 def markdown(table: Table) -> str:
@@ -89,7 +92,7 @@ def _latex_head(table: Table) -> list[str]:
 
 
 def _latex_row(table: Table, method: str) -> str:
-    cells = [escape_latex(method) + (escape_latex(DAGGER) if method in table.layout.marked else "")]
+    cells = [escape_latex(method) + escape_latex(table.layout.marks(method))]
     for family, condition in table.columns:
         entry = table.entries.get((method, family, condition))
         if entry is None:

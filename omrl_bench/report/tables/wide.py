@@ -7,7 +7,7 @@ A :class:`Table` holds numbers and plain text; :mod:`omrl_bench.report.tables.te
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -88,7 +88,7 @@ def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tabl
 def return_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:
     """Mean undiscounted returns with intervals, from a summary of the results."""
     summary = summary[summary["family"] != ALL]
-    layout = Layout(tuple(f for f in layout.families if f != ALL), layout.conditions, layout.methods, layout.marked)
+    layout = replace(layout, families=tuple(f for f in layout.families if f != ALL))
     largest = summary.groupby("family")["return_mean"].agg(lambda values: values.abs().max())
     decimals = {family: 2 if value < 100 else 1 if value < 1000 else 0 for family, value in largest.items()}
     return Table(
@@ -111,7 +111,7 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
     note = f"Score with {before}-quality context minus score with {after}-quality context: positive means that the "
     note += "shift costs. Paired over seeds and tasks."
     methods = tuple(method for method in layout.methods if method in set(drops["method"]))
-    layout = Layout(layout.families, ("",), methods, layout.marked)
+    layout = replace(layout, conditions=("",), methods=methods)
     return Table(
         title=f"Drop in score from {before} to {after} context quality ({_where(results)})",
         layout=layout,
