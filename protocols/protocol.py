@@ -36,12 +36,14 @@ class Protocol(BaseModel):
         split: Which tasks it evaluates.
         draws: Lanes of each task: context draws, one episode each.
         gives_contexts: Whether it gives a method logged contexts, of the preset's qualities.
+        explores: Whether it asks a policy to explore, ``act(observations, explore=True)``.
         asks: The hooks of :class:`omrl_bench.api.MetaPolicy` that it calls; a policy may leave out all but
             :data:`NEEDED`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     gives_contexts: ClassVar[bool] = False
+    explores: ClassVar[bool] = False
     asks: ClassVar[tuple[str, ...]] = NEEDED
 
     kind: str
@@ -88,14 +90,21 @@ class Protocol(BaseModel):
         return ()
 
     def fingerprint(self) -> str:
-        """Everything of it that changes numbers, as text."""
+        """Everything of it that changes numbers, as text.
+
+        The text has a unit of contexts, as in the first records, whether the protocol gives any or not.
+        """
         fields = self.model_dump(mode="json")
-        first = {"kind": fields.pop("kind"), "unit": fields.pop("unit", "episode")}  # as in the first records
+        first = {"kind": fields.pop("kind"), "unit": fields.pop("unit", "episode")}
         return json.dumps(first | fields, separators=(",", ":"))
 
 
-def _parse(value: Any) -> Any:
-    """A table of a suite's file, or of a job, as the protocol of its kind."""
+def parse_protocol(value: Any) -> Any:
+    """Make a table of a suite's file, or of a job, the protocol of its kind; anything else is returned as it is.
+
+    Raises:
+        ValidationError: if there is no such kind, or a key is wrong.
+    """
     if isinstance(value, Protocol) or not isinstance(value, dict):
         return value
     kind = value.get("kind")
@@ -111,4 +120,4 @@ def _parse(value: Any) -> Any:
 
 
 #: A field of a model that holds a protocol of any kind.
-AnyProtocol = Annotated[SerializeAsAny[Protocol], BeforeValidator(_parse)]
+AnyProtocol = Annotated[SerializeAsAny[Protocol], BeforeValidator(parse_protocol)]

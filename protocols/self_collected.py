@@ -100,6 +100,8 @@ class Explore(SelfCollected):
         episodes: How many of exploration.
     """
 
+    explores: ClassVar[bool] = True
+
     episodes: Episodes
 
     def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:

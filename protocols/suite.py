@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from omrl_bench.conditions import Condition
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.registry import load_protocol, protocols
 
@@ -119,6 +120,9 @@ class Suite(_Frozen):
                 raise ValueError(f"preset {name!r} gives no context qualities")
             if not self.protocol.gives_contexts and preset.qualities:
                 raise ValueError(f"preset {name!r} gives context qualities, but {self.protocol.kind} gives no contexts")
+            for condition in self.protocol.conditions(preset.qualities):
+                if Condition.parse(condition.name) != condition:  # records hold its name only
+                    raise ValueError(f"{self.protocol.kind} has a condition {condition.name!r} without a number")
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,6 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from omrl_bench.api import MetaPolicy, Transitions
-from omrl_bench.conditions import EXPLORE
 from omrl_bench.errors import InputError
 from omrl_bench.protocols import protocol as protocols
 from omrl_bench.runner.plan import Selection
@@ -47,8 +46,7 @@ def as_factory(policy: PolicyOrFactory, selection: Selection) -> Callable[[], Me
         InputError: if the policy lacks a hook, or cannot explore where the protocol asks it to.
     """
     make, protocol = _factory(policy), selection.suite.protocol
-    explores = any(condition.kind == EXPLORE for condition in protocol.conditions(selection.preset.qualities))
-    _check(make(), protocol, explores)
+    _check(make(), protocol)
     return lambda: _Delegate(make())
 
 
@@ -67,7 +65,7 @@ def _factory(policy: Any) -> Callable[[], Any]:
     return cast("Callable[[], Any]", policy)
 
 
-def _check(policy: Any, protocol: protocols.Protocol, explores: bool) -> None:
+def _check(policy: Any, protocol: protocols.Protocol) -> None:
     """Raise InputError for what would go wrong in the middle of an evaluation."""
     lacking = [hook for hook in protocols.NEEDED if not callable(getattr(policy, hook, None))]
     if lacking:
@@ -77,7 +75,7 @@ def _check(policy: Any, protocol: protocols.Protocol, explores: bool) -> None:
             f"the policy, a {type(policy).__name__}, has no {', no '.join(lacking)}; protocol {protocol.kind} needs "
             f"{', '.join(protocols.NEEDED)}{optional} (omrl_bench.api.MetaPolicy says what they do)"
         )
-    if explores and not _takes_explore(policy.act):
+    if protocol.explores and not _takes_explore(policy.act):
         raise InputError(
             f"protocol {protocol.kind} asks a policy to explore, and act of this {type(policy).__name__} takes no "
             "argument `explore`; write act(observations, explore=False)"

@@ -112,10 +112,14 @@ def evaluation_sentences(suite: Suite) -> list[str]:
     from omrl_bench.conditions import names
     from omrl_bench.data.contexts import SOURCES
 
-    protocol = suite.protocol
+    protocol, presets = suite.protocol, suite.presets.values()
     found = [f"Evaluated on the {protocol.split} tasks, protocol {protocol.kind}: {protocol.sentence()}"]
+    conditions = dict.fromkeys(each for preset in presets for each in protocol.conditions(preset.qualities))
+    given = all(condition.given for condition in conditions)
+    if not given:
+        found.append(f"Conditions are the episodes: {', '.join(names(tuple(conditions)))}.")
     if protocol.gives_contexts:
-        qualities = dict.fromkeys(quality for preset in suite.presets.values() for quality in preset.qualities)
+        qualities = dict.fromkeys(quality for preset in presets for quality in preset.qualities)
         ranges = {quality: SOURCES[quality] for quality in qualities}
         texts = [
             f"{quality} ({source} data"
@@ -123,9 +127,8 @@ def evaluation_sentences(suite: Suite) -> list[str]:
             + ")"
             for quality, (source, low, high) in ranges.items()
         ]
-        found.append(f"Conditions are the qualities of the contexts: {', '.join(texts)}.")
-    else:
-        found.append(f"Conditions are the episodes: {', '.join(names(protocol.conditions(())))}.")
+        what = "Conditions are the qualities of the contexts" if given else "Qualities of the contexts"
+        found.append(f"{what}: {', '.join(texts)}.")
     found.append("The last checkpoint counts. Score: 0 is the random policy's return, 100 the expert's.")
     return found
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from omrl_bench.data.contexts import SOURCES, UNITS, source_dataset
-from omrl_bench.data.manifest import Manifest, read_manifest
+from omrl_bench.data.contexts import SOURCES, source_dataset
+from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import QUALITIES
 from omrl_bench.envs.families import Family, families, get_family
-from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.protocols.protocol import Protocol, parse_protocol
 from omrl_bench.protocols.suite import Suite, dataset_parts, load_suite, suite_names, suite_problem, suite_table
 from omrl_bench.registry import backbones
 from omrl_bench.runner.plan import Method, find_method
@@ -84,7 +84,7 @@ def _method_problems(table: Mapping[str, Any], place: Mapping[str, Any], preset:
 
 def _family_problems(table: Mapping[str, Any]) -> Iterator[str]:
     """Tasks, data and contexts that a family does not have, as far as the file says what it wants of them."""
-    split = _table(table, "protocol").get("split", "test")
+    protocol = _protocol(table)
     presets = _tables(table, "presets")
     wanted = [name for place in (table, *presets.values()) for name in _texts(place, "families")]
     for name in dict.fromkeys(wanted):
@@ -92,17 +92,17 @@ def _family_problems(table: Mapping[str, Any]) -> Iterator[str]:
             family = get_family(name)
         except InputError:  # said above
             continue
-        if split in SPLITS and not len(family.tasks().ids(split)):
-            yield f"family {name!r} has no {split} tasks"
+        if protocol and not len(family.tasks().ids(protocol.split)):
+            yield f"family {name!r} has no {protocol.split} tasks"
         train = len(family.tasks().ids("train"))
         for preset_name, preset in presets.items():
             count = preset.get("train_tasks", 0)
             if isinstance(count, int) and count > train and name in _families_of(table, preset):
                 yield f"preset {preset_name!r}: {count} training tasks; family {name!r} has {train}"
-        yield from _data_problems(table, family, split)
+        yield from _data_problems(table, family, protocol)
 
 
-def _data_problems(table: Mapping[str, Any], family: Family, split: Any) -> Iterator[str]:
+def _data_problems(table: Mapping[str, Any], family: Family, protocol: Protocol | None) -> Iterator[str]:
     """Datasets and context sets that a family does not have."""
     try:
         manifest = read_manifest(family)
@@ -113,20 +113,26 @@ def _data_problems(table: Mapping[str, Any], family: Family, split: Any) -> Iter
         for part in dataset_parts(dataset):
             if part in QUALITIES and part not in manifest.datasets:  # others are a matter of the schema
                 yield f"family {family.name!r} has no {part} data"
-    unit = _table(table, "protocol").get("unit", "episode")
     for preset in _tables(table, "presets").values():
-        if family.name not in _families_of(table, preset) or unit not in UNITS:
+        if protocol is None or family.name not in _families_of(table, preset):
             continue
-        for quality in _texts(preset, "qualities"):
-            if quality == "cross" and split == "train":
+        qualities = [quality for quality in _texts(preset, "qualities") if quality in SOURCES]
+        for name in protocol.context_sets(qualities):
+            quality, _, unit = name.partition(".")
+            entry = manifest.datasets.get(source_dataset(quality))
+            if quality == "cross" and protocol.split == "train":
                 yield "contexts of quality 'cross' are of other tasks than those for training, but split is 'train'"
-            elif quality in SOURCES and not _has_contexts(manifest, quality, unit):
+            elif entry is None or name not in entry.contexts:
                 yield f"family {family.name!r} has no contexts of quality {quality!r} and unit {unit!r}"
 
 
-def _has_contexts(manifest: Manifest, quality: str, unit: str) -> bool:
-    entry = manifest.datasets.get(source_dataset(quality))
-    return entry is not None and f"{quality}.{unit}" in entry.contexts
+def _protocol(table: Mapping[str, Any]) -> Protocol | None:
+    """The suite's protocol; None if its table is wrong, which is a matter of the schema."""
+    try:
+        found = parse_protocol(table.get("protocol"))
+    except ValidationError:
+        return None
+    return found if isinstance(found, Protocol) else None
 
 
 def _families_of(table: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """What other packages bring by entry point, without a line changed here: a protocol, a statistic, a figure."""
 
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,8 @@ def warmed(tiny):
 def test_a_protocol_from_outside_runs_like_ours(extra, warmed, cli, tmp_path):
     shown = cli("show", "suite", warmed)
     assert "a method is given an episode, then acts for 3." in shown.words
+    assert "Conditions are the episodes: from-high-1, from-high-2, from-high-3, from-low-1" in shown.words
+    assert "Qualities of the contexts: high (mixed data" in shown.words
     assert cli("validate", warmed).code == 0
     done = cli("run", "--suite", warmed, "--out", tmp_path / "runs")
     assert done.code == 0, done
@@ -125,6 +128,15 @@ def test_its_keys_are_checked_as_ours_are(extra, tiny, cli):
     assert wrong.code == 2
     assert "unknown key 'protocol.round'; did you mean 'rounds'" in wrong.words
     assert "did you mean 'warmed'" in cli("validate", tiny(('"given-context"', '"warmd"'))).words
+
+
+def test_conditions_that_a_record_could_not_tell_from_a_context_quality_are_refused(extra, warmed, cli):
+    module = extra / "omrl_extra.py"
+    module.write_text(module.read_text().replace('(Condition(f"from-{quality}", number + 1)', '(Condition("recall")'))
+    sys.modules.pop("omrl_extra", None)
+    wrong = cli("validate", warmed)
+    assert wrong.code == 2
+    assert "warmed has a condition 'recall' without a number" in wrong.words
 
 
 def test_without_its_package_a_suite_is_bad_input(warmed, cli):
