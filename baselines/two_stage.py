@@ -1,4 +1,4 @@
-"""The shape that FOCAL, FOCAL++, HS-OMRL and others share: an encoder trained on its own objective, then frozen under a backbone.
+"""The shape that FOCAL, FOCAL++ and HS-OMRL share: an encoder trained by itself, then frozen under a backbone.
 
 A method file says what is its own: the encoder network, the loss, the hyper-parameters.
 """
