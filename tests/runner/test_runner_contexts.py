@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from omrl_bench.api import MetaPolicy
 from omrl_bench.conditions import Condition
-from omrl_bench.data.contexts import UNITS
+from omrl_bench.data.contexts import UNITS, sparse_view
+from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import file_hash, read_contexts, read_episodes
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import load_suite
+from omrl_bench.runner.job import Job
 from omrl_bench.runner.plan import expected_hashes, inspect_cells, make_jobs, needed_datasets, select
 from omrl_bench.runner.worker import _Run
 
@@ -48,7 +51,7 @@ def run(selection, datasets, monkeypatch, tmp_path):
         chosen = selection(unit, method=method)
         cells = inspect_cells(chosen, tmp_path / "runs")
         (job,) = make_jobs(chosen, cells, "stale", {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
-        return _Run(job, tmp_path / "job.json")
+        return _Run(job, lambda progress: None)
 
     return make
 
@@ -80,6 +83,53 @@ def test_a_privileged_method_gets_the_lanes_descriptors(run, unit):
     context = run(unit, "oracle").evaluation.context(tasks, Condition.context("high"), 2)
     expected = POINT.tasks().descriptors[[41, 41, 35, 35]].astype(np.float32)
     np.testing.assert_array_equal(context.descriptors, expected)
+
+
+@pytest.fixture
+def sparse(tiny, datasets, monkeypatch, tmp_path):
+    """A job of a suite whose contexts show sparse rewards, of a protocol."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+
+    def make(*changes):
+        rho = ("[protocol]", "[context_rho]\npoint-goal = -0.5\n\n[protocol]")
+        chosen = select(load_suite(str(tiny(rho, *changes))), methods=["random"])
+        cells = inspect_cells(chosen, tmp_path / "runs")
+        (job,) = make_jobs(chosen, cells, "stale", {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
+        assert job.context_rho == -0.5
+        return Job.model_validate_json(job.model_dump_json())
+
+    return make
+
+
+def test_contexts_show_sparse_rewards_where_the_suite_says_so_and_the_policy_learns_from_dense_ones(sparse):
+    job = _Run(sparse(), lambda progress: None)
+    data, plain = job.datasets.training("mixed", "mixed"), Datasets(POINT).training("mixed", "mixed")
+    np.testing.assert_array_equal(data.rewards, plain.rewards)
+    np.testing.assert_array_equal(data.context_rewards, sparse_view(plain.rewards, -0.5))
+    shown = job.evaluation.context(np.array([41, 35]), Condition.context("high"), 2).rewards
+    dense = Datasets(POINT).context(np.array([41, 35]), "high", 2).rewards
+    np.testing.assert_array_equal(shown, sparse_view(dense, -0.5))
+    assert (shown == 0).any() and (shown > 0).any() and (dense < 0).all()
+
+
+def test_what_a_method_collects_shows_sparse_rewards_and_its_returns_are_dense(sparse):
+    changes = ('"given-context"', '"one-shot"'), ('["high", "low"]', "[]"), ('["high"]', "[]")
+    seen = []
+
+    class Still(MetaPolicy):
+        def reset(self, lanes):
+            pass
+
+        def condition(self, context):
+            seen.append(context)
+
+        def act(self, observations, explore=False):
+            return np.zeros((len(observations), 2), np.float32)
+
+    cube = _Run(sparse(*changes), lambda progress: None).evaluation.cube(Still, 0)
+    np.testing.assert_allclose(cube.returns, -60, rtol=1e-5)  # from the centre, every goal is at distance 1
+    (context,) = seen
+    assert context.valid.all() and not context.rewards.any()  # -1 is below the threshold
 
 
 def contexts_hash(chosen):
