@@ -19,7 +19,7 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(
         help="Only this method: a registered name or path/to/file.py:Class, with settings as in "
-        "focal[beta=2.0] (repeatable)."
+        "focal\\[beta=2.0] (repeatable)."  # escaped: Rich reads brackets as markup
     ),
 ]
 
@@ -45,7 +45,7 @@ def run(
             "--set",
             metavar="KEY=VALUE",
             help="Change a hyper-parameter, e.g. beta=2.0 or backbone.width=64 (repeatable). Each method becomes a row "
-            "of its own name, focal[beta=2.0], so that its records mix with no others.",
+            "of its own name, focal\\[beta=2.0], so that its records mix with no others.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
