@@ -49,7 +49,7 @@ from omrl_bench.api import Log
 from .conditioned import META_BATCH
 from .focal import MeanEncoder
 from .joint import Joint
-from .networks import Encoder, Rngs, TensorModule, follow, masked_mean, mlp
+from .networks import Encoder, Rngs, TensorModule, follow, mlp
 from .training import Batches, adam, step
 from .two_stage import TwoStage
 
@@ -121,9 +121,9 @@ class Contrast(nn.Module):
         self.key = copy.deepcopy(query).requires_grad_(False)
         self.similarity = nn.Parameter(torch.eye(latent).repeat(len(rngs), 1, 1))
 
-    def keys(self, context: Tensor, valid: Tensor | None = None) -> Tensor:
+    def keys(self, context: Tensor) -> Tensor:
         """(R, C, n, features) -> (R, C, latent), without gradient."""
-        return masked_mean(self.bound(self.key(context)), valid).detach()
+        return self.bound(self.key(context)).mean(dim=-2).detach()
 
     def losses(self, z: Tensor, keys: Tensor, own: Tensor) -> Tensor:
         """Eq. 3 of every query: z (R, C, latent), keys (R, M, latent), own (C,) which key is its -> (R, C)."""

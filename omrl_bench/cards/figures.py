@@ -33,15 +33,7 @@ ROLLOUT_QUALITIES = ("random", "medium", "expert")
 EPISODES_SHOWN = 2  # of each task in the picture of rollouts
 ROWS = 60_000  # transitions in the picture of coverage, at most
 _VIEW = (0.2, 99.8)  # per cent of the projected transitions that the picture of coverage is cut to
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
-    "font.size": 7,
-    "axes.linewidth": 0.6,
-    "axes.titlesize": 7.5,
-    "hatch.linewidth": 0.4,
-    "text.parse_math": False,
-    "savefig.dpi": 110,
-}
+_STYLE = {"axes.titlesize": 7.5, "hatch.linewidth": 0.4, "savefig.dpi": 110}
 
 
 def data_pictures(family: Family, datasets: Mapping[str, Episodes], reference: tuple[float, float]) -> dict[str, bytes]:
@@ -57,7 +49,7 @@ def data_pictures(family: Family, datasets: Mapping[str, Episodes], reference: t
         data.
     """
     pictures = {}
-    with canvas.settings(_STYLE):
+    with canvas.settings(canvas.BASE | _STYLE):
         pictures["tasks"] = _png(_tasks(family, datasets, reference))
         pictures["coverage"] = _png(_coverage(family, datasets))
         if family.is_point:

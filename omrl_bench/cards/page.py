@@ -16,7 +16,7 @@ from omrl_bench.data.contexts import SOURCES, UNITS
 from omrl_bench.envs.families import BUILT_IN
 from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.report.tables.captions import MISSING
-from omrl_bench.report.tables.markdown import bullets, escape, grid
+from omrl_bench.report.tables.markdown import bullets, escape, grid, section
 
 LICENCE = "MIT; robot models: see omrl_bench/envs/assets/README.md"
 HASH_DIGITS = 16
@@ -54,16 +54,15 @@ def card_markdown(card: Card, pictures: Mapping[str, str]) -> str:
         card: The card.
         pictures: File of each picture, by its name (``tasks``, ``coverage``, ``rollouts``).
     """
-    parts = [f"# {card.family.name}"]
-    for section in card_sections(card):
-        rows = [[escape(cell) for cell in row] for row in section.rows]
-        body = grid(section.columns, rows, names=1 if section.numbers else len(section.columns))
-        parts += [f"## {section.title}", body, *(["\n".join(bullets(section.notes))] if section.notes else [])]
+    parts = []
+    for each in card_sections(card):
+        rows = [[escape(cell) for cell in row] for row in each.rows]
+        body = grid(each.columns, rows, names=1 if each.numbers else len(each.columns))
+        parts.append(section(each.title, body, bullets(each.notes), level=2))
     if pictures:
-        parts.append("## Pictures")
-    for name, file in pictures.items():
-        parts.append(f"![{_CAPTIONS[name]}]({file})\n\n{_CAPTIONS[name]}")
-    return "\n\n".join(parts) + "\n"
+        shown = (f"![{_CAPTIONS[name]}]({file})\n\n{_CAPTIONS[name]}" for name, file in pictures.items())
+        parts.append(section("Pictures", *shown, level=2))
+    return section(card.family.name, *parts, level=1) + "\n"
 
 
 def terminal_section(section: Section) -> rich.table.Table:

@@ -12,7 +12,7 @@ from omrl_bench.cli.show import say
 if TYPE_CHECKING:
     import pandas as pd
 
-    from omrl_bench.report.reading.frames import Results
+    from omrl_bench.report.reading.results import Results
 
 
 def compare(
@@ -101,6 +101,7 @@ def _print(results: Results, first: str, second: str, chosen: tuple[str, ...]) -
     from rich.console import Console
 
     from omrl_bench.errors import InputError
+    from omrl_bench.report.reading.results import NO_RESULTS
     from omrl_bench.stats.comparison import compare as compare_frame
 
     frame = results.frame
@@ -130,18 +131,14 @@ def _print(results: Results, first: str, second: str, chosen: tuple[str, ...]) -
         "P(A > B): probability that a run of A beats a run of B on a task. "
         "Verdict: at 5 %, corrected over all rows of the table (Holm). n: seeds x tasks."
     )
-    for note in missing_cells(frame, (first, second), families):
-        say(f"note: {note}")
+    for lacking in missing_cells(frame, (first, second), families):
+        say(f"note: {lacking}")
     for note in results.notes:
-        if _concerns(note, (first, second), families) and not note.endswith(": no results"):
+        # about one of the methods, or about a whole family: its versions, and what its data are
+        of_either = note.method in (first, second) and note.reason != NO_RESULTS
+        if of_either or (not note.method and note.family in families):
             say(f"note: {note}")
     return True
-
-
-def _concerns(note: str, methods: tuple[str, str], families: tuple[str, ...]) -> bool:
-    """Whether a note is about one of these methods, or about a whole family: its versions, and what its data are."""
-    of_family = any(note.startswith(f"{family}: ") for family in families)
-    return of_family or any(f"/ {method}:" in note or f"/{method}/" in note for method in methods)
 
 
 def _view(table: pd.DataFrame, conditions: tuple[str, ...]) -> Any:

@@ -14,6 +14,9 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: RESULTS/report).")] = None,
     suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
     preset: Annotated[str | None, typer.Option(help="Only this preset.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Results folder whose rows stand beside these in tables and figures.")
+    ] = None,
     site: Annotated[
         bool, typer.Option("--site", help="Write the leaderboard instead: index.html, leaderboard.json.")
     ] = False,
@@ -25,12 +28,18 @@ def report(
     Examples:
       omrl-bench report --results results --suite shift --preset standard --out results/report
 
+      omrl-bench report --results runs --against results
+
       omrl-bench report --results results --site --out site
     """
-    from omrl_bench.errors import no_results_folder
+    from omrl_bench.errors import InputError, no_results_folder
 
     if results.exists() and not results.is_dir():
         raise no_results_folder(results)
+    if against and not against.is_dir():
+        raise no_results_folder(against, "--against")
+    if against and site:
+        raise InputError("--site shows the records of one folder; --against is for tables and figures")
     folder = out or results / "report"
     warn = partial(typer.echo, err=True)
     if site:
@@ -40,6 +49,6 @@ def report(
     else:
         from omrl_bench.report.build import build
 
-        paths = build(results, folder, suite, preset, warn=warn)
+        paths = build(results, folder, suite, preset, warn, against)
     for path in paths:
         typer.echo(path)

@@ -19,7 +19,7 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(
         help="Only this method: a registered name or path/to/file.py:Class, with settings as in "
-        "focal[beta=2.0] (repeatable)."
+        "focal\\[beta=2.0] (repeatable)."  # escaped: Rich reads brackets as markup
     ),
 ]
 
@@ -45,7 +45,7 @@ def run(
             "--set",
             metavar="KEY=VALUE",
             help="Change a hyper-parameter, e.g. beta=2.0 or backbone.width=64 (repeatable). Each method becomes a row "
-            "of its own name, focal[beta=2.0], so that its records mix with no others.",
+            "of its own name, focal\\[beta=2.0], so that its records mix with no others.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
@@ -91,14 +91,14 @@ def run(
     selection = select(load_suite(suite), preset, family or (), method or (), parse_seeds(seeds), device, changed)
     where = make_executor(executor, jobs)
     named = bool(method or changed) and not all(each.built_in for each in selection.methods)
-    beside = None if no_report else against or (shipped_records() if named else None)
-    notes = reference_notes(selection, beside) if beside or (named and not no_report) else []
+    reference = None if no_report else against or (shipped_records() if named else None)
+    notes = reference_notes(selection, reference) if reference or (named and not no_report) else []
     if dry_run:
         print_plan(make_plan(selection, out, _rerun(rerun), where, unknown_statuses(selection)), notes)
         return
     errors = show_run(selection, out, _rerun(rerun), where, notes)
     if not no_report:
-        _report(out, selection, beside)
+        _report(out, selection, reference)
     end_with(errors)
 
 
@@ -131,11 +131,14 @@ def _rerun(choice: RerunChoice) -> Rerun:
     return get_args(Rerun)[list(RerunChoice).index(choice)]
 
 
-def _report(out: Path, selection: Selection, against: Path | None) -> None:
-    from omrl_bench.report.build import build
+def _report(out: Path, selection: Selection, reference: Path | None) -> None:
+    from omrl_bench.report.build import build_read
+    from omrl_bench.report.reading.frames import collect
     from omrl_bench.report.tables.terminal import print_scores
 
     suite, preset = selection.suite.name, selection.preset_name
-    if print_scores(out, suite, preset, against):
-        written = build(out, out / "report", suite, preset, against=against)
+    found = [each for each in collect(out, suite, preset, reference=reference) if len(each.frame)]
+    if found:
+        print_scores(found)
+        written = build_read(found, out / "report")
         typer.echo(f"\nrecords: {out / suite}   tables and figure: {written[0].parent}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,7 +18,8 @@ from omrl_bench.files import write_atomically
 from omrl_bench.processes import process_pool
 from omrl_bench.report.extensions import extra_files
 from omrl_bench.report.figures.pictures import Files, figures_across, figures_of, task_number_pictures
-from omrl_bench.report.reading.frames import RecordFile, Results, SetKey, find_sets, read_set
+from omrl_bench.report.reading.frames import NoRecordsError, RecordFile, find_sets, read_set
+from omrl_bench.report.reading.results import Results, SetKey
 from omrl_bench.report.tables.costs import method_table
 from omrl_bench.report.tables.gap import gap_tables
 from omrl_bench.report.tables.layout import Layout, layout_of
@@ -38,10 +40,8 @@ def build(
     out: Path,
     suite: str | None = None,
     preset: str | None = None,
-    families: Sequence[str] = (),
-    methods: Sequence[str] = (),
     warn: Callable[[str], object] = lambda line: None,
-    against: Path | None = None,
+    reference: Path | None = None,
 ) -> list[Path]:
     """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
@@ -63,11 +63,9 @@ def build(
         out: Folder to write to.
         suite: Only this suite.
         preset: Only this preset.
-        families: Order of families; the rest follows alphabetically.
-        methods: Order of methods; the rest follows, controls first, then alphabetically.
         warn: Called with a line for each file that cannot be used, and for what failed of other packages, before
             anything is written.
-        against: Another results folder, whose methods are shown beside, see
+        reference: Another results folder, whose methods are shown beside, see
             :func:`omrl_bench.report.reading.frames.read`.
 
     Returns:
@@ -77,23 +75,26 @@ def build(
         InputError: if there are no complete records, or those of a suite and preset do not fit together; the others'
             files are written nevertheless.
     """
-    sets, lines = find_sets(results, suite, preset, against)
-    every, problems = [], []
-    for key, (rendered, of_set) in zip(sets, _render_all(results, sets, families, methods), strict=True):
-        lines += of_set
-        if isinstance(rendered, ValueError):  # costs this set only
-            problems.append(f"cannot report suite {key.suite!r}, preset {key.preset!r}: {rendered}")
-        elif rendered:
-            every.append(rendered)
-    for line in sorted(lines):  # by path
+    sets, lines = find_sets(results, suite, preset, reference)
+    outcomes = _of_each(partial(_read_and_render, results), sets.items(), list(map(len, sets.values())))
+    for line in sorted([*lines, *(line for outcome in outcomes for line in outcome.lines)]):  # by path
         warn(line)
-    if not every and not problems:
-        of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
-        raise InputError(f"{results} has no complete records{of}; run a suite first")
-    paths = _write_all(every, out, methods)
-    if problems:
-        raise InputError("; ".join(problems) + ("; the rest is written" if paths else ""))
-    return paths
+    if all(outcome.rendered is None for outcome in outcomes):
+        raise NoRecordsError(results, suite, preset)
+    return _write_all(outcomes, out)
+
+
+def build_read(sets: Sequence[Results], out: Path) -> list[Path]:
+    """Write the same as :func:`build`, of records that have been read.
+
+    Args:
+        sets: From :func:`omrl_bench.report.reading.frames.collect`.
+        out: Folder to write to.
+
+    Raises:
+        InputError: if the records of a set do not fit together; the others' files are written nevertheless.
+    """
+    return _write_all(_of_each(_rendered, [(each,) for each in sets], [len(each.records) for each in sets]), out)
 
 
 @dataclass(frozen=True)
@@ -107,41 +108,49 @@ class _Rendered:
     layout: Layout
 
 
-#: A set; or None if it has no complete record, or why it cannot be rendered. And a line for each unusable file.
-_Outcome = tuple[_Rendered | ValueError | None, list[str]]
+class _Outcome(NamedTuple):
+    """A set; or None if it has no complete record, or why it cannot be rendered. And a line for each unusable file."""
+
+    rendered: _Rendered | str | None
+    lines: list[str]
 
 
-def _render_all(
-    results: Path, sets: Mapping[SetKey, Sequence[RecordFile]], families: Sequence[str], methods: Sequence[str]
-) -> list[_Outcome]:
-    """Read and render every set, large ones in processes of their own."""
-    work = partial(_read_and_render, results, families=families, methods=methods)
+def _of_each(work: Callable[..., _Outcome], sets: Iterable[tuple[object, ...]], sizes: Sequence[int]) -> list[_Outcome]:
+    """Do the work for every set, given as arguments, of so many records; many in processes of their own."""
+    sets = list(sets)
     processes = min(len(sets), os.cpu_count() or 1)
-    if processes <= 1 or sum(map(len, sets.values())) < _WORTH_PROCESSES:
-        return [work(key, files) for key, files in sets.items()]
+    if processes <= 1 or sum(sizes) < _WORTH_PROCESSES:
+        return [work(*each) for each in sets]
     with process_pool(processes) as pool:
-        largest_first = sorted(sets, key=lambda key: len(sets[key]), reverse=True)
-        futures = {key: pool.submit(work, key, sets[key]) for key in largest_first}
-        return [futures[key].result() for key in sets]
+        largest_first = sorted(range(len(sets)), key=lambda index: sizes[index], reverse=True)
+        futures = {index: pool.submit(work, *sets[index]) for index in largest_first}
+        return [futures[index].result() for index in range(len(sets))]
 
 
-def _read_and_render(
-    results: Path, key: SetKey, files: Sequence[RecordFile], families: Sequence[str], methods: Sequence[str]
-) -> _Outcome:
+def _read_and_render(results: Path, key: SetKey, files: Sequence[RecordFile]) -> _Outcome:
     found, lines = read_set(results, key, files)
-    if found is None or found.frame.empty:
-        return None, lines
+    if found is None:
+        return _Outcome(None, lines)
+    outcome = _rendered(found)
+    return outcome._replace(lines=[*lines, *outcome.lines])
+
+
+def _rendered(found: Results) -> _Outcome:
+    if found.frame.empty:
+        return _Outcome(None, [])
     try:
-        rendered = _render(found, families, methods)
-    except ValueError as error:
-        return error, lines
+        rendered = _render(found)
+    except ValueError as error:  # costs this set only
+        return _Outcome(f"cannot report suite {found.suite!r}, preset {found.preset!r}: {error}", [])
     extra, problems = extra_files(found, rendered.layout)
     rendered.files.update(extra)
-    return rendered, [*lines, *problems]
+    return _Outcome(rendered, problems)
 
 
-def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> list[Path]:
-    """Add what is seen across sets of records, and write everything."""
+def _write_all(outcomes: Sequence[_Outcome], out: Path) -> list[Path]:
+    """Add what is seen across sets of records, and write everything; InputError for what cannot be rendered."""
+    every = [outcome.rendered for outcome in outcomes if isinstance(outcome.rendered, _Rendered)]
+    problems = [outcome.rendered for outcome in outcomes if isinstance(outcome.rendered, str)]
     sets = [each.key for each in every]
     layouts = [each.layout for each in every]
     for index, pictures in task_number_pictures(sets, [each.summary for each in every], layouts).items():
@@ -158,8 +167,10 @@ def _write_all(every: list[_Rendered], out: Path, methods: Sequence[str]) -> lis
         if several:
             across[suite, preset, backbone].append(each)
     for (suite, preset, backbone), group in across.items():
-        files = figures_across([each.summary for each in group], [each.layout for each in group], methods)
+        files = figures_across([each.summary for each in group], [each.layout for each in group])
         paths += _write(files, out, suite, preset, f"-{backbone}")
+    if problems:
+        raise InputError("; ".join(problems) + ("; the rest is written" if paths else ""))
     return paths
 
 
@@ -173,11 +184,11 @@ def _write(files: Files, out: Path, suite: str, preset: str, suffix: str) -> lis
     return paths
 
 
-def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -> _Rendered:
+def _render(results: Results) -> _Rendered:
     """Contents of all files of one set, by stem and ending."""
     groups = panels(results.frame)
     summary = summarise(groups)
-    layout = layout_of(results, summary, families, methods)
+    layout = layout_of(results, summary)
     scores = score_table(results, summary, layout)
     tables: dict[str, Table] = {"score": scores, "return": return_table(results, summary, layout)}
     if {DROP_FROM, DROP_TO} <= set(layout.conditions):
@@ -186,7 +197,7 @@ def _render(results: Results, families: Sequence[str], methods: Sequence[str]) -
             tables["drop"] = drop_table(results, drops, layout)
     first, *_, last = (*layout.conditions, *layout.conditions)
     compared = tuple(dict.fromkeys((DROP_FROM, DROP_TO) if "drop" in tables else (first, last)))
-    files: Files = {("methods", "md"): method_table(results, scores, compared).encode()}
+    files: Files = {("methods", "md"): method_table(results, summary, layout, compared).encode()}
     for stem, table in tables.items():
         label = f"{results.suite}-{results.preset}-{results.dataset}-{results.backbone}-{stem}"
         files[stem, "md"] = markdown(table).encode()

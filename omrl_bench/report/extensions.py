@@ -1,8 +1,8 @@
 """Statistics and figures that other packages add to the report, by entry point.
 
 * ``omrl_bench.statistics``: ``name = "module:function"``; the function takes the tidy frame of one set of records
-  (columns :data:`omrl_bench.report.reading.frames.COLUMNS`) and returns a frame, which is written as ``<name>.csv``.
-* ``omrl_bench.figures``: the function takes the :class:`~omrl_bench.report.reading.frames.Results` of one set and the
+  (columns :data:`omrl_bench.report.reading.results.COLUMNS`) and returns a frame, which is written as ``<name>.csv``.
+* ``omrl_bench.figures``: the function takes the :class:`~omrl_bench.report.reading.results.Results` of one set and the
   :class:`~omrl_bench.report.tables.layout.Layout` of its tables, and returns the contents of files by their ending,
   as :func:`omrl_bench.report.figures.canvas.render` makes them; they are written as ``<name>.<ending>``.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.text import csv
 

@@ -1,6 +1,11 @@
 """Two methods, or every pair of methods, compared: differences of means and probabilities of improvement.
 
 What adaptation gains is the comparison of a method with ``task-blind``.
+
+The probability of improvement is the probability that a run of the first method beats a run of the second on a task,
+averaged over tasks. Of a task it is the share of pairs (seed of the first, seed of the second) in which the first is
+higher, ties counting one half: the Mann-Whitney statistic divided by the number of pairs (Agarwal et al. 2021, section
+4.3; rliable's definition).
 """
 
 from __future__ import annotations
@@ -36,24 +41,6 @@ COMPARISON_COLUMNS = (
 MATRIX_COLUMNS = (*_CONDITION, "first", "second", *_IMPROVEMENT, *_COUNTS)
 
 
-def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Probability that a run of the first method beats a run of the second on a task, averaged over tasks.
-
-    Of a task it is the share of pairs (seed of the first, seed of the second) in which the first is higher, ties
-    counting one half: the Mann-Whitney statistic divided by the number of pairs (Agarwal et al. 2021, section 4.3;
-    rliable's definition).
-
-    Args:
-        first: (..., seeds, tasks).
-        second: (..., other seeds, tasks).
-
-    Returns:
-        (...).
-    """
-    result: np.ndarray = _wins(first, second).mean(axis=(-3, -2, -1))
-    return result
-
-
 def compare(
     frame: pd.DataFrame | Panels, first: str, second: str, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
@@ -70,8 +57,8 @@ def compare(
     Returns:
         One row per (suite, preset, dataset, backbone, family, condition) that both have, sorted by them, with columns
         ``first``, ``second``, ``score_first``, ``score_second``; ``difference`` (of the means, paired), with ``_low``
-        and ``_high``; ``p_value``, ``p_holm`` (corrected over the rows of a table); ``improvement`` (see
-        :func:`probability_of_improvement`), with ``_low`` and ``_high``; ``verdict`` on the first method: ``better`` or
+        and ``_high``; ``p_value``, ``p_holm`` (corrected over the rows of a table); ``improvement`` (the
+        probability of it), with ``_low`` and ``_high``; ``verdict`` on the first method: ``better`` or
         ``worse`` where ``p_holm`` is below 1 - ``confidence``, else ``undecided``, and always so with a single seed or
         task on either side; ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` is the mean over families; a method
         that lacks a family has none.

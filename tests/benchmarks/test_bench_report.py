@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from omrl_bench.report.reading.frames import COLUMNS, collect
+from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.reading.results import COLUMNS
 from omrl_bench.runner.records import Cell, Cube, Hashes, Record, write_record
 
 QUALITIES = ("high", "medium", "low", "random")

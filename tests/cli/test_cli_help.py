@@ -50,20 +50,36 @@ def test_help_names_every_verb_and_hides_the_workers(cli):
     assert "worker" not in words
 
 
+def commands(group):
+    """All commands below a group."""
+    for command in group.commands.values():
+        yield from commands(command) if hasattr(command, "commands") else (command,)
+
+
 def test_every_option_has_a_help_text(cli):
     import typer
 
     from omrl_bench.cli.main import app
-
-    def commands(group):
-        for command in group.commands.values():
-            yield from commands(command) if hasattr(command, "commands") else (command,)
 
     for command in commands(typer.main.get_command(app)):
         if command.hidden:
             continue
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
+
+
+def test_help_shows_brackets(cli):
+    """Rich takes what stands in brackets for markup, unless it is escaped."""
+    from rich.text import Text
+    from typer.main import get_command
+
+    from omrl_bench.cli.main import app
+
+    for command in commands(get_command(app)):
+        for text in (command.help, *(getattr(parameter, "help", None) for parameter in command.params)):
+            assert Text.from_markup(text or "").plain == (text or "").replace("\\[", "["), command.name
+    for verb, times in (("run", 2), ("status", 1)):
+        assert cli(verb, "--help").out.count("focal[beta=2.0]") == times
 
 
 def test_no_arguments_shows_the_help(cli):

@@ -459,6 +459,18 @@ class TestCanvas:
 def test_every_built_in_method_is_in_one_group():
     members = [name for group in groups.GROUPS.values() for name in group]
     assert sorted(members) == METHODS
-    assert groups.group_of("hs-hg") == "hard sampling"
-    assert groups.group_of("mine") is None
     assert set(groups.CONTROLS) == {"random", "behaviour", "task-blind", "oracle"}
+
+
+def test_every_member_of_a_group_has_a_style_of_its_own():
+    found = [styles.method_style(name) for members in groups.GROUPS.values() for name in members]
+    assert set(styles._STYLES) == {name for members in groups.GROUPS.values() for name in members}
+    assert len({(style.marker, style.line) for style in found}) == len(found)  # told apart in black and white
+
+
+@pytest.mark.parametrize("group", sorted(groups.GROUPS))
+def test_a_member_too_many_is_an_error(group):
+    """It would have no style of its own."""
+    crowded = {**groups.GROUPS, group: (*groups.GROUPS[group], *(f"another-{number}" for number in range(6)))}
+    with pytest.raises(ValueError, match="zip"):
+        styles._styles(crowded)

@@ -4,12 +4,15 @@ from collections import Counter
 
 import pytest
 
+from omrl_bench.cli.run import _report
+from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.build import build
 from omrl_bench.report.papers.pages import compare_with, write
-from omrl_bench.report.reading.frames import load
+from omrl_bench.report.reading.frames import collect, load
 from omrl_bench.report.site.leaderboard import leaderboard
 from omrl_bench.report.tables.terminal import print_scores
 from omrl_bench.runner import records
+from omrl_bench.runner.plan import select
 
 
 @pytest.fixture
@@ -51,12 +54,43 @@ def test_tables(filled, read, tmp_path):
     load(filled.path)
     check(read, filled.path, ("shift", "shift-matrix"))
     read.clear()
-    print_scores(filled.path, "shift", "standard")
+    print_scores(collect(filled.path, "shift", "standard"))
     check(read, filled.path, ("shift",))
 
 
-def test_report(filled, read, tmp_path, monkeypatch):
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Without figures, which take long and read nothing."""
     monkeypatch.setattr("omrl_bench.report.build.figures_of", lambda *args: {})
+
+
+def test_the_end_of_a_run(filled, read, store_class, tmp_path, undrawn):
+    """The printed table and the files are of one reading, of reference rows too."""
+    suite = load_suite("shift")
+    _report(filled.path, select(suite, "standard"), None)
+    check(read, filled.path, ("shift",))
+    assert (filled.path / "report" / "shift-standard" / "score.md").is_file()
+    read.clear()
+    own = store_class(tmp_path / "own")
+    own.put("point-goal", "mine", 0, suite="shift", preset="standard")
+    _report(own.path, select(suite, "standard"), filled.path)
+    assert set(read.values()) == {1}
+    assert {path.parts[-3] for path in read} == {"mine", "focal", "oracle", "task-blind", "csro"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("report",), ("report", "--site"), ("compare", "focal", "task-blind"), ("paper", "hs-omrl")],
+    ids=" ".join,
+)
+def test_commands(filled, read, invoke, tmp_path, undrawn, command):
+    options = ("--suite", "shift") if command[0] != "paper" else ("--out", tmp_path / "papers")
+    outcome = invoke(*command, "--results", filled.path, *options)
+    assert outcome.code == 0, outcome
+    check(read, filled.path, ("shift",))
+
+
+def test_report(filled, read, tmp_path, undrawn):
     build(filled.path, tmp_path / "out", "shift")
     check(read, filled.path, ("shift",))
 

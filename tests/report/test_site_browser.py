@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from omrl_bench.report.site import leaderboard as leaderboard_module
-from omrl_bench.report.site.leaderboard import Board, Entry, Leaderboard, Notes, Run
+from omrl_bench.report.site.leaderboard import Board, BoardEntry, Leaderboard, Notes, Run
 from omrl_bench.report.site.page import build_site, page
 
 from .browser import EXECUTABLE, NAMES, ROWS, Site
@@ -347,7 +347,7 @@ def large_leaderboard(size):
     values = {f"{name}{end}": 0 for name in ("iqm", "return_mean") for end in ("", "_low", "_high")}
     ends = {"rank_low": 1, "rank_high": size, "seeds": 5, "tasks": 20, "draws": 10}
     entries = tuple(
-        Entry(
+        BoardEntry(
             run=number,
             condition="high",
             rank=size - int(score * size / 100),

@@ -37,7 +37,7 @@ def rows_of(text):
 def scores(folder):
     with (folder / "report" / "tiny-quick" / "score.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["family"] == "point-goal"]
-    return {(row["method"], row["quality"]): row["score_mean"] for row in rows}
+    return {(row["method"], row["condition"]): row["score_mean"] for row in rows}
 
 
 def test_a_method_of_ones_own_stands_beside_the_reference_rows(run, mine, undisturbed, tmp_path):

@@ -27,17 +27,20 @@ LINE = 0.12  # height of a line of a note or legend
 _AIR = 0.1  # below what is written at the panels' axes
 _SMALL_LETTER = 0.041
 _LONGEST = 24  # letters of a name in a legend
-_STYLE: dict[Any, Any] = {
+#: Settings of every picture of the package.
+BASE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib: the same on every machine
     "font.size": 7,
     "axes.linewidth": 0.6,
+    "text.parse_math": False,  # a method's name is not mathematics
+}
+_STYLE: dict[Any, Any] = BASE | {
     "axes.edgecolor": DARK,
     "xtick.major.width": 0.6,
     "xtick.major.size": 2.5,
     "ytick.major.width": 0.6,
     "ytick.major.size": 2.5,
     "lines.markersize": 3.4,
-    "text.parse_math": False,  # a method's name is not mathematics
     "pdf.fonttype": 42,  # publishers refuse type 3
     "svg.hashsalt": "omrl-bench",
     "savefig.dpi": 200,

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from omrl_bench.conditions import Condition
 from omrl_bench.report.figures import canvas
 from omrl_bench.report.figures.styles import condition_style, method_style
-from omrl_bench.report.reading.frames import REFERENCE
+from omrl_bench.report.reading.results import REFERENCE
 from omrl_bench.report.tables.captions import TIMES, Sizes, condition_word, sizes_text
 from omrl_bench.report.tables.layout import DAGGER, Layout
 from omrl_bench.report.tables.wide import Entry, Table

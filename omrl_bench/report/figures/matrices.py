@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from omrl_bench.report.figures import canvas
 from omrl_bench.report.figures.intervals import condition_text, labels_of, mark_note
 from omrl_bench.report.figures.styles import shown, shown_note
-from omrl_bench.report.reading.frames import ordered
+from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.tables.layout import Layout
 
 MOST_METHODS = 16  # in a matrix with numbers
@@ -104,7 +104,7 @@ def draw_improvements(improvements: pd.DataFrame, layout: Layout, scopes: Sequen
 
 def draw_datasets(summaries: pd.DataFrame, layout: Layout, panels: Sequence[tuple[str, str]]) -> Figure:
     """The figure of :func:`dataset_figure`."""
-    datasets = ordered(map(str, summaries["dataset"].unique()), layout.conditions, first=())
+    datasets = ordered(map(str, summaries["dataset"].unique()), layout.conditions)
     conditions = [condition for condition in layout.conditions if condition in set(summaries["condition"])]
     values = summaries.set_index(["family", "method", "dataset", "condition"])["score_mean"].sort_index()
     finite = values[values.index.get_level_values("method").isin([method for _, method in panels])]

@@ -15,7 +15,8 @@ from omrl_bench.report.figures.lines import episode_figure, learning_figure, pro
 from omrl_bench.report.figures.matrices import MOST_METHODS, dataset_figure, improvement_figure
 from omrl_bench.report.figures.styles import shown
 from omrl_bench.report.figures.traces import trace_pictures
-from omrl_bench.report.reading.frames import Results, SetKey, ordered
+from omrl_bench.report.reading.groups import ordered
+from omrl_bench.report.reading.results import Results, SetKey
 from omrl_bench.report.tables.captions import are_episodes, usual_sizes
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.text import csv
@@ -78,13 +79,12 @@ def figures_of(
     return files
 
 
-def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout], methods: Sequence[str] = ()) -> Files:
+def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout]) -> Files:
     """Draw the figure of sets of records that differ in their training data only.
 
     Args:
         summaries: Of each set.
         layouts: Of each set.
-        methods: Order of methods; the rest follows.
 
     Returns:
         ``datasets`` in all formats; nothing if there is but one dataset.
@@ -94,7 +94,7 @@ def figures_across(summaries: Sequence[pd.DataFrame], layouts: Sequence[Layout],
     together = Layout(
         families=(*families, *everywhere),
         conditions=tuple(dict.fromkeys(condition for layout in layouts for condition in layout.conditions)),
-        methods=tuple(ordered({method for layout in layouts for method in layout.methods}, methods)),
+        methods=tuple(ordered(method for layout in layouts for method in layout.methods)),
         marked=frozenset().union(*(layout.marked for layout in layouts)),
         reference=frozenset().union(*(layout.reference for layout in layouts)),
     )

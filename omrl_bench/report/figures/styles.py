@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import colorsys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.colors import to_hex, to_rgb
 
-from omrl_bench.report.reading.groups import GROUPS
+from omrl_bench.report.reading.groups import BOUNDS, CONTROL, GROUPS, POLICY_LOSS
 
 LineStyle = str | tuple[float, tuple[float, ...]]
 
 MOST_LINES = 10
-_BOUNDS = ("oracle", "task-blind")  # the controls that every line figure has
 # Solid, dashed, dotted, dash-dotted, dash-dot-dotted, long dashes.
 _LINES: tuple[LineStyle, ...] = (
     "-",
@@ -37,25 +36,14 @@ _LINES: tuple[LineStyle, ...] = (
 _SHADES = (0.0, -0.35, 0.45, -0.6, 0.23, 0.65)  # towards black (negative) or white
 
 
-#: Colour of the first member of each group (the others are shades of it) and marker of all.
-_LOOKS = {
-    "distance": ("#0072B2", "o"),
-    "hard sampling": ("#D55E00", "s"),
-    "robust contrast": ("#009E73", "^"),
-    "dynamics and value": ("#CC79A7", "v"),
-    "information": ("#E69F00", "D"),
-    "posterior": ("#5B3FA8", "P"),
-    "relabelling": ("#882255", "X"),
-    "recurrence": ("#8B8B2B", "p"),
-}
-#: Methods without a representation objective of their own: one marker, black to grey.
-_PLAIN = {
-    "oracle": "#000000",
-    "task-blind": "#666666",
-    "behaviour": "#8c8c8c",
-    "random": "#b0b0b0",
-    "supervised": "#404040",
-}
+_PLAIN = (CONTROL, POLICY_LOSS)  # groups without a representation objective of their own
+#: Colours of their members, the best control first.
+_GREYS = ("#000000", "#666666", "#8c8c8c", "#b0b0b0", "#404040")
+#: Of the other groups in their order: colour of the first member (the others are shades of it) and marker of all.
+_LOOKS = (
+    *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "v")),
+    *(("#E69F00", "D"), ("#5B3FA8", "P"), ("#882255", "X"), ("#8B8B2B", "p")),
+)
 _PLAIN_MARKER = "*"
 _OTHER_MARKERS = ("<", ">", "h", "d", "8", "H")
 
@@ -111,9 +99,11 @@ def shown(methods: Sequence[str], most: int = MOST_LINES) -> tuple[str, ...]:
     """
     if len(methods) <= most:
         return tuple(methods)
-    bounds = [name for name in _BOUNDS if name in methods]
+    bounds = [name for name in BOUNDS if name in methods]
     others = [name for name in methods if name not in _STYLES]
-    present = [[name for name in GROUPS[group] if name in methods] for group in _LOOKS]
+    present = [
+        [name for name in members if name in methods] for group, members in GROUPS.items() if group not in _PLAIN
+    ]
     chosen = {*[*bounds, *others, *(names[0] for names in present if names)][:most]}
     return tuple(name for name in methods if name in chosen)
 
@@ -123,7 +113,7 @@ def shown_note(methods: Sequence[str], most: int = MOST_LINES) -> str:
     left_out = len(methods) - len(shown(methods, most))
     if not left_out:
         return ""
-    return f"Drawn: oracle, task-blind and one of each group of related methods; {left_out} others are not."
+    return f"Drawn: {', '.join(BOUNDS)} and one of each group of related methods; {left_out} others are not."
 
 
 def _hashed(name: str) -> Style:
@@ -141,8 +131,18 @@ def _shade(color: str, amount: float) -> str:
     return to_hex((red, green, blue))
 
 
-_STYLES = {
-    name: Style(_shade(color, shade), marker, line)
-    for group, (color, marker) in _LOOKS.items()
-    for name, shade, line in zip(GROUPS[group], _SHADES, _LINES, strict=False)
-} | {name: Style(color, _PLAIN_MARKER, line) for (name, color), line in zip(_PLAIN.items(), _LINES, strict=False)}
+def _styles(groups: Mapping[str, Sequence[str]]) -> dict[str, Style]:
+    """The style of every member of a group; ValueError if there are more groups or members than looks."""
+    styles = {}
+    hued = [members for group, members in groups.items() if group not in _PLAIN]
+    for members, (color, marker) in zip(hued, _LOOKS, strict=True):
+        size = len(members)
+        for name, shade, line in zip(members, _SHADES[:size], _LINES[:size], strict=True):
+            styles[name] = Style(_shade(color, shade), marker, line)
+    plain = (*reversed(groups[CONTROL]), *groups[POLICY_LOSS])
+    for name, color, line in zip(plain, _GREYS, _LINES[: len(plain)], strict=True):
+        styles[name] = Style(color, _PLAIN_MARKER, line)
+    return styles
+
+
+_STYLES = _styles(GROUPS)

@@ -11,7 +11,7 @@ from omrl_bench.report.figures.attention import attention_figure
 from omrl_bench.report.figures.embeddings import embedding_figure
 from omrl_bench.report.figures.styles import shown
 from omrl_bench.report.figures.trajectories import trajectory_figure
-from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.runner.traces import Traces, read_traces
 

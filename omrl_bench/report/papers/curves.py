@@ -11,13 +11,13 @@ import pandas as pd
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.figures.lines import learning_figure
 from omrl_bench.report.papers.mapping import Paper, PaperFigure
-from omrl_bench.report.reading.frames import Reading
+from omrl_bench.report.reading.results import Reading
 from omrl_bench.report.tables.layout import Layout
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Learning curves, with columns :data:`omrl_bench.report.reading.frames.CURVE_COLUMNS`, and their order."""
+    """Learning curves, with columns :data:`omrl_bench.report.reading.results.CURVE_COLUMNS`, and their order."""
 
     frame: pd.DataFrame
     layout: Layout

@@ -45,18 +45,18 @@ class Environment(_Counterpart):
         return self
 
 
-class Algorithm(_Counterpart):
+class PaperAlgorithm(_Counterpart):
     """A published algorithm and the method that implements it."""
 
     method: str = ""
 
     @model_validator(mode="after")
-    def _either(self) -> Algorithm:
+    def _either(self) -> PaperAlgorithm:
         _one_of(self.method, self.absent, "method")
         return self
 
 
-class Condition(_Counterpart):
+class PaperSetting(_Counterpart):
     """How something was trained and tested in the paper, and the suite that is nearest to it."""
 
     name: str
@@ -67,7 +67,7 @@ class Condition(_Counterpart):
     measure: str = ""  # of the representation, instead of the score
 
     @model_validator(mode="after")
-    def _either(self) -> Condition:
+    def _either(self) -> PaperSetting:
         for name in ("suite", "dataset", "condition"):
             _one_of(getattr(self, name), self.absent, name)
         return self
@@ -107,14 +107,14 @@ class Paper(_Frozen):
     differs: tuple[str, ...]  # in all tables
     own: tuple[str, ...] = ()  # the algorithms that the paper proposes
     environments: dict[str, Environment] = {}
-    conditions: tuple[Condition, ...] = ()
-    algorithms: dict[str, Algorithm] = {}
+    conditions: tuple[PaperSetting, ...] = ()
+    algorithms: dict[str, PaperAlgorithm] = {}
     tables: tuple[PaperTable, ...] = ()
     figures: tuple[PaperFigure, ...] = ()
 
-    def condition(self, split: str, name: str) -> Condition:
-        """The condition of that name on that split; KeyError if there is none."""
-        known: dict[tuple[str, str], Condition] = {(each.split, each.name): each for each in self.conditions}
+    def setting(self, split: str, name: str) -> PaperSetting:
+        """The setting of that name on that split; KeyError if there is none."""
+        known: dict[tuple[str, str], PaperSetting] = {(each.split, each.name): each for each in self.conditions}
         return known[split, name]
 
 
@@ -196,7 +196,7 @@ def locate(paper: Paper, rows: Iterable[Published], preset: str) -> dict[Publish
     Raises:
         InputError: if a suite has no such preset.
     """
-    suites = {name: load_suite(name) for name in {condition.suite for condition in paper.conditions} if name}
+    suites = {name: load_suite(name) for name in {setting.suite for setting in paper.conditions} if name}
     return {row: _locate(paper, row, suites, preset) for row in rows}
 
 
@@ -221,26 +221,26 @@ def all_targets(paper: Paper, located: Mapping[Published, Target | str], preset:
 
 def _locate(paper: Paper, row: Published, suites: Mapping[str, Suite], preset: str) -> Target | str:
     algorithm, environment = paper.algorithms[row.algorithm], paper.environments[row.env]
-    condition = paper.condition(row.split, row.condition)
+    setting = paper.setting(row.split, row.condition)
     named: tuple[tuple[str, _Counterpart], ...] = (
         (row.env, environment),
-        (f"{row.condition} ({row.split} tasks)", condition),
+        (f"{row.condition} ({row.split} tasks)", setting),
         (row.algorithm, algorithm),
     )
     for name, counterpart in named:
         if counterpart.absent:
             return f"{name}: {counterpart.absent}"
-    suite = suites[condition.suite]
+    suite = suites[setting.suite]
     if environment.family not in _families(suite, preset):
         return f"{row.env}: family {environment.family} is not in suite {suite.name}"
     return Target(
         suite=suite.name,
-        dataset=condition.dataset,
+        dataset=setting.dataset,
         backbone=suite.backbones[0],
         family=environment.family,
-        condition=condition.condition,
+        condition=setting.condition,
         method=algorithm.method,
-        measure=condition.measure,
+        measure=setting.measure,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from omrl_bench.errors import InputError
 from omrl_bench.report.papers.mapping import Published, Target
-from omrl_bench.report.reading.frames import Reading, Results
+from omrl_bench.report.reading.results import Reading, Results
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, holm
 from omrl_bench.stats.differences import enough_resamples, paired_difference
 from omrl_bench.stats.estimated import Resamples
@@ -91,7 +91,7 @@ def samples(readings: Mapping[str, Reading], targets: Iterable[Target]) -> tuple
     for suite, places in wanted.items():
         reading = readings[suite]
         pairs = {(place.family, place.method) for place in places}
-        notes += [f"{suite}: {note}" for note in reading.notes if _about(note, pairs)]
+        notes += [f"{suite}: {note}" for note in reading.notes if not note.reason or note[1:3] in pairs]
         for each in reading.sets:
             of_set = [place for place in places if (place.dataset, place.backbone) == (each.dataset, each.backbone)]
             found |= _scores(each, [place for place in of_set if not place.measure])
@@ -202,9 +202,3 @@ def _measures(results: Results, places: list[Target]) -> dict[Target, tuple[Key,
             panel = Panel(place.family, matrix, np.full_like(matrix, np.nan), tuple(known), (place.measure,), 0)
             found[place] = key, panel
     return found
-
-
-def _about(note: str, pairs: set[tuple[str, str]]) -> bool:
-    """Whether a note is about some of these families and methods, or about no single one."""
-    family, slash, rest = note.partition(" / ")
-    return not slash or (family, rest.partition(":")[0]) in pairs

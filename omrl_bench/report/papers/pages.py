@@ -29,7 +29,7 @@ from omrl_bench.report.papers.mapping import (
 from omrl_bench.report.papers.orderings import Ordering, Sample, orderings, samples
 from omrl_bench.report.reading.frames import read
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
-from omrl_bench.report.tables.markdown import bullets, escape, grid
+from omrl_bench.report.tables.markdown import bullets, escape, grid, section
 from omrl_bench.report.tables.wide import Entry
 
 _CLAIMS = {
@@ -37,6 +37,14 @@ _CLAIMS = {
     "within noise": "differ by less than their combined spread",
     "no spread": "are printed without a spread",
 }
+
+_ORDERINGS_NOTE = (
+    "Two algorithms of a table under the same condition, the one with the higher published mean first. Combined "
+    "spread: root of the sum of the squared spreads. Ours: difference of scores, paired over tasks (and over seeds "
+    "where both have the same). An ordering survives or is reversed where p stays below 0.05 after Holm's "
+    "correction over its whole table, which asks for more than an interval without zero; with one seed or task it "
+    "is undecided. What a later table repeats is counted once; what cannot be checked is counted but not listed."
+)
 
 
 @dataclass(frozen=True)
@@ -127,26 +135,23 @@ def page(comparison: Comparison) -> str:
     """Write the whole page as Markdown."""
     paper = comparison.paper
     reference = f"{paper.authors}. {paper.venue}." + (f" arXiv:{paper.arxiv}." if paper.arxiv else "")
-    lines = [f"# {escape(paper.title)}", "", escape(reference), ""]
-    lines += [f"Published: {escape(paper.numbers)}", ""]
+    blocks = [escape(reference), f"Published: {escape(paper.numbers)}"]
     if comparison.located or any(figure.suite for figure in paper.figures):
-        lines += [escape(f"Ours: {_budget(comparison)}. {SCORE_NOTE} {INTERVAL_NOTE}"), ""]
+        blocks.append(escape(f"Ours: {_budget(comparison)}. {SCORE_NOTE} {INTERVAL_NOTE}"))
     if comparison.located:
-        lines += ["Published returns are of the paper's own environments: compare orders, not values.", ""]
-    lines += ["What differs everywhere:", "", *bullets(paper.differs), ""]
+        blocks.append("Published returns are of the paper's own environments: compare orders, not values.")
+    blocks += ["What differs everywhere:", bullets(paper.differs)]
     if comparison.orderings:
-        lines += ["What survives:", "", *bullets(summary(comparison)), ""]
-    for table in paper.tables:
-        lines += _table(comparison, table)
+        blocks += ["What survives:", bullets(summary(comparison))]
+    blocks += [_table(comparison, table) for table in paper.tables]
     if comparison.orderings:
-        lines += _orderings(comparison.orderings)
+        blocks.append(_orderings(comparison.orderings))
     if paper.figures:
-        lines += ["## Published as a figure only", ""]
-        for figure in paper.figures:
-            lines += _figure(comparison, figure)
+        shown = [block for figure in paper.figures for block in _figure(comparison, figure)]
+        blocks.append(section("Published as a figure only", *shown, level=2))
     if comparison.notes:
-        lines += ["## Notes on our records", "", *bullets(comparison.notes), ""]
-    return "\n".join(lines).rstrip() + "\n"
+        blocks.append(section("Notes on our records", bullets(comparison.notes), level=2))
+    return section(paper.title, *blocks, level=1) + "\n"
 
 
 def numbers_frame(comparison: Comparison) -> pd.DataFrame:
@@ -187,7 +192,7 @@ def orderings_frame(comparison: Comparison) -> pd.DataFrame:
 def _budget(comparison: Comparison) -> str:
     """The preset, and the updates that it gives in each suite of the page."""
     paper = comparison.paper
-    named = [*(condition.suite for condition in paper.conditions), *(figure.suite for figure in paper.figures)]
+    named = [*(setting.suite for setting in paper.conditions), *(figure.suite for figure in paper.figures)]
     suites: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(filter(None, named)):
         preset = load_suite(name).preset(comparison.preset)[1]
@@ -197,17 +202,15 @@ def _budget(comparison: Comparison) -> str:
     return f"preset {comparison.preset}, with {'; '.join(texts)}"
 
 
-def _table(comparison: Comparison, table: PaperTable) -> list[str]:
+def _table(comparison: Comparison, table: PaperTable) -> str:
     rows = [row for row in comparison.located if row.table == table.label]
-    lines = [f"## {escape(table.label)}", "", escape(table.caption), ""]
+    blocks = [escape(table.caption)]
     for part in dict.fromkeys(_fields(row, table.parts) for row in rows):
-        if part:
-            lines += [f"**{escape(', '.join(part))}**", ""]
-        lines += [_grid(comparison, table, [row for row in rows if _fields(row, table.parts) == part]), ""]
-    lines += ["What differs:", ""]
-    lines += bullets([*table.differs, *(f"{k}: {v}" for k, v in _differences(comparison.paper, rows).items())])
-    lines += ["", "Ours:", "", *bullets(_sources(comparison, rows)), ""]
-    return lines
+        body = _grid(comparison, table, [row for row in rows if _fields(row, table.parts) == part])
+        blocks.append(section(", ".join(part), body) if part else body)
+    differs = [*table.differs, *(f"{k}: {v}" for k, v in _differences(comparison.paper, rows).items())]
+    blocks += ["What differs:", bullets(differs), "Ours:", bullets(_sources(comparison, rows))]
+    return section(table.label, *blocks, level=2)
 
 
 def _grid(comparison: Comparison, table: PaperTable, rows: Sequence[Published]) -> str:
@@ -239,7 +242,7 @@ def _differences(paper: Paper, rows: Iterable[Published]) -> dict[str, str]:
     for row in rows:
         for name, part in (
             (row.env, paper.environments[row.env]),
-            (f"{row.condition} ({row.split} tasks)", paper.condition(row.split, row.condition)),
+            (f"{row.condition} ({row.split} tasks)", paper.setting(row.split, row.condition)),
             (row.algorithm, paper.algorithms[row.algorithm]),
         ):
             text = " ".join(part.differs) or (f"no counterpart: {part.absent}." if part.absent else "")
@@ -273,17 +276,7 @@ def _sources(comparison: Comparison, rows: Sequence[Published]) -> list[str]:
     return lines
 
 
-def _orderings(rows: Sequence[Ordering]) -> list[str]:
-    lines = [
-        "## Published orderings",
-        "",
-        "Two algorithms of a table under the same condition, the one with the higher published mean first. Combined "
-        "spread: root of the sum of the squared spreads. Ours: difference of scores, paired over tasks (and over seeds "
-        "where both have the same). An ordering survives or is reversed where p stays below 0.05 after Holm's "
-        "correction over its whole table, which asks for more than an interval without zero; with one seed or task it "
-        "is undecided. What a later table repeats is counted once; what cannot be checked is counted but not listed.",
-        "",
-    ]
+def _orderings(rows: Sequence[Ordering]) -> str:
     body = []
     for row in rows:
         if row.verdict == "no records":
@@ -293,39 +286,38 @@ def _orderings(rows: Sequence[Ordering]) -> list[str]:
         gap = f"{first.mean} > {row.lower.mean}, {row.claim}"
         ours = _text(row.difference, row.low, row.high, is_measure=not row.n_tasks)
         body.append([*map(escape, (*names, gap)), ours, row.verdict])
-    if body:
-        headers = ["table", "env", "condition", "ordering", "published", "ours: difference", "verdict"]
-        lines += [grid(headers, body, names=5), ""]
-    return lines
+    headers = ["table", "env", "condition", "ordering", "published", "ours: difference", "verdict"]
+    table = grid(headers, body, names=5) if body else ""
+    return section("Published orderings", _ORDERINGS_NOTE, table, level=2)
 
 
 def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
     text = f"{figure.label}: {figure.caption} Nearest of ours: {figure.nearest}."
-    lines = [f"- {escape(text)}", ""]
+    blocks = [bullets([text])]
     targets = figure_targets(figure, comparison.preset)
     if not targets:
-        return lines
+        return blocks
     families = load_suite(figure.suite).families_of(comparison.preset)
     if not any(target in comparison.found for target in targets):
         what = (
             f"No complete records of suite {figure.suite}, preset {comparison.preset}, for {', '.join(figure.methods)}."
         )
-        return [*lines, escape(what), ""]
+        return [*blocks, escape(what)]
     found = [(target, comparison.found[target]) for target in targets if target in comparison.found]
     texts = {(target.method, target.family): _text(each.estimate, each.low, each.high) for target, each in found}
     body = []
     for method in figure.methods:
         body.append([escape(method), *(texts.get((method, family), MISSING) for family in families)])
-    lines += [grid(["method", *map(escape, families)], body), ""]
+    blocks.append(grid(["method", *map(escape, families)], body))
     curves = comparison.curves.get(figure.label)
     if curves:
-        lines += [f"![Learning curves of our runs]({picture_name(comparison.paper, figure.label)}.svg)", ""]
+        blocks.append(f"![Learning curves of our runs]({picture_name(comparison.paper, figure.label)}.svg)")
         drawn = set(zip(curves.frame["method"], curves.frame["family"], strict=True))
         lacking = [f"{method} on {family}" for method, family in texts if (method, family) not in drawn]
         if lacking:
             what = f"No curves (weights that were trained for another suite leave them there): {', '.join(lacking)}."
-            lines += [escape(what), ""]
-    return lines
+            blocks.append(escape(what))
+    return blocks
 
 
 def _text(estimate: float, low: float, high: float, is_measure: bool = False) -> str:

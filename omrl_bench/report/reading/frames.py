@@ -4,79 +4,39 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from omrl_bench.report.reading.groups import CONTROLS
+from omrl_bench.api import STAGES
+from omrl_bench.errors import InputError
+from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
-from omrl_bench.runner.equivalences import Equivalences, read_equivalences
+from omrl_bench.report.reading.results import (
+    COLUMNS,
+    COST_COLUMNS,
+    CURVE_COLUMNS,
+    NAMES,
+    NO_RESULTS,
+    REFERENCE,
+    Note,
+    Reading,
+    Results,
+    SetKey,
+    on_row,
+)
+from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
 
-#: Columns of the tidy frame.
-COLUMNS = (
-    *("suite", "preset", "family", "dataset", "method", "backbone", "seed"),
-    *("condition", "task", "draw", "return", "score"),
-)
 
-#: Columns of the frame of costs; 0 where a method has no such stage.
-COST_COLUMNS = ("family", "method", "seeds_together", "parameters", "representation", "policy", "memory")
+class NoRecordsError(InputError):
+    """A results folder has no complete records, of this suite and preset if they are named."""
 
-#: Columns of the frame of learning curves: mean score on the validation tasks after so many policy updates.
-CURVE_COLUMNS = ("family", "method", "seed", "step", "score")
-
-REFERENCE = "\N{DOUBLE DAGGER}"  # marks a row of another results folder
-
-_NAMES = tuple(name for name in COLUMNS if name not in ("seed", "task", "draw", "return", "score"))
-
-
-class SetKey(NamedTuple):
-    """What all records of one set of tables and figures share."""
-
-    suite: str
-    preset: str
-    dataset: str
-    backbone: str
-
-
-@dataclass(frozen=True)
-class Results:
-    """What one set of tables and figures is made of.
-
-    Attributes:
-        suite: Name of the suite.
-        preset: Name of the preset.
-        dataset: Condition of the training data.
-        backbone: Offline-RL learner under the methods.
-        frame: Tidy frame with columns :data:`COLUMNS`, of the complete records only; names are categorical.
-        costs: One row per complete record, with columns :data:`COST_COLUMNS`.
-        notes: What is missing, failed or not as it should be, a sentence each.
-        privileges: Of each method that has any.
-        curves: One row per point of the complete records' learning curves, with columns :data:`CURVE_COLUMNS`.
-        records: The complete records that the frames are made of.
-        every: All records that could be read, failed ones too.
-        reference: Methods whose records are of another results folder, see :func:`read`.
-        folders: The results folder of each method.
-        equal: Hashes that these folders declare equal.
-    """
-
-    suite: str
-    preset: str
-    dataset: str
-    backbone: str
-    frame: pd.DataFrame
-    costs: pd.DataFrame
-    notes: tuple[str, ...]
-    privileges: Mapping[str, tuple[str, ...]]
-    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS)))
-    records: tuple[Record, ...] = ()
-    every: tuple[Record, ...] = ()
-    reference: frozenset[str] = frozenset()
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    equal: Equivalences = field(default_factory=Equivalences)
+    def __init__(self, results: Path, suite: str | None = None, preset: str | None = None) -> None:
+        of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
+        super().__init__(f"{results} has no complete records{of}; run a suite first")
 
 
 class RecordFile(NamedTuple):
@@ -96,36 +56,8 @@ class RecordFile(NamedTuple):
         return family, method
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What reading a results folder once gives.
-
-    Attributes:
-        sets: The records, kept apart by (suite, preset, dataset, backbone), sorted by them.
-        unusable: A line for each file or folder that cannot be used as a record or as the cube of one, sorted.
-        unplaced: Those of them that no set has a note on.
-    """
-
-    sets: tuple[Results, ...]
-    unusable: tuple[str, ...]
-    unplaced: tuple[str, ...]
-
-    @property
-    def notes(self) -> list[str]:
-        """What is missing, failed, left out or unreadable, a sentence each."""
-        return [*(note for each in self.sets for note in each.notes), *self.unplaced]
-
-    def frame(self) -> pd.DataFrame:
-        """All sets in one tidy frame, with columns :data:`COLUMNS`."""
-        frames = [each.frame for each in self.sets if len(each.frame)]
-        if len(frames) > 1:
-            frame = pd.concat(frames, ignore_index=True)
-            return frame.astype(dict.fromkeys(_NAMES, "category"))  # which differ from set to set, and so were lost
-        return frames[0] if frames else pd.DataFrame(columns=list(COLUMNS))
-
-
 def load(
-    results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None
+    results: Path, suite: str | None = None, preset: str | None = None, reference: Path | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read all records into one tidy frame: the way in for a script or notebook of one's own.
 
@@ -135,13 +67,13 @@ def load(
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
-        against: Another folder of records, see :func:`read`.
+        reference: Another folder of records, see :func:`read`.
 
     Returns:
         The frame, with columns :data:`COLUMNS`, and the notes: what is missing, failed, left out or unreadable.
     """
-    reading = read(results, suite, preset, against)
-    return reading.frame(), reading.notes
+    reading = read(results, suite, preset, reference)
+    return reading.frame(), list(map(str, reading.notes))
 
 
 def collect(
@@ -149,7 +81,7 @@ def collect(
     suite: str | None = None,
     preset: str | None = None,
     warn: Callable[[str], object] = lambda line: None,
-    against: Path | None = None,
+    reference: Path | None = None,
 ) -> list[Results]:
     """Read all records, kept apart by (suite, preset, dataset, backbone), sorted by them.
 
@@ -159,25 +91,25 @@ def collect(
         preset: Only records of this preset.
         warn: Called with a line for each file or folder that cannot be used as a record or as the cube of one. It is
             left out, with a note if its place says which set it belongs to.
-        against: Another folder of records, see :func:`read`.
+        reference: Another folder of records, see :func:`read`.
     """
-    reading = read(results, suite, preset, against)
+    reading = read(results, suite, preset, reference)
     for line in reading.unusable:
         warn(line)
     return list(reading.sets)
 
 
-def read(results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None) -> Reading:
+def read(results: Path, suite: str | None = None, preset: str | None = None, reference: Path | None = None) -> Reading:
     """Read every record of a results folder once.
 
     Args:
         results: Folder of records; there need not be any.
         suite: Only records of this suite.
         preset: Only records of this preset.
-        against: Another folder of records, to show rows of beside those of ``results``: in the sets and families that
+        reference: Another folder of records, to show rows of beside those of ``results``: in the sets and families that
             ``results`` has, and of the methods that it does not have there, so that no row mixes two folders.
     """
-    files, unplaced = find_sets(results, suite, preset, against)
+    files, unplaced = find_sets(results, suite, preset, reference)
     sets = []
     unusable = list(unplaced)
     for key, of_key in files.items():
@@ -191,7 +123,7 @@ def read(results: Path, suite: str | None = None, preset: str | None = None, aga
 
 
 def find_sets(
-    results: Path, suite: str | None = None, preset: str | None = None, against: Path | None = None
+    results: Path, suite: str | None = None, preset: str | None = None, reference: Path | None = None
 ) -> tuple[dict[SetKey, list[RecordFile]], list[str]]:
     """Find the files of each set by their place.
 
@@ -199,18 +131,18 @@ def find_sets(
         results: Folder of records.
         suite: Only records of this suite.
         preset: Only records of this preset.
-        against: Another folder of records, see :func:`read`.
+        reference: Another folder of records, see :func:`read`.
 
     Returns:
-        The files by set, sorted, those of ``against`` last; and a line for each file or folder of ``results`` that lies
-        where no record belongs.
+        The files by set, sorted, those of ``reference`` last; and a line for each file or folder of ``results`` that
+        lies where no record belongs.
     """
     sets, errors = _by_set(results)
     wanted = {key: sets[key] for key in sorted(sets) if suite in (None, key.suite) and preset in (None, key.preset)}
-    reference = _by_set(against)[0] if against and wanted else {}
+    beside = _by_set(reference)[0] if reference and wanted else {}
     for key, files in wanted.items():
         families, methods = (set(names) for names in zip(*(file.row() for file in files), strict=True))
-        for file in reference.get(key, ()):
+        for file in beside.get(key, ()):
             family, method = file.row()
             if family in families and method not in methods:
                 files.append(file)
@@ -232,17 +164,19 @@ def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[R
         InputError: if a folder's file of equal hashes is damaged.
     """
     records: list[Record] = []
-    lines: list[str] = []
+    unread: list[Note] = []
     folders: dict[str, Path] = {}
-    for folder, path in files:
+    for file in files:
+        folder, path = file
         try:
             record = read_record_of(folder, path)
         except RecordError as error:
-            lines.append(_line(folder, error, folder != results))
+            unread.append(Note(_line(folder, error, folder != results), *file.row()))
         else:
             records.append(record)
             folders[record.cell.method] = folder
-    return (_results(results, key, records, folders, lines) if records else None), lines
+    lines = list(map(str, unread))
+    return (_results(results, key, records, folders, unread, lines) if records else None), lines
 
 
 def _by_set(results: Path) -> tuple[dict[SetKey, list[RecordFile]], list[RecordError]]:
@@ -261,13 +195,6 @@ def _by_set(results: Path) -> tuple[dict[SetKey, list[RecordFile]], list[RecordE
     return sets, errors
 
 
-def ordered(names: Iterable[str], given: Sequence[str] = (), first: Sequence[str] = CONTROLS) -> list[str]:
-    """Sort names: as in ``given``; names that are not in it after those, ``first`` ones first, then alphabetically."""
-    ranks = {name: (0, rank, "") for rank, name in reversed(list(enumerate(given)))}
-    later = {name: (1, rank, "") for rank, name in enumerate(first)}
-    return sorted(set(names), key=lambda name: ranks.get(name) or later.get(name) or (2, 0, name))
-
-
 def _line(folder: Path, error: RecordError, is_reference: bool = False) -> str:
     """What is wrong with a file; its path is relative, so that the same records make the same notes everywhere."""
     whose = "reference " if is_reference else ""
@@ -275,30 +202,34 @@ def _line(folder: Path, error: RecordError, is_reference: bool = False) -> str:
 
 
 def _results(
-    results: Path, key: SetKey, records: list[Record], folders: Mapping[str, Path], lines: list[str]
+    results: Path,
+    key: SetKey,
+    records: list[Record],
+    folders: Mapping[str, Path],
+    unread: Sequence[Note],
+    lines: list[str],
 ) -> Results:
-    """Make a set of its records; ``lines`` says which files are left out, cubes are added to it."""
+    """Make a set of its records; unusable cubes are added to ``lines``."""
     reference = frozenset(method for method, folder in folders.items() if folder != results)
     complete = [record for record in records if record.status == "complete"]
     equal = read_equivalences(results, *folders.values())
     chosen, versions = one_version(complete, equal, reference)
     kept_cells = {record.cell for record in chosen}
-    unread = tuple(lines)
-    notes: list[str] = []
+    notes: list[Note] = []
     cubes: dict[Cell, Cube] = {}
     for record in records:
         if record.status != "complete":
-            notes.append(f"{_where(record.cell)} failed: {_first_line(record.error)}")
+            notes.append(_on_seed(record.cell, f"failed: {_first_line(record.error)}"))
         elif record.cell in kept_cells:
             folder = folders[record.cell.method]
             try:
                 cubes[record.cell] = read_cube(record.cell.cube_path(folder), record.cube)
             except RecordError as error:
-                notes.append(f"{_where(record.cell)} left out: its cube {error.reason}")
+                notes.append(_on_seed(record.cell, f"left out: its cube {error.reason}"))
                 lines.append(_line(folder, error, folder != results))
     for cell, reason in unlike_the_others(cubes, reference).items():
         del cubes[cell]
-        notes.append(f"{_where(cell)} left out: its cube has {reason}")
+        notes.append(_on_seed(cell, f"left out: its cube has {reason}"))
         folder = folders[cell.method]
         lines.append(_line(folder, RecordError(cell.cube_path(folder), f"has {reason}"), folder != results))
     if all(cell.method in reference for cell in cubes):
@@ -307,7 +238,8 @@ def _results(
     kept_records = [record for record, _ in kept]
     shown = {record.cell.method for record in kept_records} & reference
     if shown:
-        notes.insert(0, f"{REFERENCE} reference rows, from records of another folder: {', '.join(ordered(shown))}")
+        rows = f"{REFERENCE} reference rows, from records of another folder: {', '.join(ordered(shown))}"
+        notes.insert(0, Note(rows))
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
     every = (*notes, *unread, *versions, *missing, *provenance(kept_records, equal))
     return Results(
@@ -333,8 +265,8 @@ def _privileges(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
     return {method: tuple(sorted(privileges)) for method, privileges in found.items() if privileges}
 
 
-def _where(cell: Cell) -> str:
-    return f"{cell.family} / {cell.method}: seed {cell.seed}"
+def _on_seed(cell: Cell, said: str) -> Note:
+    return on_row(cell.family, cell.method, f"seed {cell.seed} {said}")
 
 
 def _curve(record: Record) -> list[tuple[str, str, int, int, float]]:
@@ -342,11 +274,10 @@ def _curve(record: Record) -> list[tuple[str, str, int, int, float]]:
     return [(cell.family, cell.method, cell.seed, point.step, point.score) for point in record.curve]
 
 
-def _costs(record: Record) -> tuple[str, str, int, int, float, float, float]:
-    representation, policy = (record.update_milliseconds.get(stage, 0.0) for stage in ("representation", "policy"))
-    together = len(record.trained_together)
-    cell, memory = record.cell, record.peak_memory_mib
-    return cell.family, cell.method, together, record.parameters, representation, policy, memory
+def _costs(record: Record) -> tuple[str | float, ...]:
+    cell, together = record.cell, len(record.trained_together)
+    milliseconds = (record.update_milliseconds.get(stage, 0.0) for stage in STAGES)
+    return cell.family, cell.method, together, record.parameters, *milliseconds, record.peak_memory_mib
 
 
 def _frame(kept: list[tuple[Record, Cube]]) -> pd.DataFrame:
@@ -356,7 +287,7 @@ def _frame(kept: list[tuple[Record, Cube]]) -> pd.DataFrame:
     sizes = [cube.returns.size for _, cube in kept]
     cells = [record.cell for record, _ in kept]
     columns: dict[str, object] = {
-        name: _repeated([getattr(cell, name) for cell in cells], sizes) for name in _NAMES if name != "condition"
+        name: _repeated([getattr(cell, name) for cell in cells], sizes) for name in NAMES if name != "condition"
     }
     columns["seed"] = np.repeat([cell.seed for cell in cells], sizes)
     shapes = [cube.returns.shape for _, cube in kept]
@@ -377,7 +308,7 @@ def _repeated(names: Sequence[str], times: Sequence[int]) -> pd.Categorical:
     return pd.Categorical.from_codes(np.repeat(codes, times), categories)
 
 
-def _missing(records: list[Record], kept: list[Record], expected: Mapping[str, set[int]]) -> list[str]:
+def _missing(records: list[Record], kept: list[Record], expected: Mapping[str, set[int]]) -> list[Note]:
     """Notes on methods that lack seeds in a family, or all of it."""
     seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
     for record in kept:
@@ -388,10 +319,10 @@ def _missing(records: list[Record], kept: list[Record], expected: Mapping[str, s
         for method in methods:
             present, lacking = seeds[family, method], sorted(expected[family] - seeds[family, method])
             if not present:
-                notes.append(f"{family} / {method}: no results")
+                notes.append(on_row(family, method, NO_RESULTS))
             elif lacking:
                 total = f"{len(expected[family]) - len(lacking)} of {len(expected[family])} seeds"
-                notes.append(f"{family} / {method}: {total} (without {', '.join(map(str, lacking))})")
+                notes.append(on_row(family, method, f"{total} (without {', '.join(map(str, lacking))})"))
     return notes
 
 

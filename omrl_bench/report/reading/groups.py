@@ -6,16 +6,20 @@ A method from elsewhere is in no group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 CONTROL = "control"
+POLICY_LOSS = "policy's loss"
+
+#: The controls that bound a method which infers the task: with it told, and without any adaptation.
+BOUNDS = ("oracle", "task-blind")
 
 #: Methods by what their representation is trained with; the first one that has results stands for its group where
 #: there is no room for all. Controls are the rows that bound the others. ``supervised`` is none: it infers the task, by
 #: the policy's loss alone, and bounds nothing.
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    CONTROL: ("random", "behaviour", "task-blind", "oracle"),
-    "policy's loss": ("supervised",),
+    CONTROL: ("random", "behaviour", *reversed(BOUNDS)),
+    POLICY_LOSS: ("supervised",),
     "distance": (
         *("focal", "focalpp-sequence", "focalpp-batch"),
         *("focalpp-contrastive", "focalpp-series", "focalpp-parallel"),
@@ -32,6 +36,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 CONTROLS = GROUPS[CONTROL]
 
 
-def group_of(method: str) -> str | None:
-    """The group of a method; None if it is in none."""
-    return next((group for group, members in GROUPS.items() if method in members), None)
+def ordered(names: Iterable[str], first: Sequence[str] = CONTROLS) -> list[str]:
+    """Sort names: those of ``first`` as they are there, then the rest alphabetically."""
+    ranks = {name: rank for rank, name in enumerate(first)}
+    return sorted(set(names), key=lambda name: (ranks.get(name, len(ranks)), name))

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from omrl_bench.protocols.suite import Suite, load_suite, suite_names
+from omrl_bench.report.reading.results import Note, on_family, on_row
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Cell, Cube, Record
 
@@ -23,7 +24,7 @@ _ALIKE: tuple[tuple[str, str, Callable[[Cube], object]], ...] = (
 
 def one_version(
     records: Sequence[Record], equal: Equivalences, reference: Container[str] = ()
-) -> tuple[list[Record], list[str]]:
+) -> tuple[list[Record], list[Note]]:
     """Keep one version of every family and suite: numbers of two versions have no place on one board.
 
     Args:
@@ -50,10 +51,11 @@ def one_version(
             others = [record for version in versions.values() for record in version]
             both = zip(("suite", "family"), best, strict=True)
             what = [name for name, value in both if any(getattr(r.hashes, name) != value for r in others)]
-            notes.append(
-                f"{family}: {len(others)} of {len(of_family)} records left out: they are of another version of the "
+            said = (
+                f"{len(others)} of {len(of_family)} records left out: they are of another version of the "
                 f"{' and '.join(what)} than the rest (of {_methods(others)})"
             )
+            notes.append(on_family(family, said))
     return [record for record in records if record.cell in kept], notes
 
 
@@ -90,7 +92,7 @@ def expected_seeds(suite: str, preset: str, records: Iterable[Record]) -> dict[s
     return dict(found)
 
 
-def provenance(records: Sequence[Record], equal: Equivalences) -> list[str]:
+def provenance(records: Sequence[Record], equal: Equivalences) -> list[Note]:
     """Notes on records of one version that were not made from the same data or methods, and on those without a hash.
 
     Args:
@@ -101,22 +103,23 @@ def provenance(records: Sequence[Record], equal: Equivalences) -> list[str]:
     records = equal.applied(records)
     families = _by_family(records)
     for family, of_family in families.items():
-        notes += [f"{family}: {note}" for note in _data_notes(of_family)]
+        notes += [on_family(family, said) for said in _data_notes(of_family)]
         elsewhere = {(record.cell.method, record.trained_elsewhere) for record in of_family if record.trained_elsewhere}
         notes += [
-            f"{family} / {method}: trained elsewhere, self-reported ({said})" for method, said in sorted(elsewhere)
+            on_row(family, method, f"trained elsewhere, self-reported ({said})") for method, said in sorted(elsewhere)
         ]
         hashes: dict[str, set[str]] = defaultdict(set)
         for record in of_family:
             hashes[record.cell.method].add(record.hashes.method)
         for method in sorted(name for name, values in hashes.items() if len(values) > 1):
-            notes.append(f"{family} / {method}: the seeds were run with different versions of the method")
+            notes.append(on_row(family, method, "the seeds were run with different versions of the method"))
     older = [family for family, of_family in families.items() if not _of_todays_suite(of_family[0], equal)]
     if len(older) < len(families):
-        notes += [f"{family}: run by another version of the suite than the other families" for family in older]
+        notes += [on_family(family, "run by another version of the suite than the other families") for family in older]
     unhashed = sum(record.content is None for record in records)
     if unhashed:
-        notes.append(f"{unhashed} of {len(records)} records have no content hash: a change by hand would not be seen")
+        said = f"{unhashed} of {len(records)} records have no content hash: a change by hand would not be seen"
+        notes.append(Note(said))
     return notes
 
 

@@ -1,7 +1,7 @@
 """The leaderboard as data: what ``leaderboard.json`` holds and the page shows.
 
 The models are the documentation of the file; ``Leaderboard.model_json_schema()`` is its JSON Schema. Every number
-stands in an :class:`Entry`; everything else about the row it belongs to stands once, in a :class:`Run`.
+stands in an :class:`BoardEntry`; everything else about the row it belongs to stands once, in a :class:`Run`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from omrl_bench import __version__
-from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite
-from omrl_bench.report.reading.frames import Results, collect, ordered
-from omrl_bench.report.reading.groups import CONTROLS
+from omrl_bench.report.reading.frames import NoRecordsError, collect
+from omrl_bench.report.reading.groups import CONTROLS, ordered
 from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
+from omrl_bench.report.reading.results import Note, Results
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, are_episodes, condition_word
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Record
@@ -52,7 +52,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Entry(_Frozen):
+class BoardEntry(_Frozen):
     """What one run of a method scored under one condition; low and high bound the 95 % interval."""
 
     run: int  # position in Leaderboard.runs
@@ -126,7 +126,7 @@ class Leaderboard(_Frozen):
     notes: tuple[str, ...] = (SCORE_NOTE, INTERVAL_NOTE, RANK_NOTE, VERIFIED_NOTE)
     boards: tuple[Board, ...]
     runs: tuple[Run, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[BoardEntry, ...]
 
 
 def leaderboard(
@@ -148,15 +148,14 @@ def leaderboard(
     """
     sets = collect(results, suite, preset, warn)
     if not any(len(each.frame) for each in sets):
-        of = "".join(f" of {kind} {name!r}" for kind, name in (("suite", suite), ("preset", preset)) if name)
-        raise InputError(f"{results} has no complete records{of}; run a suite first")
+        raise NoRecordsError(results, suite, preset)
     boards: dict[tuple[str, str], list[tuple[Results, tuple[str, ...]]]] = defaultdict(list)
     runs: list[Run] = []
-    entries: list[Entry] = []
+    entries: list[BoardEntry] = []
     for each in sets:
         numbers = _numbers(each) if len(each.frame) else None
         if isinstance(numbers, str):
-            each = replace(each, frame=each.frame[:0], notes=(*each.notes, numbers))
+            each = replace(each, frame=each.frame[:0], notes=(*each.notes, Note(numbers)))
         of_table = _runs(each)
         positions = {(run.family, run.method): len(runs) + position for position, run in enumerate(of_table)}
         runs += of_table
@@ -193,15 +192,16 @@ def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, .
         main_condition=(conditions or ("",))[-1 if are_episodes(conditions) else 0],  # what adaptation ends with
         families=(*([ALL] if len(families) > 1 else []), *families),
         tables=tuple(
-            Notes(dataset=results.dataset, backbone=results.backbone, notes=results.notes) for results, _ in tables
+            Notes(dataset=results.dataset, backbone=results.backbone, notes=tuple(map(str, results.notes)))
+            for results, _ in tables
         ),
     )
 
 
-def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> list[Entry]:
+def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> list[BoardEntry]:
     """All numbers of a table."""
     return [
-        Entry(
+        BoardEntry(
             run=positions[row["family"], row["method"]],
             condition=row["condition"],
             rank=row["rank"],
@@ -249,7 +249,6 @@ def _run(
     results: Results, suite: Suite | None, family: str, method: str, records: Sequence[Record], wanted: set[int]
 ) -> Run:
     """One row, from the records whose numbers count and the seeds that the table has of the family."""
-    start = f"{family} / {method}: "
     doubts = _doubts(suite, results.preset, family, results.equal.applied(records), results.equal)
     seeds = {record.cell.seed for record in records}
     costs = (
@@ -267,7 +266,7 @@ def _run(
         control=method in CONTROLS,
         privileges=results.privileges.get(method, ()),
         status="missing" if not seeds else "partial" if wanted - seeds else "complete",
-        reasons=tuple(note.removeprefix(start) for note in results.notes if note.startswith(start)),
+        reasons=tuple(note.reason for note in results.notes if note.reason and note[1:3] == (family, method)),
         verified=not doubts,
         doubts=tuple(doubts),
         **{name: _rounded(pd.Series(values, dtype=float).median(), 2) or None for name, values in costs},

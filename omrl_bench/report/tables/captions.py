@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from omrl_bench.conditions import Condition
-from omrl_bench.report.reading.frames import ordered
+from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.tables.layout import DAGGER, Layout
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.panels import ALL

@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from omrl_bench.report.reading.frames import Results
+from omrl_bench.api import Stage
+from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.captions import MISSING
+from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.text import method_label
-from omrl_bench.report.tables.wide import Table
-from omrl_bench.stats.panels import ALL
+from omrl_bench.report.tables.wide import score_table, where
 
-COSTS = {
-    "parameters": "parameters",
-    "representation": "encoder update [ms]",
-    "policy": "policy update [ms]",
-    "memory": "memory [MiB]",
-}
+_STAGES: Mapping[Stage, str] = {"representation": "encoder update [ms]", "policy": "policy update [ms]"}
+COSTS: Mapping[str, str] = {"parameters": "parameters", **_STAGES, "memory": "memory [MiB]"}
 
 
-def method_table(results: Results, scores: Table, conditions: Sequence[str]) -> str:
+def method_table(results: Results, summary: pd.DataFrame, layout: Layout, conditions: Sequence[str]) -> str:
     """Write scores under one or two conditions beside the costs of training, as Markdown.
 
     Args:
         results: The records; costs are medians over them.
-        scores: See :func:`omrl_bench.report.tables.wide.score_table`.
+        summary: Scores, see :func:`omrl_bench.stats.summary.summarise`.
+        layout: Order of everything; means over the families are left out, as costs of families have none.
         conditions: The conditions to show.
     """
-    layout = scores.layout
-    families = [family for family in layout.families if family != ALL]
-    columns = [(family, condition) for family in families for condition in conditions]
+    layout = layout.without_means()
+    scores = score_table(results, summary, layout)
+    columns = [(family, condition) for family in layout.families for condition in conditions]
     rows = [
         [
             method_label(scores, method),
             *(scores.text(method, *column) for column in columns),
-            *_costs(results.costs, method, families),
+            *_costs(results.costs, method, layout.families),
         ]
         for method in layout.methods
     ]
     headers = ["method", *(escape(f"{family} {condition}") for family, condition in columns), *COSTS.values()]
-    title = f"Scores and costs by method ({scores.title.partition('(')[2]}"
-    notes = [note for note in scores.footnotes if not note.startswith(f"{ALL}:")]
-    return page(title, grid(headers, rows), (*notes, _cost_note(results, families)))
+    notes = (*scores.footnotes, _cost_note(results, layout.families))
+    return page(f"Scores and costs by method ({where(results)})", grid(headers, rows), notes)
 
 
-def _costs(costs: pd.DataFrame, method: str, families: list[str]) -> list[str]:
+def _costs(costs: pd.DataFrame, method: str, families: Sequence[str]) -> list[str]:
     """One text per cost, the families' numbers one after the other."""
     of_method = costs[costs["method"] == method].groupby("family")[list(COSTS)].median()
     texts = []
@@ -57,7 +54,7 @@ def _costs(costs: pd.DataFrame, method: str, families: list[str]) -> list[str]:
     return texts
 
 
-def _cost_note(results: Results, families: list[str]) -> str:
+def _cost_note(results: Results, families: Sequence[str]) -> str:
     together = sorted(set(results.costs["seeds_together"]))
     order = f", of {' / '.join(families)}" if len(families) > 1 else ""
     return (

@@ -7,8 +7,8 @@ from itertools import product
 
 import pandas as pd
 
-from omrl_bench.report.reading.frames import SetKey
 from omrl_bench.report.reading.provenance import shipped
+from omrl_bench.report.reading.results import SetKey
 from omrl_bench.report.tables.captions import INTERVAL_NOTE
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.markdown import escape, grid, page

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from omrl_bench.report.reading.frames import REFERENCE, Results, ordered
+from omrl_bench.report.reading.groups import ordered
+from omrl_bench.report.reading.results import REFERENCE, Results
 from omrl_bench.stats.panels import ALL
 
 DAGGER = "\N{DAGGER}"
@@ -31,6 +31,10 @@ class Layout:
     marked: frozenset[str]
     reference: frozenset[str] = frozenset()
 
+    def without_means(self) -> Layout:
+        """The same without :data:`ALL`."""
+        return replace(self, families=tuple(family for family in self.families if family != ALL))
+
     def marks(self, method: str) -> str:
         """The marks of a method; empty for none."""
         return DAGGER * (method in self.marked) + REFERENCE * (method in self.reference)
@@ -40,22 +44,18 @@ class Layout:
         return f"{method} {self.marks(method)}" if self.marks(method) else method
 
 
-def layout_of(
-    results: Results, summary: pd.DataFrame, families: Sequence[str] = (), methods: Sequence[str] = ()
-) -> Layout:
-    """Order the families and methods of a summary; conditions come in the order of the records.
+def layout_of(results: Results, summary: pd.DataFrame) -> Layout:
+    """Order the families and methods of a summary, controls first; conditions come in the order of the records.
 
     Args:
         results: What the summary was made from.
         summary: See :func:`omrl_bench.stats.summary.summarise`.
-        families: Order of families; the rest follows alphabetically.
-        methods: Order of methods; the rest follows, controls first, then alphabetically.
     """
     present = set(summary["family"])
     return Layout(
-        families=(*ordered(present - {ALL}, families, first=()), *({ALL} & present)),
+        families=(*sorted(present - {ALL}), *({ALL} & present)),
         conditions=tuple(dict.fromkeys(results.frame["condition"])),
-        methods=tuple(ordered(set(summary["method"]), methods)),
+        methods=tuple(ordered(summary["method"])),
         marked=frozenset(results.privileges),
         reference=results.reference,
     )

@@ -26,9 +26,21 @@ def grid(headers: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) 
     return tabulate(list(rows), headers, tablefmt="github", disable_numparse=True, colalign=alignment)
 
 
-def bullets(texts: Iterable[str]) -> list[str]:
-    """A line of Markdown for each of some plain texts."""
-    return [f"- {escape(text)}" for text in texts]
+def bullets(texts: Iterable[str]) -> str:
+    """A list of some plain texts."""
+    return "\n".join(f"- {escape(text)}" for text in texts)
+
+
+def section(title: str, *blocks: str, level: int = 0) -> str:
+    """Write a heading and what stands below it.
+
+    Args:
+        title: Plain text.
+        blocks: Paragraphs, tables, lists and sections, Markdown already; empty ones are left out.
+        level: Of the heading, from 1; 0 for bold print.
+    """
+    heading = f"{'#' * level} {escape(title)}" if level else f"**{escape(title)}**"
+    return "\n\n".join([heading, *filter(None, blocks)])
 
 
 def page(title: str, body: str, notes: Iterable[str]) -> str:
@@ -39,4 +51,4 @@ def page(title: str, body: str, notes: Iterable[str]) -> str:
         body: The table, from :func:`grid`.
         notes: What a reader must know, plain text, a paragraph each.
     """
-    return "\n".join([f"**{escape(title)}**", "", body, "", *bullets(notes), ""])
+    return section(title, body, bullets(notes)) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.markdown import escape, grid, page

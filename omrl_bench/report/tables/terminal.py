@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
 
 import rich.table
 from rich.console import Console
 from rich.text import Text
 
-from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.layout import layout_of
 from omrl_bench.report.tables.wide import Table, score_table
 from omrl_bench.stats.summary import summarise
 
 
-def print_scores(results: Path, suite: str, preset: str, against: Path | None = None) -> bool:
-    """Print the score tables of a suite and preset; return whether there was any complete record.
+def print_scores(sets: Iterable[Results]) -> None:
+    """Print the score table of each of some sets of records.
 
     Args:
-        results: Folder of records.
-        suite: Name of the suite.
-        preset: Name of the preset.
-        against: Another results folder, whose methods are shown beside, see
-            :func:`omrl_bench.report.reading.frames.read`.
+        sets: From :func:`omrl_bench.report.reading.frames.collect`, with complete records.
     """
-    found = [each for each in collect(results, suite, preset, against=against) if len(each.frame)]
-    for each in found:
+    for each in sets:
         summary = summarise(each.frame)
         Console().print(terminal_table(score_table(each, summary, layout_of(each, summary))))
-    return bool(found)
 
 
 def terminal_table(table: Table) -> rich.table.Table:

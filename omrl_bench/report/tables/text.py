@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 
-from omrl_bench.report.reading.frames import REFERENCE
+from omrl_bench.report.reading.results import REFERENCE
 from omrl_bench.report.tables.captions import MISSING, TIMES
 from omrl_bench.report.tables.layout import DAGGER
 from omrl_bench.report.tables.markdown import escape, grid, page

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from omrl_bench.report.reading.frames import Results
+from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.captions import (
     INTERVAL_NOTE,
     MISSING,
@@ -78,7 +78,7 @@ def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tabl
             f"{ALL}: mean over the {len(layout.families) - 1} families; empty for a method that lacks one of them."
         )
     return Table(
-        title=f"Score by method and {condition_word(layout.conditions)} ({_where(results)})",
+        title=f"Score by method and {condition_word(layout.conditions)} ({where(results)})",
         layout=layout,
         entries=_entries(summary, "score_mean"),
         footnotes=(*footnotes, *_last_notes(results)),
@@ -88,11 +88,11 @@ def score_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Tabl
 def return_table(results: Results, summary: pd.DataFrame, layout: Layout) -> Table:
     """Mean undiscounted returns with intervals, from a summary of the results."""
     summary = summary[summary["family"] != ALL]
-    layout = replace(layout, families=tuple(f for f in layout.families if f != ALL))
+    layout = layout.without_means()
     largest = summary.groupby("family")["return_mean"].agg(lambda values: values.abs().max())
     decimals = {family: 2 if value < 100 else 1 if value < 1000 else 0 for family, value in largest.items()}
     return Table(
-        title=f"Undiscounted return by method and {condition_word(layout.conditions)} ({_where(results)})",
+        title=f"Undiscounted return by method and {condition_word(layout.conditions)} ({where(results)})",
         layout=layout,
         entries=_entries(summary, "return_mean", decimals),
         footnotes=(sample_note(summary, layout), INTERVAL_NOTE, *_last_notes(results)),
@@ -113,11 +113,16 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
     methods = tuple(method for method in layout.methods if method in set(drops["method"]))
     layout = replace(layout, conditions=("",), methods=methods)
     return Table(
-        title=f"Drop in score from {before} to {after} context quality ({_where(results)})",
+        title=f"Drop in score from {before} to {after} context quality ({where(results)})",
         layout=layout,
         entries=_entries(drops.assign(condition=""), "drop"),
         footnotes=(SCORE_NOTE, note, sample_note(drops, layout), INTERVAL_NOTE, *_last_notes(results)),
     )
+
+
+def where(results: Results) -> str:
+    """Which records the numbers of a table are of."""
+    return f"suite {results.suite}, preset {results.preset}, {results.dataset} data, backbone {results.backbone}"
 
 
 def _entries(
@@ -132,11 +137,7 @@ def _entries(
 
 def _last_notes(results: Results) -> tuple[str, ...]:
     privileges = [privilege_note(results.privileges)] if results.privileges else []
-    return (*privileges, *results.notes)
-
-
-def _where(results: Results) -> str:
-    return f"suite {results.suite}, preset {results.preset}, {results.dataset} data, backbone {results.backbone}"
+    return (*privileges, *map(str, results.notes))
 
 
 def _fixed(value: float, decimals: int) -> str:
