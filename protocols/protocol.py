@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from omrl_bench.conditions import Condition
 from omrl_bench.errors import InputError
+from omrl_bench.frozen import Frozen
 from omrl_bench.registry import load_protocol
+from omrl_bench.vocabulary import EvaluatedSplit
 
 if TYPE_CHECKING:
     from omrl_bench.api import MetaPolicy, Transitions
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 NEEDED = ("reset", "condition", "act")
 
 
-class Protocol(BaseModel):
+class Protocol(Frozen):
     """How a trained method is evaluated; a subclass is one protocol, an instance one with its settings.
 
     Attributes:
@@ -40,12 +42,11 @@ class Protocol(BaseModel):
             :data:`NEEDED`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     gives_contexts: ClassVar[bool] = False
     asks: ClassVar[tuple[str, ...]] = NEEDED
 
     kind: str
-    split: Literal["test", "extrapolation", "train"] = "test"
+    split: EvaluatedSplit = "test"
     draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10
 
     @abstractmethod

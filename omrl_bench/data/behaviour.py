@@ -15,12 +15,11 @@ from importlib.resources.abc import Traversable
 import numpy as np
 from safetensors.numpy import load
 
-from omrl_bench.api import Behaviour
+from omrl_bench.api import BEHAVIOURS, Behaviour
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import BUILT_IN, Family, get_family, import_named
 from omrl_bench.errors import InputError
 
-BEHAVIOURS = 10
 EXPERT = BEHAVIOURS - 1
 RANDOM = -1
 

@@ -7,16 +7,15 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from omrl_bench.data.contexts import SOURCES, UNITS, source_dataset
+from omrl_bench.data.contexts import SOURCES, of_training_tasks, source_dataset
 from omrl_bench.data.manifest import Manifest, read_manifest
-from omrl_bench.data.store import QUALITIES
 from omrl_bench.envs.families import Family, families, get_family
-from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.protocols.suite import Suite, dataset_parts, load_suite, suite_names, suite_problem, suite_table
 from omrl_bench.registry import backbones
 from omrl_bench.runner.plan import Method, find_method
 from omrl_bench.runner.records import Name
+from omrl_bench.vocabulary import QUALITIES, SPLITS, UNITS
 
 
 def check_suite(reference: str) -> tuple[Suite | None, list[str]]:
@@ -118,8 +117,9 @@ def _data_problems(table: Mapping[str, Any], family: Family, split: Any) -> Iter
         if family.name not in _families_of(table, preset) or unit not in UNITS:
             continue
         for quality in _texts(preset, "qualities"):
-            if quality == "cross" and split == "train":
-                yield "contexts of quality 'cross' are of other tasks than those for training, but split is 'train'"
+            if not of_training_tasks(quality) and split == "train":
+                of_others = "are of other tasks than those for training"
+                yield f"contexts of quality {quality!r} {of_others}, but split is 'train'"
             elif quality in SOURCES and not _has_contexts(manifest, quality, unit):
                 yield f"family {family.name!r} has no contexts of quality {quality!r} and unit {unit!r}"
 

@@ -8,7 +8,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from omrl_bench.conditions import Condition
-from omrl_bench.data.contexts import UNITS
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import file_hash, read_contexts, read_episodes
 from omrl_bench.envs.families import get_family
@@ -17,6 +16,7 @@ from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner.plan import expected_hashes, inspect_cells, make_jobs, needed_datasets, select
 from omrl_bench.runner.worker import _Run
+from omrl_bench.vocabulary import UNITS
 
 POINT = get_family("point-goal")
 
