@@ -16,9 +16,10 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from omrl_bench.conditions import Condition
-from omrl_bench.errors import InputError
+from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.frozen import Frozen
-from omrl_bench.registry import load_protocol
+from omrl_bench.named import import_subclass
+from omrl_bench.registry import protocols
 from omrl_bench.vocabulary import EvaluatedSplit
 
 if TYPE_CHECKING:
@@ -93,6 +94,19 @@ class Protocol(Frozen):
         fields = self.model_dump(mode="json")
         first = {"kind": fields.pop("kind"), "unit": fields.pop("unit", "episode")}  # as in the first records
         return json.dumps(first | fields, separators=(",", ":"))
+
+
+def load_protocol(kind: str) -> type[Protocol]:
+    """Import the class of a kind of protocol.
+
+    Raises:
+        InputError: if there is no such kind, with the nearest names, or it cannot be imported, or is no complete
+            subclass of :class:`Protocol`.
+    """
+    known = protocols()
+    if kind not in known:
+        raise unknown_name("protocol", kind, known)
+    return import_subclass(known[kind], Protocol, f"protocol {kind!r}")
 
 
 def _parse(value: Any) -> Any:

@@ -15,10 +15,10 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.frozen import Frozen
-from omrl_bench.registry import load_protocol, protocols
+from omrl_bench.registry import protocols
 from omrl_bench.vocabulary import QUALITIES, Quality
 
-from .protocol import AnyProtocol
+from .protocol import AnyProtocol, load_protocol
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
