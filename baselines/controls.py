@@ -22,7 +22,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omrl_bench.api import Algorithm, Behaviour, Budget, Log, MetaPolicy, Requirements, TrainingData, Transitions
+from omrl_bench.api import (
+    BEHAVIOURS,
+    Algorithm,
+    Behaviour,
+    Budget,
+    Log,
+    MetaPolicy,
+    Requirements,
+    TrainingData,
+    Transitions,
+)
 
 from .conditioned import Conditioned, fit_backbone
 from .focal import MeanEncoder
@@ -97,15 +107,13 @@ class BehaviourControl(Untrained):
 class BehaviourPolicy(MetaPolicy):
     """The behaviour policies, told the task."""
 
-    COUNT = 10
-
     def __init__(self, behaviour: Behaviour, seed: int) -> None:
         self._behaviour, self._seed = behaviour, seed
 
     def reset(self, lanes: int) -> None:
         """Start an episode in every lane."""
         self._rng = np.random.default_rng([self._seed, lanes])
-        self._behaviour.reset(np.arange(lanes) % self.COUNT, self._rng)
+        self._behaviour.reset(np.arange(lanes) % BEHAVIOURS, self._rng)
 
     def condition(self, context: Transitions) -> None:
         """Take the descriptors."""

@@ -29,6 +29,9 @@ PRIVILEGES: Mapping[str, str] = {
 Stage = Literal["representation", "policy"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+#: How many behaviour policies a family has: 0..9, from the first to the expert.
+BEHAVIOURS = 10
+
 
 @dataclass(frozen=True)
 class TaskSpace:
@@ -129,7 +132,7 @@ class Transitions:
 
 
 class Behaviour(Protocol):
-    """The ten behaviour policies of a family, acting in many lanes (privilege ``behaviour``)."""
+    """The :data:`BEHAVIOURS` behaviour policies of a family, acting in many lanes (privilege ``behaviour``)."""
 
     def reset(self, behaviours: np.ndarray, rng: np.random.Generator) -> None:
         """Start an episode in every lane; behaviours (lanes,) in 0..9 say which policy acts there, 9 is the expert."""

@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib import import_module, metadata, resources
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from omrl_bench.adapter_files import import_file, place_of
@@ -21,10 +22,10 @@ from omrl_bench.declarations import declared
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
 from omrl_bench.imports import closure, file_of, imports_of, modules_behind, read_source
+from omrl_bench.named import import_named, import_subclass
 
 if TYPE_CHECKING:
     from omrl_bench.api import Algorithm
-    from omrl_bench.protocols.protocol import Protocol
 
 BASELINES = "omrl_bench.baselines"
 PROTOCOLS = "omrl_bench.protocols"  # the package, and the entry-point group
@@ -52,34 +53,17 @@ def protocols() -> dict[str, str]:
     return found | declared("PROTOCOLS", Path(str(resources.files(PROTOCOLS))), PROTOCOLS)
 
 
-def load_protocol(kind: str) -> type[Protocol]:
-    """Import the class of a kind of protocol.
-
-    Raises:
-        InputError: if there is no such kind, with the nearest names, or it cannot be imported.
-    """
-    known = protocols()
-    if kind not in known:
-        raise unknown_name("protocol", kind, known)
-    module, _, name = known[kind].partition(":")
-    try:
-        cls: type[Protocol] = getattr(import_module(module), name)
-    except Exception as error:  # it may be somebody's code
-        raise InputError(f"protocol {kind!r}: {module} cannot be imported: {error}") from error
-    return cls
-
-
 def load_backbone(name: str) -> type[Any]:
     """Import a backbone's class.
 
     Raises:
-        InputError: if there is no such backbone, with the nearest names.
+        InputError: if there is no such backbone, with the nearest names, or it cannot be imported.
     """
     known = backbones()
     if name not in known:
         raise unknown_name("backbone", name, known)
-    module_name, _, cls = known[name].rpartition(":")
-    return getattr(import_module(module_name), cls)
+    cls: type[Any] = import_named(known[name], f"backbone {name!r}")
+    return cls
 
 
 def resolve_method(reference: str) -> tuple[str, str]:
@@ -122,23 +106,10 @@ def load_class(target: str) -> type[Algorithm]:
     """
     from omrl_bench.api import Algorithm
 
-    module_name, _, name = target.rpartition(":")
-    try:
-        module = import_file(Path(module_name)) if module_name.endswith(".py") else import_module(module_name)
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
-    if found is None:
-        classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__]
-        raise unknown_name(f"class in {module_name}", name, classes)
-    if not (isinstance(found, type) and issubclass(found, Algorithm)):
-        raise InputError(f"{target} is not a subclass of omrl_bench.api.Algorithm")
-    missing = sorted(getattr(found, "__abstractmethods__", ()))
-    if missing:
-        raise InputError(f"{target} lacks the method{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
-    return found
+    def load(module: str) -> ModuleType:
+        return import_file(Path(module)) if module.endswith(".py") else import_module(module)
+
+    return import_subclass(target, Algorithm, load=load)
 
 
 def source_hash(target: str, backbone: str) -> str:

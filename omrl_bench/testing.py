@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from omrl_bench.api import PRIVILEGES, Algorithm, Budget, MetaPolicy, Requirements, Setup, Transitions
+from omrl_bench.configuration import as_json
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import draw_contexts, gather
 from omrl_bench.data.episodes import Episodes
@@ -143,9 +143,9 @@ def _check_requirements(cls: type[Algorithm]) -> None:
 def _check_configuration(algorithm: Algorithm) -> None:
     configuration = _call("configuration", algorithm.configuration)
     try:
-        json.dumps(dict(configuration))
+        as_json(configuration)
     except (TypeError, ValueError) as error:
-        raise AdapterError(f"configuration() must return what JSON can hold: {error}") from error
+        raise AdapterError(str(error)) from error
 
 
 def _check_saving(trial: _Trial, fitted: Algorithm, acted: Sequence[np.ndarray]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from omrl_bench.conditions import Condition
+from omrl_bench.vocabulary import UNITS, Unit
 
 from .protocol import NEEDED, Protocol
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from .rollout import Episode, Rollout
 
 PROTOCOLS = {"given-context": "GivenContext"}
-_UNITS = {
-    "episode": "one whole logged episode",
-    "transitions": "as many logged transitions, i.i.d., as an episode has steps",
-    "segment": "100 consecutive logged steps",
-}
 
 
 class GivenContext(Protocol):
@@ -32,7 +28,7 @@ class GivenContext(Protocol):
     gives_contexts: ClassVar[bool] = True
     asks: ClassVar[tuple[str, ...]] = (*NEEDED, "observe", "end_episode")
 
-    unit: Literal["episode", "transitions", "segment"] = "episode"
+    unit: Unit = "episode"
 
     def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:
         """The qualities of the contexts."""
@@ -41,7 +37,7 @@ class GivenContext(Protocol):
     def sentence(self) -> str:
         """What a method is given, and what it does with it."""
         return (
-            f"a method is given {_UNITS[self.unit]} of the task as context, then acts for one episode; "
+            f"a method is given {UNITS[self.unit]} of the task as context, then acts for one episode; "
             f"{self.draws} times per task and context quality."
         )
 

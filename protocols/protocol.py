@@ -10,14 +10,17 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from omrl_bench.conditions import Condition
-from omrl_bench.errors import InputError
-from omrl_bench.registry import load_protocol
+from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.frozen import Frozen
+from omrl_bench.named import import_subclass
+from omrl_bench.registry import protocols
+from omrl_bench.vocabulary import EvaluatedSplit
 
 if TYPE_CHECKING:
     from omrl_bench.api import MetaPolicy, Transitions
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 NEEDED = ("reset", "condition", "act")
 
 
-class Protocol(BaseModel):
+class Protocol(Frozen):
     """How a trained method is evaluated; a subclass is one protocol, an instance one with its settings.
 
     Attributes:
@@ -41,13 +44,12 @@ class Protocol(BaseModel):
             :data:`NEEDED`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     gives_contexts: ClassVar[bool] = False
     explores: ClassVar[bool] = False
     asks: ClassVar[tuple[str, ...]] = NEEDED
 
     kind: str
-    split: Literal["test", "extrapolation", "train"] = "test"
+    split: EvaluatedSplit = "test"
     draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10
 
     @abstractmethod
@@ -97,6 +99,19 @@ class Protocol(BaseModel):
         fields = self.model_dump(mode="json")
         first = {"kind": fields.pop("kind"), "unit": fields.pop("unit", "episode")}
         return json.dumps(first | fields, separators=(",", ":"))
+
+
+def load_protocol(kind: str) -> type[Protocol]:
+    """Import the class of a kind of protocol.
+
+    Raises:
+        InputError: if there is no such kind, with the nearest names, or it cannot be imported, or is no complete
+            subclass of :class:`Protocol`.
+    """
+    known = protocols()
+    if kind not in known:
+        raise unknown_name("protocol", kind, known)
+    return import_subclass(known[kind], Protocol, f"protocol {kind!r}")
 
 
 def parse_protocol(value: Any) -> Any:

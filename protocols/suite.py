@@ -9,30 +9,30 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from omrl_bench.conditions import Condition
 from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.registry import load_protocol, protocols
+from omrl_bench.frozen import Frozen
+from omrl_bench.registry import protocols
+from omrl_bench.vocabulary import QUALITIES, Quality
 
-from .protocol import AnyProtocol
+from .protocol import AnyProtocol, load_protocol
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
-Quality = Literal["high", "medium", "low", "random", "expert", "mixed", "cross"]
-TrainingQuality = Literal["mixed", "expert", "medium", "random"]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 
 
 def _dataset(name: str) -> str:
     for part in name.split("+", 1):
-        if part not in get_args(TrainingQuality):
-            raise ValueError(f"{part!r} is no dataset to train on; there are {', '.join(get_args(TrainingQuality))}")
+        if part not in QUALITIES:
+            raise ValueError(f"{part!r} is no dataset to train on; there are {', '.join(QUALITIES)}")
     return name
 
 
@@ -49,11 +49,7 @@ def _given_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return _no_repeats(names)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Preset(_Frozen):
+class Preset(Frozen):
     """The budget of a suite."""
 
     seeds: Annotated[tuple[Annotated[int, Field(strict=True)], ...], AfterValidator(lambda s: check_seeds(s))]
@@ -80,7 +76,7 @@ class Preset(_Frozen):
         return f"{self.updates:,}" + (f" ({others})" if others else "")
 
 
-class Suite(_Frozen):
+class Suite(Frozen):
     """A named grid: families x datasets x methods x backbones x seeds, a protocol, and presets."""
 
     extends: str = ""  # the suite that all keys but name, version, title and protocol are those of, unless given

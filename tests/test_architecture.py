@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up; members of a floor do not import each other
-    {"errors", "conditions", "__version__"},
-    {"stats", "api", "files", "fingerprint", "processes", "imports"},
+    {"errors", "conditions", "frozen", "vocabulary", "__version__"},
+    {"stats", "api", "files", "fingerprint", "processes", "imports", "named", "configuration"},
     {"declarations", "adapter_files"},
     {"registry"},
     {"envs"},

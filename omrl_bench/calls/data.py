@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 import numpy as np
 
 from omrl_bench.api import Transitions
-from omrl_bench.data.contexts import DRAWS, UNITS, source_dataset
+from omrl_bench.data.contexts import DRAWS, source_dataset
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import ensure_dataset
-from omrl_bench.data.store import QUALITIES
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.vocabulary import QUALITIES, UNITS
 
 if TYPE_CHECKING:
     import gymnasium

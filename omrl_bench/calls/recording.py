@@ -15,6 +15,7 @@ from omrl_bench.api import MetaPolicy, Transitions
 from omrl_bench.calls.data import announce
 from omrl_bench.calls.evaluation import check_privileges, make_evaluation, measure
 from omrl_bench.calls.policies import PolicyOrFactory, as_factory
+from omrl_bench.configuration import as_json
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import Suite, load_suite
@@ -78,7 +79,7 @@ def record(
     told = check_privileges(privileges)
     fields: dict[str, Any] = {
         "trained_elsewhere": _statement(trained_with),
-        "configuration": _as_json(configuration or {}),
+        "configuration": _configuration(configuration or {}),
         "privileges": tuple(sorted(told)),
     }
     cells = [_cell(selection, method, seed) for seed in selection.seeds]
@@ -144,11 +145,11 @@ def _statement(trained_with: str) -> str:
         raise InputError(f"trained_with: {error}") from error
 
 
-def _as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def _configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return dict(json.loads(json.dumps(dict(configuration), allow_nan=False)))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"configuration must be what JSON can hold: {error}") from error
+        return as_json(configuration)
+    except TypeError as error:
+        raise InputError(str(error)) from error
 
 
 def _check_free(results: Path, cells: Sequence[Cell], replace: bool) -> None:

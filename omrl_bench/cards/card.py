@@ -11,7 +11,7 @@ from omrl_bench.cards.leak import Leak, measure_leak
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import Manifest, Status
 from omrl_bench.envs.families import BUILT_IN, Family, get_family
-from omrl_bench.envs.task_table import SPLITS
+from omrl_bench.vocabulary import SPLITS
 
 #: Quantiles (per cent) over tasks of a task's mean return, and over all episodes' returns.
 TASK_QUANTILES = (0, 10, 50, 90, 100)

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
-from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.report.figures import canvas
+from omrl_bench.vocabulary import SPLITS
 
 COLORS = {"mixed": "#0072B2", "expert": "#D55E00", "medium": "#009E73", "random": "#000000", "cross": "#CC79A7"}
 _HATCHES = {"mixed": "//", "expert": "", "medium": "..", "random": "xx", "cross": "--"}

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from omrl_bench.cards.card import EPISODE_QUANTILES, TASK_QUANTILES, WEAK, Card
 from omrl_bench.cards.leak import HELD_OUT
-from omrl_bench.data.contexts import SOURCES, UNITS
+from omrl_bench.data.contexts import SOURCES
 from omrl_bench.envs.families import BUILT_IN
-from omrl_bench.envs.task_table import SPLITS
 from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.markdown import bullets, escape, grid, section
+from omrl_bench.vocabulary import SPLITS, UNITS
 
 LICENCE = "MIT; robot models: see omrl_bench/envs/assets/README.md"
 HASH_DIGITS = 16

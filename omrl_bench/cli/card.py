@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.vocabulary import DATASETS
 
 if TYPE_CHECKING:
     from omrl_bench.cards.card import Local
@@ -32,13 +33,12 @@ def show(
     from omrl_bench.cards.page import card_sections, terminal_section
     from omrl_bench.data.behaviour import read_checkpoints
     from omrl_bench.data.manifest import ensure_dataset, read_manifest
-    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
     from omrl_bench.envs.families import get_family
 
     chosen = get_family(family)
     manifest = read_manifest(chosen)
     datasets = {}
-    for quality in (*QUALITIES, *CONTEXT_ONLY):
+    for quality in DATASETS:
         ensure_dataset(chosen, quality, os.cpu_count() or 1, typer.echo)
         datasets[quality] = _read(chosen, quality)
     learner = None
@@ -66,7 +66,7 @@ def show(
 def render(
     family: Annotated[str, typer.Argument(help="Family.")],
     task: Annotated[int, typer.Option(help="Task id, a row of the task table.")],
-    quality: Annotated[str, typer.Option(help="mixed, expert, medium, random or cross.")] = "expert",
+    quality: Annotated[str, typer.Option(help=f"One of {', '.join(DATASETS)}.")] = "expert",
     out: Annotated[
         Path | None, typer.Option(help="File, .gif or .mp4 (default: FAMILY-taskN-QUALITY.gif in this folder).")
     ] = None,
@@ -82,14 +82,14 @@ def render(
     """
     from omrl_bench.cards.film import check_ending, check_renderer, encode, film, median_episode
     from omrl_bench.data.manifest import ensure_dataset
-    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, read_episodes
+    from omrl_bench.data.store import read_episodes
     from omrl_bench.envs.families import get_family
     from omrl_bench.files import write_atomically
 
     chosen = get_family(family)
     chosen.tasks().check([task])
-    if quality not in (*QUALITIES, *CONTEXT_ONLY):
-        raise unknown_name("quality", quality, (*QUALITIES, *CONTEXT_ONLY))
+    if quality not in DATASETS:
+        raise unknown_name("quality", quality, DATASETS)
     path = out or Path(f"{chosen.name}-task{task}-{quality}.gif")
     check_ending(path)
     check_renderer(chosen)  # before minutes of building

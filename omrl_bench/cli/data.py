@@ -176,10 +176,10 @@ def freeze(
     """
     from omrl_bench.data.manifest import freeze as freeze_family
     from omrl_bench.data.manifest import manifest_name
-    from omrl_bench.data.store import QUALITIES
     from omrl_bench.envs.families import get_family
     from omrl_bench.errors import unknown_name
     from omrl_bench.files import write_atomically
+    from omrl_bench.vocabulary import QUALITIES
 
     definition = get_family(family)
     taken = {}

@@ -13,7 +13,8 @@ import typer
 
 if TYPE_CHECKING:
     from omrl_bench.runner.executors import Executor
-    from omrl_bench.runner.plan import Rerun, Selection
+    from omrl_bench.runner.plan import Selection
+    from omrl_bench.vocabulary import Rerun
 
 INTERRUPTED = 130
 ExecutorOption = Annotated[

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omrl_bench.cli.execution import ExecutorOption, JobsOption, end_with, show_run
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import Rerun
 
 if TYPE_CHECKING:
-    from omrl_bench.runner.plan import Rerun, Selection
+    from omrl_bench.runner.plan import Selection
 
 MOST_SEEDS = 1000
 MethodOption = Annotated[
@@ -22,15 +22,6 @@ MethodOption = Annotated[
         "focal\\[beta=2.0] (repeatable)."  # escaped: Rich reads brackets as markup
     ),
 ]
-
-
-class RerunChoice(enum.StrEnum):
-    """Each choice includes the ones before it."""
-
-    missing = "missing"
-    failed = "failed"
-    stale = "stale"
-    all = "all"
 
 
 def run(
@@ -58,9 +49,9 @@ def run(
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write and print no tables and figures.")] = False,
     rerun: Annotated[
-        RerunChoice,
+        Rerun,
         typer.Option(help="Cells to run: missing; failed (and missing); stale (and those); all."),
-    ] = RerunChoice.stale,
+    ] = "stale",
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
@@ -94,9 +85,9 @@ def run(
     reference = None if no_report else against or (shipped_records() if named else None)
     notes = reference_notes(selection, reference) if reference or (named and not no_report) else []
     if dry_run:
-        print_plan(make_plan(selection, out, _rerun(rerun), where, unknown_statuses(selection)), notes)
+        print_plan(make_plan(selection, out, rerun, where, unknown_statuses(selection)), notes)
         return
-    errors = show_run(selection, out, _rerun(rerun), where, notes)
+    errors = show_run(selection, out, rerun, where, notes)
     if not no_report:
         _report(out, selection, reference)
     end_with(errors)
@@ -123,12 +114,6 @@ def parse_seeds(text: str | None) -> tuple[int, ...]:
             raise InputError(f"--seeds {text!r}: the range {part.strip()} is empty")
         seeds += found
     return tuple(seeds)
-
-
-def _rerun(choice: RerunChoice) -> Rerun:
-    from omrl_bench.runner.plan import Rerun
-
-    return get_args(Rerun)[list(RerunChoice).index(choice)]
 
 
 def _report(out: Path, selection: Selection, reference: Path | None) -> None:

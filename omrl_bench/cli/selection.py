@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from omrl_bench.vocabulary import DATASETS
+
 if TYPE_CHECKING:
     from omrl_bench.envs.families import Family
 
 Families = Annotated[list[str] | None, typer.Argument(help="Families (default: the built-in ones but variants).")]
-Qualities = Annotated[
-    list[str] | None, typer.Option(help="Only this quality: mixed, expert, medium, random, cross (repeatable).")
-]
+Qualities = Annotated[list[str] | None, typer.Option(help=f"Only this quality: {', '.join(DATASETS)} (repeatable).")]
 
 
 def chosen(families: list[str] | None, qualities: list[str] | None) -> list[tuple[Family, str]]:
@@ -21,13 +21,11 @@ def chosen(families: list[str] | None, qualities: list[str] | None) -> list[tupl
     Raises:
         InputError: if there is no such family or quality.
     """
-    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
     from omrl_bench.envs.families import FAMILIES, get_family
     from omrl_bench.errors import unknown_name
 
-    known = (*QUALITIES, *CONTEXT_ONLY)
     for quality in qualities or ():
-        if quality not in known:
-            raise unknown_name("quality", quality, known)
+        if quality not in DATASETS:
+            raise unknown_name("quality", quality, DATASETS)
     names = families or [name for name, family in FAMILIES.items() if not family.variant_of]
-    return [(get_family(name), quality) for name in names for quality in qualities or known]
+    return [(get_family(name), quality) for name in names for quality in qualities or DATASETS]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from omrl_bench.vocabulary import TRAINED_ON
+
 if TYPE_CHECKING:
     from omrl_bench.protocols.suite import Suite
     from omrl_bench.runner.records import CurvePoint, Record
@@ -15,12 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Explain a suite or a record in words.", no_args_is_help=True)
 
 BARS = "▁▂▃▄▅▆▇█"
-DATA = {
-    "mixed": "ten behaviours, from the first to the expert",
-    "expert": "the expert",
-    "medium": "behaviour half-way between random and expert",
-    "random": "uniform actions",
-}
 
 
 @app.command()
@@ -93,7 +89,7 @@ def training_sentences(suite: Suite) -> list[str]:
     def describe(dataset: str) -> str:
         policy, representation = dataset_parts(dataset)
         if policy == representation:
-            return f"{dataset} ({DATA[policy]})"
+            return f"{dataset} ({TRAINED_ON[policy]})"
         return f"{dataset} (the policy on {policy} data, its representation on {representation} data)"
 
     presets = suite.presets.values()

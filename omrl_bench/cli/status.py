@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from omrl_bench.cli.run import MethodOption, parse_seeds
+from omrl_bench.vocabulary import STATES
 
 
 def status(
@@ -50,5 +51,5 @@ def status(
         table.add_row(*map(Text, texts))
     console = Console()
     console.print(table)
-    counts = {state: sum(p.state == state for p in cells) for state in ("complete", "missing", "failed", "stale")}
+    counts = {state: sum(p.state == state for p in cells) for state in STATES}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()))

@@ -15,12 +15,12 @@ from importlib.resources.abc import Traversable
 import numpy as np
 from safetensors.numpy import load
 
-from omrl_bench.api import Behaviour
+from omrl_bench.api import BEHAVIOURS, Behaviour
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.envs.families import BUILT_IN, Family, get_family, import_named
+from omrl_bench.envs.families import BUILT_IN, Family, get_family
 from omrl_bench.errors import InputError
+from omrl_bench.named import import_named
 
-BEHAVIOURS = 10
 EXPERT = BEHAVIOURS - 1
 RANDOM = -1
 

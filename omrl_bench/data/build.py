@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from omrl_bench.api import Behaviour
-from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, RANDOM, UniformActor, half_way, make_actor
-from omrl_bench.data.contexts import DRAWS
+from omrl_bench.api import BEHAVIOURS, Behaviour
+from omrl_bench.data.behaviour import EXPERT, RANDOM, UniformActor, half_way, make_actor
+from omrl_bench.data.contexts import DRAWS, of_training_tasks
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.vocabulary import DATASETS, SPLITS
 
 EPISODES_PER_TASK = 45
 #: Share of a dataset's episodes that may be unstable; more says that something else is wrong.
@@ -48,11 +48,12 @@ def collect(
 ) -> Collected:
     """Roll out one dataset in one batched simulation: so many episodes of every task in the table.
 
-    ``cross`` has :data:`DRAWS` episodes of every task that is not for training, whatever ``episodes`` says.
+    One that only contexts are drawn from has :data:`DRAWS` episodes of every task that is not for training, whatever
+    ``episodes`` says.
 
     Args:
         family: The family.
-        quality: In :data:`QUALITIES` or :data:`CONTEXT_ONLY`.
+        quality: In :data:`omrl_bench.vocabulary.DATASETS`.
         threads: Simulator threads.
         episodes: Episodes per task.
         levels: Needed for ``medium``.
@@ -61,11 +62,12 @@ def collect(
     Raises:
         InputError: if there is no such quality, the family has no behaviour policies, or the simulation is unstable.
     """
-    if quality not in (*QUALITIES, *CONTEXT_ONLY):
-        raise unknown_name("quality", quality, (*QUALITIES, *CONTEXT_ONLY))
+    if quality not in DATASETS:
+        raise unknown_name("quality", quality, DATASETS)
     table = family.tasks()
-    ids = table.ids() if quality != "cross" else table.ids("validation", "test", "extrapolation")
-    episodes = DRAWS if quality == "cross" else episodes
+    crossed = not of_training_tasks(quality)
+    ids = table.ids(*(split for split in SPLITS if not (crossed and split == "train")))
+    episodes = DRAWS if crossed else episodes
     entropy = [zlib.crc32(f"{family.name} {family.version} {quality}".encode())]
     tasks = np.repeat(ids, episodes)
     seeds = np.random.SeedSequence(entropy).generate_state(len(tasks)).astype(np.int64)
@@ -78,7 +80,7 @@ def collect(
         seeds,
         rng,
         threads,
-        told=_other_tasks(family, tasks, rng) if quality == "cross" else None,
+        told=_other_tasks(family, tasks, rng) if crossed else None,
         progress=progress,
     )
 

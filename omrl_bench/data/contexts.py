@@ -1,7 +1,7 @@
 """Context sets: which logged data is given to a method as the context of a task.
 
-A *quality* says from which dataset and which range of returns, a *unit* what one draw is: a whole episode,
-i.i.d. transitions (as many as an episode can have), or a segment of 100 consecutive steps.
+A *quality* says from which dataset and which range of returns, a *unit* what one draw is, see
+:data:`omrl_bench.vocabulary.UNITS`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from omrl_bench.api import Transitions
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.vocabulary import CONTEXT_ONLY, SEGMENT, UNITS
 
 #: Context quality -> the dataset it is drawn from, and the range of return ranks (per cent) within a task.
 SOURCES = {
@@ -28,9 +29,7 @@ SOURCES = {
     "mixed": ("mixed", 0, 100),
     "cross": ("cross", 0, 100),
 }
-UNITS = ("episode", "transitions", "segment")
 DRAWS = 20
-SEGMENT = 100
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,11 @@ def source_dataset(quality: str) -> str:
     return SOURCES[quality][0]
 
 
+def of_training_tasks(quality: str) -> bool:
+    """Whether a dataset or context quality has data of the training tasks, too: all but those of contexts only."""
+    return quality not in CONTEXT_ONLY
+
+
 def draw_contexts(family: Family, dataset: str, episodes: Episodes) -> ContextSet:
     """Derive the context sets that a dataset serves; the same dataset always gives the same sets.
 
@@ -108,7 +112,7 @@ def gather(
         episodes: The dataset.
         draws: One draw per lane: (lanes,), (lanes, 2) or (lanes, rows), see :class:`ContextSet`.
         descriptors: (lanes, descriptor size) for a method with the privilege, else None.
-        unit: What a draw is, in :data:`UNITS`.
+        unit: What a draw is, in :data:`omrl_bench.vocabulary.UNITS`.
         rho: Show the rewards through :func:`sparse_view`.
 
     Raises:
@@ -117,7 +121,8 @@ def gather(
     if unit not in UNITS:
         raise unknown_name("context unit", unit, UNITS)
     if (draws < 0).any():
-        raise InputError("a task has no context of this quality: `cross` has none for training tasks")
+        without = ", ".join(CONTEXT_ONLY)
+        raise InputError(f"a task has no context of this quality: `{without}` has none for training tasks")
     if unit == "transitions":
         rows, valid = draws, np.ones(draws.shape, dtype=bool)
     else:

@@ -14,16 +14,17 @@ import numpy as np
 from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
-from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, ReplayActor, make_actor
+from omrl_bench.api import BEHAVIOURS
+from omrl_bench.data.behaviour import EXPERT, ReplayActor, make_actor
 from omrl_bench.data.build import collect, roll_out
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import compare, read_manifest
 from omrl_bench.data.meta_dataset import MetaDataset
-from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
 from omrl_bench.envs.single import TaskEnv, register
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import DATASETS
 
 VARIES = ("reward", "dynamics", "reward and dynamics")
 #: Tasks of two splits are near-duplicates if no parameter differs by this share of the parameter's range, or more.
@@ -263,7 +264,7 @@ def _manifest(family: Family) -> str:
     _expect(manifest.family == family.name, f"its manifest is that of {manifest.family}")
     random, expert = np.array(manifest.random), np.array(manifest.expert)
     _expect(len(random) == len(expert) == count, f"its manifest has {len(random)} tasks, its task table {count}")
-    absent = [quality for quality in (*QUALITIES, *CONTEXT_ONLY) if quality not in manifest.datasets]
+    absent = [quality for quality in DATASETS if quality not in manifest.datasets]
     _expect(not absent, f"its manifest lacks dataset {', '.join(absent)}")
     gain = expert - random
     weakest = int(gain.argmin())
@@ -274,7 +275,7 @@ def _manifest(family: Family) -> str:
     )
     if family.assets:  # minutes
         return "manifest of this definition, random and expert apart in every task"
-    for quality in (*QUALITIES, *CONTEXT_ONLY):
+    for quality in DATASETS:
         if not manifest.datasets[quality].source:
             collected = collect(family, quality, threads=1, levels=manifest.levels())
             status, reason = compare(collected.episodes, family, quality)

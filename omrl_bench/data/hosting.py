@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from omrl_bench import __version__
 from omrl_bench.data.episodes import Episodes
@@ -26,6 +26,7 @@ from omrl_bench.data.sources import Source, UnavailableError
 from omrl_bench.data.store import Receipt, data_root, dataset_folder, dataset_id, file_hash, put_in_place, read_receipt
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
+from omrl_bench.frozen import Frozen
 
 INDEX = "index.json"
 RECEIPT = "receipt.json"
@@ -36,11 +37,7 @@ WAITS = (1.0, 2.0, 4.0)
 Advance = Callable[[int], None]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HostedFile(_Frozen):
+class HostedFile(Frozen):
     """One file of a dataset."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -51,7 +48,7 @@ class HostedFile(_Frozen):
 FileName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
 
 
-class HostedDataset(_Frozen):
+class HostedDataset(Frozen):
     """One dataset."""
 
     family_fingerprint: str
@@ -63,7 +60,7 @@ class HostedDataset(_Frozen):
         return sum(file.size for file in self.files.values())
 
 
-class Index(_Frozen):
+class Index(Frozen):
     """What a source has, by dataset id."""
 
     version: Literal[1] = Field(alias="schema")

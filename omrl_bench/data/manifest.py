@@ -8,24 +8,18 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, data_files, make_actor
+from omrl_bench.api import BEHAVIOURS
+from omrl_bench.data.behaviour import EXPERT, data_files, make_actor
 from omrl_bench.data.build import Collected, Levels, collect, roll_out
 from omrl_bench.data.contexts import draw_contexts
 from omrl_bench.data.elsewhere import read_minari
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.store import (
-    CONTEXT_ONLY,
-    QUALITIES,
-    check_minari_file,
-    dataset_folder,
-    dataset_id,
-    read_episodes,
-    write_dataset,
-)
+from omrl_bench.data.store import check_minari_file, dataset_folder, dataset_id, read_episodes, write_dataset
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
+from omrl_bench.frozen import Frozen
+from omrl_bench.vocabulary import DATASETS
 
 REFERENCE_EPISODES = 20
 #: A local dataset is equivalent if no task's mean return is this many standard errors away from the canonical one.
@@ -34,11 +28,7 @@ TOLERANCE = 5.0
 Status = Literal["canonical", "equivalent", "wrong"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetEntry(_Frozen):
+class DatasetEntry(Frozen):
     """The canonical build of one dataset."""
 
     content: str
@@ -51,7 +41,7 @@ class DatasetEntry(_Frozen):
     source: str = ""  # Minari id of what was collected elsewhere; empty: rolled out here
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """What a family's canonical data is."""
 
     family: str
@@ -179,7 +169,7 @@ def freeze(
     expert = _expert_returns(family, threads)
     reference = levels.random, float(expert.mean())
     datasets = {}
-    for quality in (*QUALITIES, *CONTEXT_ONLY):
+    for quality in DATASETS:
         announce(f"dataset {quality}")
         if quality in taken:
             collected = Collected(read_minari(family, taken[quality]), dropped=0)

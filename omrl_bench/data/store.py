@@ -20,22 +20,17 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from pydantic import BaseModel, ConfigDict
 
 from omrl_bench.data.contexts import ContextSet, draw_contexts
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import BUILT_IN, Family
 from omrl_bench.errors import InputError
-
-QUALITIES = ("mixed", "expert", "medium", "random")
-#: Datasets that only contexts are drawn from: the expert of another task acts.
-CONTEXT_ONLY = ("cross",)
+from omrl_bench.frozen import Frozen
 
 
-class Receipt(BaseModel):
+class Receipt(Frozen):
     """What the builder says it wrote."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     family: str
     family_fingerprint: str
     quality: str

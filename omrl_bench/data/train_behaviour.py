@@ -22,7 +22,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from omrl_bench.data.behaviour import BEHAVIOURS, CheckpointActor
+from omrl_bench.api import BEHAVIOURS
+from omrl_bench.data.behaviour import CheckpointActor
 from omrl_bench.data.build import roll_out
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family

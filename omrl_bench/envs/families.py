@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
-from importlib import import_module, metadata, resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from omrl_bench.envs.definition import law_sources
 from omrl_bench.envs.task_table import TaskTable, parse_task_table
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
+from omrl_bench.named import import_named
 
 if TYPE_CHECKING:
     from omrl_bench.envs.law import Law
@@ -351,19 +352,6 @@ def _load(name: str, points: Sequence[metadata.EntryPoint]) -> Family:
 
 def _packages(points: Sequence[metadata.EntryPoint]) -> str:
     return " and ".join(f"package {point.dist.name if point.dist else point.value}" for point in points)
-
-
-def import_named(reference: str) -> Any:
-    """Return what ``module:name`` is.
-
-    Raises:
-        InputError: if it cannot be imported.
-    """
-    module, _, name = reference.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _read(package: str, *parts: str) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from omrl_bench.errors import InputError, unknown_name
-
-SPLITS = ("train", "validation", "test", "extrapolation")
+from omrl_bench.vocabulary import SPLITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +17,7 @@ class TaskTable:
     """A family's tasks, one row each; row number = task id.
 
     Attributes:
-        splits: Split of each task, in :data:`SPLITS`.
+        splits: Split of each task, in :data:`omrl_bench.vocabulary.SPLITS`.
         descriptors: True parameters, float64 of shape (tasks, descriptor size).
         text: The file as read.
     """

@@ -25,10 +25,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
+from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.suite import parse_as, parse_toml
 from omrl_bench.runner.records import Hashes, Record
 
@@ -38,11 +39,7 @@ _Hash = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 _Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Declaration(_Frozen):
+class Declaration(Frozen):
     """Two values of one hash that stand for the same numbers."""
 
     field: HashName
@@ -59,7 +56,7 @@ class Declaration(_Frozen):
         return self
 
 
-class _File(_Frozen):
+class _File(Frozen):
     equal: tuple[Declaration, ...] = ()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from omrl_bench.api import MetaPolicy, Transitions
 from omrl_bench.conditions import Condition, names
+from omrl_bench.data.contexts import of_training_tasks
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.errors import InputError
@@ -81,8 +82,8 @@ class Evaluation:
             z = self._embed(policy(), self.tasks, condition, draws)
             if z is None:
                 return {}
-            crossed = condition.quality == "cross"  # of other tasks than those for training
-            train = None if crossed else self._embed(policy(), self.trained_tasks, condition, draws)
+            trained = of_training_tasks(condition.quality)
+            train = self._embed(policy(), self.trained_tasks, condition, draws) if trained else None
             of_train = None if train is None else (train, np.repeat(self.trained_tasks, draws))
             values = measures(z, np.repeat(self.tasks, draws), of_train, self.table.descriptors)
             context = self.context(self.tasks, condition, draws)

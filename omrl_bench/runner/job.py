@@ -5,20 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from omrl_bench.files import write_atomically
+from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.protocol import AnyProtocol
 from omrl_bench.protocols.suite import Preset
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.records import Cell, Hashes, Record
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Job(_Frozen):
+class Job(Frozen):
     """The cells that differ in their seed only: they train together."""
 
     cells: tuple[Cell, ...]
@@ -48,7 +43,7 @@ class Job(_Frozen):
         return f"{cell.family} / {cell.method} ({seeds})"
 
 
-class Progress(_Frozen):
+class Progress(Frozen):
     """What a worker says of its state, several times a minute."""
 
     stage: str

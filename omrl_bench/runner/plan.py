@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from omrl_bench.api import Setup
 from omrl_bench.data.contexts import source_dataset
@@ -22,10 +22,7 @@ from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record, read_record_of, record_files
 from omrl_bench.runner.settings import Setting, fit_settings, method_name, split_reference
-
-State = Literal["complete", "missing", "failed", "stale"]
-#: Which cells run: each choice includes the ones before it.
-Rerun = Literal["missing", "failed", "stale", "all"]
+from omrl_bench.vocabulary import RERUNS, Rerun, State
 
 
 class Method(NamedTuple):
@@ -266,9 +263,8 @@ def make_jobs(
     threads: int,
 ) -> list[Job]:
     """Group the cells that are to run into jobs: those that differ in their seed only train together."""
-    order: tuple[State, ...] = ("missing", "failed", "stale", "complete")
-    wanted = order[: get_args(Rerun).index(rerun) + 1]
-    todo = [planned for planned in cells if planned.state in wanted]
+    wanted = RERUNS[: RERUNS.index(rerun) + 1]
+    todo = [planned for planned in cells if rerun == "all" or planned.state in wanted]
     jobs = []
     for _, group in groupby(todo, key=lambda p: p.cell.model_copy(update={"seed": 0})):
         members = list(group)

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
+from omrl_bench.frozen import Frozen
 
 SCHEMA_VERSION: Literal[1] = 1
 MOST_CHARACTERS = 500  # of a statement
@@ -29,10 +30,6 @@ _DAMAGE = (
     *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RecordError(InputError):
@@ -68,7 +65,7 @@ Name = Annotated[str, AfterValidator(_folder_name)]
 Statement = Annotated[str, AfterValidator(check_statement)]
 
 
-class Cell(_Frozen):
+class Cell(Frozen):
     """One training run."""
 
     suite: Name
@@ -92,7 +89,7 @@ class Cell(_Frozen):
         return results / self.folder() / f"seed-{self.seed}.npz"
 
 
-class Hashes(_Frozen):
+class Hashes(Frozen):
     """What a cell's numbers depend on; if one changes, the record is stale."""
 
     suite: str
@@ -102,21 +99,21 @@ class Hashes(_Frozen):
     method: str
 
 
-class Metric(_Frozen):
+class Metric(Frozen):
     """Means over tasks and draws for one condition."""
 
     score: float
     mean_return: float
 
 
-class CurvePoint(_Frozen):
+class CurvePoint(Frozen):
     """Mean score on the validation tasks after so many policy updates: first context quality, or last episode."""
 
     step: int
     score: float
 
 
-class Record(_Frozen):
+class Record(Frozen):
     """What is kept of one cell."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -148,7 +145,7 @@ class Record(_Frozen):
     content: str | None = None  # hash of all the other fields: against accidents, not against forgery
 
 
-class Cube(_Frozen):
+class Cube(Frozen):
     """All returns of one cell, with what is needed to score them.
 
     Attributes:
@@ -159,7 +156,7 @@ class Cube(_Frozen):
         expert: (tasks,) reference return of the expert.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
     conditions: tuple[str, ...]
     tasks: np.ndarray
     returns: np.ndarray

@@ -13,8 +13,9 @@ from omrl_bench.errors import InputError
 from omrl_bench.runner.executors import Ended, Executor, Watcher
 from omrl_bench.runner.executors.local import Local
 from omrl_bench.runner.job import Job, failed_record, job_path, progress_path, write_job
-from omrl_bench.runner.plan import PlannedCell, Rerun, Selection, inspect_cells, make_jobs, prepare_data
+from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
 from omrl_bench.runner.records import Cell, read_record, write_record
+from omrl_bench.vocabulary import Rerun
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from omrl_bench.files import write_atomically
+from omrl_bench.frozen import Frozen
 from omrl_bench.runner.records import Cell
 
 _OPTIONAL = ("embeddings", "paths", "attention")
 
 
-class Traces(BaseModel):
+class Traces(Frozen):
     """What is kept of one seed for pictures.
 
     Attributes:
@@ -30,7 +31,7 @@ class Traces(BaseModel):
             where a context is shorter, or None.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
     conditions: tuple[str, ...]
     tasks: np.ndarray
     embeddings: np.ndarray | None = None

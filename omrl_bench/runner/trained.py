@@ -11,20 +11,20 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from omrl_bench.api import Algorithm
 from omrl_bench.fingerprint import hash_text
+from omrl_bench.frozen import Frozen
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import CurvePoint
 
 FILE = "training.json"
 
 
-class Training(BaseModel):
+class Training(Frozen):
     """What a record says of a training."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     suite: str  # of the run that trained, with its preset
     suite_hash: str
     seeds: tuple[int, ...]  # trained together

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from omrl_bench.data.contexts import SOURCES, source_dataset
+from omrl_bench.data.contexts import SOURCES, of_training_tasks, source_dataset
 from omrl_bench.data.manifest import read_manifest
-from omrl_bench.data.store import QUALITIES
 from omrl_bench.envs.families import Family, families, get_family
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.protocols.protocol import Protocol, parse_protocol
@@ -17,6 +16,7 @@ from omrl_bench.protocols.suite import Suite, dataset_parts, load_suite, suite_n
 from omrl_bench.registry import backbones
 from omrl_bench.runner.plan import Method, find_method
 from omrl_bench.runner.records import Name
+from omrl_bench.vocabulary import QUALITIES
 
 
 def check_suite(reference: str) -> tuple[Suite | None, list[str]]:
@@ -120,8 +120,9 @@ def _data_problems(table: Mapping[str, Any], family: Family, protocol: Protocol 
         for name in protocol.context_sets(qualities):
             quality, _, unit = name.partition(".")
             entry = manifest.datasets.get(source_dataset(quality))
-            if quality == "cross" and protocol.split == "train":
-                yield "contexts of quality 'cross' are of other tasks than those for training, but split is 'train'"
+            if not of_training_tasks(quality) and protocol.split == "train":
+                of_others = "are of other tasks than those for training"
+                yield f"contexts of quality {quality!r} {of_others}, but split is 'train'"
             elif entry is None or name not in entry.contexts:
                 yield f"family {family.name!r} has no contexts of quality {quality!r} and unit {unit!r}"
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
+from omrl_bench.configuration import as_json
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.protocols.suite import dataset_parts
@@ -71,13 +70,6 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}{where}"[:600]
 
 
-def _as_json(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return dict(json.loads(json.dumps(dict(configuration))))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"configuration() must return what JSON can hold: {error}") from error
-
-
 class _Run:
     """One job's data, method and progress."""
 
@@ -96,7 +88,7 @@ class _Run:
         self.evaluation = Evaluation(self.datasets, job.protocol, qualities, train_tasks, job.threads)
         setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
         self.algorithm: Algorithm = cls(self.family.space(), setup)
-        self.configuration = _as_json(self.algorithm.configuration())
+        self.configuration = as_json(self.algorithm.configuration())
 
     def outcomes(self) -> list[tuple[Record, Cube | None, Traces | None]]:
         """Train, evaluate every seed, and return its record, cube and traces."""

@@ -173,7 +173,7 @@ def test_adapters(refused, tmp_path):
     absent = tmp_path / "absent.py"
     assert refused(*run, f"{absent}:Mine") == f"adapter file {absent} does not exist"
     assert refused(*run, file) == f"adapter '{file}': write it as path/to/file.py:Class"
-    assert refused(*run, f"{file}:Hlaf") == f"unknown class in {file} 'Hlaf'; did you mean 'Half'?"
+    assert refused(*run, f"{file}:Hlaf") == f"unknown name in {file} 'Hlaf'; did you mean 'Half'?"
     assert refused(*run, f"{file}:Unrelated") == f"{file}:Unrelated is not a subclass of omrl_bench.api.Algorithm"
     assert refused(*run, f"{file}:Half") == f"{file}:Half lacks the methods load, policy, save"
     file.write_text("import torhc\n" + ADAPTER)

@@ -10,9 +10,10 @@ from omrl_bench.data.behaviour import make_actor
 from omrl_bench.data.build import Levels, collect
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import read_manifest
-from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, write_dataset
+from omrl_bench.data.store import write_dataset
 from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import CONTEXT_ONLY, QUALITIES
 
 
 def _has_policies(family):

@@ -13,9 +13,10 @@ from omrl_bench.data import manifest, parallel
 from omrl_bench.data.build import Collected
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.parallel import build_datasets
-from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, read_episodes
+from omrl_bench.data.store import read_episodes
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import CONTEXT_ONLY, QUALITIES
 
 DATASETS = (*QUALITIES, *CONTEXT_ONLY)
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from omrl_bench.data.contexts import DRAWS, SEGMENT, SOURCES, UNITS, ContextSet, draw_contexts, gather
+from omrl_bench.data.contexts import DRAWS, SOURCES, ContextSet, draw_contexts, gather
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import dataset_folder, read_contexts, write_dataset
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import SEGMENT, UNITS
 
 ROW_ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminated")
 MIXED = [quality for quality, (source, _, _) in SOURCES.items() if source == "mixed"]

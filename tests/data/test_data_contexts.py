@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from omrl_bench.data.contexts import DRAWS, SOURCES, UNITS, draw_contexts, source_dataset
+from omrl_bench.data.contexts import DRAWS, SOURCES, draw_contexts, source_dataset
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import UNITS
 
 #: Ranks, from the worst, of 45 episodes: the top and bottom 10 % and the middle 45-55 %, rounded outwards.
 RANKS = {"high": range(40, 45), "medium": range(20, 25), "low": range(0, 5)}

@@ -8,11 +8,12 @@ import pytest
 
 from omrl_bench.data import manifest as manifest_module
 from omrl_bench.data.build import Collected, Levels
-from omrl_bench.data.contexts import SOURCES, UNITS
+from omrl_bench.data.contexts import SOURCES
 from omrl_bench.data.manifest import TOLERANCE, Manifest, compare, ensure_dataset, read_manifest, verify_dataset
-from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES, read_episodes, write_dataset
+from omrl_bench.data.store import read_episodes, write_dataset
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import CONTEXT_ONLY, QUALITIES, UNITS
 
 DATASETS = (*QUALITIES, *CONTEXT_ONLY)
 

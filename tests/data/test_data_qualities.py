@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omrl_bench.api import BEHAVIOURS
 from omrl_bench.data import build
-from omrl_bench.data.behaviour import BEHAVIOURS, EXPERT, half_way, make_actor
+from omrl_bench.data.behaviour import EXPERT, half_way, make_actor
 from omrl_bench.data.build import Levels, _other_tasks, collect
 from omrl_bench.data.contexts import DRAWS
 from omrl_bench.data.manifest import read_manifest

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from omrl_bench.envs.families import FAMILIES, get_family
-from omrl_bench.envs.task_table import SPLITS, parse_task_table
+from omrl_bench.envs.task_table import parse_task_table
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import SPLITS
 
 every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
 WITHIN = ("train", "validation", "test")

@@ -272,7 +272,7 @@ def test_no_more_draws_than_there_are():
 
 
 def test_datasets_are_those_that_can_be_built():
-    from omrl_bench.data.store import CONTEXT_ONLY, QUALITIES
+    from omrl_bench.vocabulary import CONTEXT_ONLY, QUALITIES
 
     for quality in QUALITIES:
         assert parse(('["mixed"]', f'["{quality}"]')).datasets == (quality,)

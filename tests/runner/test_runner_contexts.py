@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from omrl_bench.api import MetaPolicy
 from omrl_bench.conditions import Condition
-from omrl_bench.data.contexts import UNITS, sparse_view
+from omrl_bench.data.contexts import sparse_view
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import file_hash, read_contexts, read_episodes
@@ -20,6 +20,7 @@ from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.plan import expected_hashes, inspect_cells, make_jobs, needed_datasets, select
 from omrl_bench.runner.worker import _Run
+from omrl_bench.vocabulary import UNITS
 
 POINT = get_family("point-goal")
 

@@ -179,7 +179,7 @@ def test_relative_adapter_path_becomes_absolute(adapter, monkeypatch, tmp_path):
     [
         ("", r"write it as path/to/file\.py:Class"),
         (":", r"write it as path/to/file\.py:Class"),
-        (":Hole", r"unknown class in .*adapter\.py 'Hole'; did you mean 'Whole'"),
+        (":Hole", r"unknown name in .*adapter\.py 'Hole'; did you mean 'Whole'"),
         (":Half", r"adapter\.py:Half lacks the methods load, save"),
         (":Unrelated", r"adapter\.py:Unrelated is not a subclass of omrl_bench\.api\.Algorithm"),
         (":NUMBER", r"adapter\.py:NUMBER is not a subclass of omrl_bench\.api\.Algorithm"),

@@ -209,7 +209,10 @@ def test_executors_that_are_not_there(cli, tiny, tmp_path):
 
 def test_an_executor_that_cannot_be_imported(elsewhere, tmp_path):
     (tmp_path / "site" / "elsewhere.py").write_text("import torhc\n")
-    with pytest.raises(InputError, match="executor 'elsewhere' cannot be imported from elsewhere: No module named"):
+    with pytest.raises(InputError, match="executor 'elsewhere': elsewhere cannot be imported: ModuleNotFoundError"):
+        make_executor("elsewhere")
+    (tmp_path / "site" / "elsewhere.py").write_text("class Elsewhere:\n    def __init__(self, jobs):\n        pass\n")
+    with pytest.raises(InputError, match=r"elsewhere:Elsewhere has not all of omrl_bench\.runner\.executors\.Executor"):
         make_executor("elsewhere")
 
 

@@ -215,7 +215,7 @@ def test_configuration_that_is_no_json_is_said_before_training(cli, tiny, sequen
     outcome = cli("run", "--suite", tiny(), "--method", sequential("Configured"), "--out", out, "--dry-run")
     assert outcome.code == 2 and outcome.err.count("\n") == 1
     assert "Configured cannot say its configuration(): TypeError" in outcome.err
-    with pytest.raises(AdapterError, match=r"configuration\(\) must return what JSON can hold"):
+    with pytest.raises(AdapterError, match=r"configuration must be what JSON can hold"):
         check_adapter(load_class(sequential("Configured")))
 
 

@@ -14,20 +14,17 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from omrl_bench.errors import unknown_name
+from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.suite import Suite, load_suite, parse_as, parse_toml
 
 Field = Literal["env", "split", "condition", "algorithm"]
 TRAIN_SPLIT = "train"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Counterpart(_Frozen):
+class _Counterpart(Frozen):
     """What something published is of ours, or why it is nothing."""
 
     absent: str = ""  # why there is no counterpart
@@ -73,7 +70,7 @@ class PaperSetting(_Counterpart):
         return self
 
 
-class PaperTable(_Frozen):
+class PaperTable(Frozen):
     """Layout of a table: which fields of its numbers are its rows and columns, in the order of published.csv."""
 
     label: str
@@ -84,7 +81,7 @@ class PaperTable(_Frozen):
     differs: tuple[str, ...] = ()
 
 
-class PaperFigure(_Frozen):
+class PaperFigure(Frozen):
     """A result that is published as a figure only, and which of our numbers are nearest."""
 
     label: str
@@ -95,7 +92,7 @@ class PaperFigure(_Frozen):
     methods: tuple[str, ...] = ()
 
 
-class Paper(_Frozen):
+class Paper(Frozen):
     """A paper's tables and figures."""
 
     name: str

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from omrl_bench import __version__
+from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.suite import Suite
 from omrl_bench.report.reading.frames import NoRecordsError, collect
 from omrl_bench.report.reading.groups import CONTROLS, ordered
@@ -48,11 +48,7 @@ _VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", 
 _ENDS = ("", "_low", "_high")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BoardEntry(_Frozen):
+class BoardEntry(Frozen):
     """What one run of a method scored under one condition; low and high bound the 95 % interval."""
 
     run: int  # position in Leaderboard.runs
@@ -74,7 +70,7 @@ class BoardEntry(_Frozen):
     draws: int  # per task and seed
 
 
-class Run(_Frozen):
+class Run(Frozen):
     """A method in one table and family; family ``all`` stands for the mean over the table's families."""
 
     suite: str
@@ -97,7 +93,7 @@ class Run(_Frozen):
     commits: tuple[str, ...]
 
 
-class Notes(_Frozen):
+class Notes(Frozen):
     """What a reader must know of one table: what is missing, failed or not as it should be."""
 
     dataset: str
@@ -105,7 +101,7 @@ class Notes(_Frozen):
     notes: tuple[str, ...]
 
 
-class Board(_Frozen):
+class Board(Frozen):
     """One suite with one preset."""
 
     suite: str
@@ -118,7 +114,7 @@ class Board(_Frozen):
     tables: tuple[Notes, ...]
 
 
-class Leaderboard(_Frozen):
+class Leaderboard(Frozen):
     """All results of a folder of records."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from omrl_bench.api import Stage
 from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.layout import Layout
@@ -14,7 +13,7 @@ from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.text import method_label
 from omrl_bench.report.tables.wide import score_table, where
 
-_STAGES: Mapping[Stage, str] = {"representation": "encoder update [ms]", "policy": "policy update [ms]"}
+_STAGES: Mapping[str, str] = {"representation": "encoder update [ms]", "policy": "policy update [ms]"}
 COSTS: Mapping[str, str] = {"parameters": "parameters", **_STAGES, "memory": "memory [MiB]"}
 
 

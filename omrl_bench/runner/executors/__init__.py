@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Protocol
+from importlib import metadata
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.named import import_named
 
 if TYPE_CHECKING:
     from omrl_bench.runner.job import Job
@@ -61,6 +62,7 @@ class Ended:
     how: str
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs jobs somewhere.
 
@@ -96,16 +98,15 @@ def make_executor(name: str, jobs: int | None = None) -> Executor:
         jobs: Jobs at a time; None leaves it to the executor. It is the only argument of an executor's class.
 
     Raises:
-        InputError: if there is no executor of that name, with the nearest names; it cannot be imported; or it cannot
-            run so many jobs at a time.
+        InputError: if there is no executor of that name, with the nearest names; it cannot be imported, or is no
+            executor; or it cannot run so many jobs at a time.
     """
     known = executors()
     if name not in known:
         raise unknown_name("executor", name, known)
-    module, _, cls = known[name].partition(":")
-    try:
-        factory = getattr(import_module(module), cls)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"executor {name!r} cannot be imported from {module}: {error}") from error
-    made: Executor = factory(jobs)
+    made = import_named(known[name], f"executor {name!r}")(jobs)
+    if not isinstance(made, Executor):
+        raise InputError(
+            f"executor {name!r}: {known[name]} must have slots, threads and run(), see {__name__}.Executor"
+        )
     return made
