@@ -228,8 +228,8 @@ def suite_table(name: str) -> dict[str, Any]:
 def read_table(text: str, where: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """Parse a suite's TOML and add what it takes from the suite that it extends.
 
-    A table of presets is joined preset by preset and key by key. Qualities of contexts are left out where the protocol
-    gives no contexts.
+    A table of presets is joined preset by preset and key by key. A preset may extend another of its suite in the same
+    way (``extends = "standard"``). Qualities of contexts are left out where the protocol gives no contexts.
 
     Args:
         text: The TOML.
@@ -237,12 +237,12 @@ def read_table(text: str, where: str, extending: tuple[str, ...] = ()) -> dict[s
         extending: The files on the way to this one.
 
     Raises:
-        InputError: if it is no TOML, or extends what is no suite, or itself.
+        InputError: if it is no TOML, or it or one of its presets extends what does not exist, or itself.
     """
     table = parse_toml(text, where)
     base_name = table.get("extends", "")
     if not base_name or not isinstance(base_name, str):
-        return table
+        return _with_extended_presets(table, where)
     file = base_name
     if base_name.endswith(".toml"):  # beside this file
         file = str(Path(where).parent / base_name)
@@ -256,7 +256,7 @@ def read_table(text: str, where: str, extending: tuple[str, ...] = ()) -> dict[s
     inherited, own, protocol = base.get("presets"), table.get("presets", {}), joined.get("protocol")
     if isinstance(inherited, dict) and isinstance(own, dict) and isinstance(protocol, dict):
         joined["presets"] = _joined_presets(inherited, own, _gives_contexts(protocol))
-    return joined
+    return _with_extended_presets(joined, where)
 
 
 def _joined_presets(base: dict[str, Any], own: dict[str, Any], gives_contexts: bool) -> dict[str, Any]:
@@ -268,6 +268,29 @@ def _joined_presets(base: dict[str, Any], own: dict[str, Any], gives_contexts: b
     return kept | {
         name: kept.get(name, {}) | preset if isinstance(preset, dict) else preset for name, preset in own.items()
     }
+
+
+def _with_extended_presets(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The table with presets that name another one under ``extends`` filled up with what that one says."""
+    presets = table.get("presets")
+    if not isinstance(presets, dict):
+        return table
+    return table | {"presets": {name: _extended_preset(presets, (name,), where) for name in presets}}
+
+
+def _extended_preset(presets: dict[str, Any], path: tuple[str, ...], where: str) -> Any:
+    """The last preset of a path, each of which extends the next."""
+    preset = presets[path[-1]]
+    if not isinstance(preset, dict) or "extends" not in preset:
+        return preset
+    base, key = preset["extends"], f"{where}: key 'presets.{path[-1]}.extends'"
+    if not isinstance(base, str) or base not in presets:
+        raise InputError(f"{key}: {unknown_name('preset', str(base), presets)}")
+    if base in path:
+        raise InputError(f"{key}: {' extends '.join((*path, base))}")
+    inherited = _extended_preset(presets, (*path, base), where)
+    own = {name: value for name, value in preset.items() if name != "extends"}
+    return inherited | own if isinstance(inherited, dict) else own
 
 
 def _gives_contexts(protocol: dict[str, Any]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from omrl_bench.api import PRIVILEGES, MetaPolicy
+from omrl_bench.api import PRIVILEGES
 from omrl_bench.calls.data import ensure
 from omrl_bench.calls.policies import PolicyOrFactory, as_factory
 from omrl_bench.data.contexts import source_dataset
@@ -66,7 +67,8 @@ def evaluate(
     for quality in dict.fromkeys(source_dataset(quality) for quality in selection.preset.qualities):
         ensure(get_family(family), quality)
     evaluation = make_evaluation(selection, told)
-    cube = measure(evaluation, make, seed, split).stored()
+    with policy_errors(seed):
+        cube = evaluation.cube(make, seed, split).stored()
     return _frame(cube, suite=selection.suite.name, preset=selection.preset_name, family=family, seed=seed)
 
 
@@ -78,10 +80,11 @@ def make_evaluation(selection: Selection, privileges: frozenset[str]) -> Evaluat
     return Evaluation(datasets, suite.protocol, preset.qualities, preset.train_tasks, os.cpu_count() or 1)
 
 
-def measure(evaluation: Evaluation, make: Callable[[], MetaPolicy], seed: int, split: str | None = None) -> Cube:
-    """Returns of one policy; see :func:`evaluate`."""
+@contextmanager
+def policy_errors(seed: int) -> Iterator[None]:
+    """Say of which seed the policy is that returned what is no action."""
     try:
-        return evaluation.cube(make, seed, split)
+        yield
     except PolicyError as error:
         raise InputError(f"the policy of seed {seed}: {error}") from error
 

@@ -13,21 +13,20 @@ from pydantic import ValidationError
 
 from omrl_bench.api import MetaPolicy, Transitions
 from omrl_bench.calls.data import announce
-from omrl_bench.calls.evaluation import check_privileges, make_evaluation, measure
+from omrl_bench.calls.evaluation import check_privileges, make_evaluation, policy_errors
 from omrl_bench.calls.policies import PolicyOrFactory, as_factory
 from omrl_bench.configuration import as_json
-from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import Suite, load_suite
 from omrl_bench.registry import methods
 from omrl_bench.runner.circumstances import circumstances, now
-from omrl_bench.runner.evaluation import Evaluation
-from omrl_bench.runner.plan import Selection, data_status, hashes_with, prepare_data, select
-from omrl_bench.runner.records import Cell, Cube, Record, check_statement, read_record, write_record
+from omrl_bench.runner.evaluation import Evaluation, Measured
+from omrl_bench.runner.plan import Selection, data_status, prepare_data, select
+from omrl_bench.runner.records import Cell, Record, check_statement, read_record, write_record
 from omrl_bench.runner.run import locked
-from omrl_bench.runner.traces import Traces, write_traces
-
-_Measured = tuple[Cube, dict[str, dict[str, float]], Traces | None]  # returns, representation, for pictures
+from omrl_bench.runner.states import hashes_with
+from omrl_bench.runner.traces import write_traces
 
 
 def record(
@@ -74,8 +73,15 @@ def record(
         InputError: if a name does not exist or cannot be used, a record is there already, the local data are not what
             they should be, or a policy lacks what the protocol needs or returns what is no action.
     """
-    definition = _restricted(load_suite(suite), dataset, backbone)
-    selection = select(definition, preset, [family], seeds=_seeds(policies))
+    definition = load_suite(suite)
+    selection = select(
+        definition,
+        preset,
+        [family],
+        seeds=_seeds(policies),
+        datasets=_one_of(definition, "dataset", dataset, definition.datasets),
+        backbones=_one_of(definition, "backbone", backbone, definition.backbones),
+    )
     told = check_privileges(privileges)
     fields: dict[str, Any] = {
         "trained_elsewhere": _statement(trained_with),
@@ -90,26 +96,21 @@ def record(
         statuses = prepare_data(selection, os.cpu_count() or 1, announce)
         evaluation = make_evaluation(selection, told)
         started = time.perf_counter()
-        measured = [_measure(evaluation, makers[cell.seed], cell.seed, selection) for cell in cells]
+        measured = [_measured(evaluation, makers[cell.seed], cell.seed, selection) for cell in cells]
         fields["evaluate_seconds"] = round(time.perf_counter() - started, 2)
         fields["dataset_status"] = data_status(statuses, cells[0], selection.preset.qualities)
         records = _records(selection, cells, measured, fields)
-        for written, (cube, _, traces) in zip(records, measured, strict=True):
-            write_traces(results, written.cell, traces)
-            write_record(results, written, cube)
+        for written, each in zip(records, measured, strict=True):
+            write_traces(results, written.cell, each.traces)
+            write_record(results, written, each.cube)
     return [cell.record_path(results) for cell in cells]
 
 
-def _restricted(suite: Suite, dataset: str | None, backbone: str | None) -> Suite:
-    """The suite with the one dataset and backbone that the records are of."""
-    chosen = {}
-    for kind, name, known in (("dataset", dataset, suite.datasets), ("backbone", backbone, suite.backbones)):
-        if name is None and len(known) > 1:
-            raise InputError(f"suite {suite.name!r} has several {kind}s; pass {kind}=, one of {', '.join(known)}")
-        if name is not None and name not in known:
-            raise unknown_name(f"{kind} of suite {suite.name!r}", name, known)
-        chosen[f"{kind}s"] = (name or known[0],)
-    return suite.model_copy(update=chosen)
+def _one_of(suite: Suite, kind: str, name: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The one dataset or backbone that the records are of."""
+    if name is None and len(known) > 1:
+        raise InputError(f"suite {suite.name!r} has several {kind}s; pass {kind}=, one of {', '.join(known)}")
+    return (known[0] if name is None else name,)
 
 
 def _seeds(policies: Mapping[int, PolicyOrFactory]) -> tuple[int, ...]:
@@ -128,9 +129,9 @@ def _cell(selection: Selection, method: str, seed: int) -> Cell:
         return Cell(
             suite=selection.suite.name,
             family=selection.families[0],
-            dataset=selection.suite.datasets[0],
+            dataset=selection.datasets[0],
             method=method,
-            backbone=selection.suite.backbones[0],
+            backbone=selection.backbones[0],
             preset=selection.preset_name,
             seed=seed,
         )
@@ -165,12 +166,9 @@ def _check_free(results: Path, cells: Sequence[Cell], replace: bool) -> None:
             raise InputError(f"{path} is there already; pass replace=True to replace it, or another out")
 
 
-def _measure(evaluation: Evaluation, make: Callable[[], MetaPolicy], seed: int, selection: Selection) -> _Measured:
-    """What a worker measures of a trained seed."""
-    cube = measure(evaluation, make, seed)
-    pictured = seed == selection.preset.seeds[0]
-    traces = evaluation.traces(make, _no_attention, seed) if pictured else None
-    return cube, evaluation.representation(make, _no_attention), traces
+def _measured(evaluation: Evaluation, make: Callable[[], MetaPolicy], seed: int, selection: Selection) -> Measured:
+    with policy_errors(seed):
+        return evaluation.measured(make, _no_attention, seed, pictured=seed == selection.preset.seeds[0])
 
 
 def _no_attention(context: Transitions) -> None:
@@ -178,7 +176,7 @@ def _no_attention(context: Transitions) -> None:
 
 
 def _records(
-    selection: Selection, cells: Sequence[Cell], measured: Sequence[_Measured], fields: Mapping[str, Any]
+    selection: Selection, cells: Sequence[Cell], measured: Sequence[Measured], fields: Mapping[str, Any]
 ) -> list[Record]:
     of = cells[0]
     stated = json.dumps(fields["configuration"], sort_keys=True)
@@ -197,10 +195,10 @@ def _records(
             cell=cell,
             status="complete",
             trained_together=(cell.seed,),
-            metrics=cube.metrics(),
-            representation=representation,
+            metrics=each.cube.metrics(),
+            representation=each.representation,
             **shared,
             **fields,
         )
-        for cell, (cube, representation, _) in zip(cells, measured, strict=True)
+        for cell, each in zip(cells, measured, strict=True)
     ]

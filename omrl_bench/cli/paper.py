@@ -74,7 +74,6 @@ def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
         suite = load_suite(suite_name)
         of_suite = [target for target in targets if target.suite == suite_name]
         needed = {target.dataset for target in of_suite}
-        suite = suite.model_copy(update={"datasets": tuple(each for each in suite.datasets if each in needed)})
         families, methods = [t.family for t in of_suite], [t.method for t in of_suite]
-        chosen.append(select(suite, preset, families, methods, device=device))
+        chosen.append(select(suite, preset, families, methods, device=device, datasets=needed))
     return chosen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import normalise_source
-from omrl_bench.imports import imports_of, read_source
+from omrl_bench.registry.imports import imports_of, read_source
 
 #: Modules of this package that every law imports and that hold no formula.
 _NO_FORMULAS = {"omrl_bench.envs.families", "omrl_bench.envs.law"}

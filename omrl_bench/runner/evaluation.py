@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,20 @@ Attention = Callable[[Transitions], np.ndarray | None]  # a context -> weights o
 
 VALIDATION_DRAWS = 2
 TRACED_DRAWS = 5  # contexts of each task whose embeddings are kept
+
+
+class Measured(NamedTuple):
+    """What is measured of a trained seed.
+
+    Attributes:
+        cube: Returns.
+        representation: See :meth:`Evaluation.representation`.
+        traces: For pictures, if the seed is the one that they show.
+    """
+
+    cube: Cube
+    representation: dict[str, dict[str, float]]
+    traces: Traces | None
 
 
 class Evaluation:
@@ -44,6 +59,12 @@ class Evaluation:
         self.manifest, self.table = read_manifest(self.family), self.family.tasks()
         self.trained_tasks = self.table.training_subset(train_tasks) if train_tasks else self.table.ids("train")
         self.tasks = self.tasks_of(protocol.split)
+
+    def measured(self, policy: Callable[[], MetaPolicy], attention: Attention, seed: int, pictured: bool) -> Measured:
+        """Everything that the records of a seed hold; traces only if it is pictured. Raises what :meth:`cube` does."""
+        cube = self.cube(policy, seed)
+        traces = self.traces(policy, attention, seed) if pictured else None
+        return Measured(cube, self.representation(policy, attention), traces)
 
     def validate(self, policy: Callable[[], MetaPolicy], seed: int) -> float:
         """Mean score on the validation tasks, a point of the learning curve."""

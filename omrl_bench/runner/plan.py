@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from omrl_bench import registry
 from omrl_bench.api import Setup
 from omrl_bench.data.contexts import source_dataset
-from omrl_bench.data.manifest import ensure_dataset, read_manifest, verify_dataset
-from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
+from omrl_bench.data.manifest import ensure_dataset, verify_dataset
+from omrl_bench.data.store import dataset_folder
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
-from omrl_bench.registry import BASELINES, backbones, load_class, resolve_method, source_hash
-from omrl_bench.runner.equivalences import Equivalences, read_equivalences
+from omrl_bench.registry import BASELINES, resolve_method
+from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record, read_record_of, record_files
-from omrl_bench.runner.settings import Setting, fit_settings, method_name, split_reference
+from omrl_bench.runner.records import Cell, RecordError, read_record_of, record_files
+from omrl_bench.runner.settings import Setting, configuration_of, fit_settings, method_name, split_reference
+from omrl_bench.runner.states import expected_hashes, hashes_with, state_of
 from omrl_bench.vocabulary import RERUNS, Rerun, State
 
 
@@ -46,12 +46,26 @@ class Method(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """What the user asked for: a suite, restricted or extended by the command line."""
+    """What the user asked for: a suite, restricted or extended by the command line.
+
+    Attributes:
+        suite: The whole suite.
+        preset_name: What the preset is called in the suite, and the folder of its records; methods are told it.
+        preset: The preset itself, with its own seeds and for all of its families
+            (:meth:`omrl_bench.protocols.suite.Preset.of` is for one).
+        families: Names.
+        datasets: As the suite writes them, see :func:`omrl_bench.protocols.suite.dataset_parts`.
+        methods: Rows.
+        backbones: Names.
+        seeds: Of training.
+        device: Where to train.
+    """
 
     suite: Suite
     preset_name: str
     preset: Preset
     families: tuple[str, ...]
+    datasets: tuple[str, ...]
     methods: tuple[Method, ...]
     backbones: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -60,12 +74,19 @@ class Selection:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with what is known of it."""
+    """A cell with what is known of it.
+
+    Attributes:
+        cell: The cell.
+        method: Its row, which says how to make it; the cell has its name only.
+        state: What the results folder has of it.
+        reason: Why it is stale or failed; else empty.
+    """
 
     cell: Cell
     method: Method
     state: State
-    reason: str  # why it is stale or failed
+    reason: str
 
 
 class CellElsewhere(NamedTuple):
@@ -84,8 +105,10 @@ def select(
     seeds: Iterable[int] = (),
     device: str = "cpu",
     settings: Mapping[str, Setting] | None = None,
+    datasets: Iterable[str] = (),
+    backbones: Iterable[str] = (),
 ) -> Selection:
-    """Restrict a suite to some families, methods and seeds; methods may also be adapters of one's own.
+    """Restrict a suite to some of what it has; methods may also be adapters of one's own.
 
     Args:
         suite: The suite.
@@ -96,12 +119,16 @@ def select(
         seeds: Only these; the preset's if none are given.
         device: Where to train.
         settings: Hyper-parameters to change in every method; each becomes a row of its own name.
+        datasets: Only these, of the suite's; all of them if none are given.
+        backbones: The same.
 
     Raises:
         InputError: for a name or hyper-parameter that does not exist, two methods of one name, or seeds that are
             negative or given twice.
     """
     preset_name, chosen = suite.preset(preset)
+    wanted_datasets = _some_of(suite, "dataset", suite.datasets, datasets)
+    wanted_backbones = _some_of(suite, "backbone", suite.backbones, backbones)
     known = tuple(dict.fromkeys((*suite.families, *suite.families_of(preset))))
     wanted_families = tuple(dict.fromkeys(families)) or suite.families_of(preset)
     for family in wanted_families:
@@ -110,16 +137,17 @@ def select(
             raise unknown_name(f"family of suite {suite.name!r}", family, known)
         if not len(get_family(family).tasks().ids(suite.protocol.split)):
             raise InputError(f"suite {suite.name!r}: family {family!r} has no {suite.protocol.split} tasks")
-    for backbone in suite.backbones:
-        if backbone not in backbones():
-            raise unknown_name("backbone", backbone, backbones())
+    known_backbones = registry.backbones()
+    for backbone in wanted_backbones:
+        if backbone not in known_backbones:
+            raise unknown_name("backbone", backbone, known_backbones)
     try:
         wanted_seeds = check_seeds(tuple(seeds) or chosen.seeds)
     except ValueError as error:
         raise InputError(f"--seeds: {error}") from error
     found: dict[str, Method] = {}
     for reference in tuple(methods) or suite.methods_of(preset):
-        method = find_method(reference, settings or {}, preset_name, get_family(wanted_families[0]), suite.backbones)
+        method = find_method(reference, settings or {}, preset_name, get_family(wanted_families[0]), wanted_backbones)
         if found.setdefault(method.name, method).target != method.target:
             raise InputError(
                 f"two methods are called {method.name!r}, and so is the folder of their records: "
@@ -130,11 +158,21 @@ def select(
         preset_name=preset_name,
         preset=chosen,
         families=wanted_families,
+        datasets=wanted_datasets,
         methods=tuple(found.values()),
-        backbones=suite.backbones,
+        backbones=wanted_backbones,
         seeds=wanted_seeds,
         device=check_device(device),
     )
+
+
+def _some_of(suite: Suite, kind: str, known: tuple[str, ...], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Those that are wanted, in the suite's order; all if none are."""
+    names = tuple(wanted) or known
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"{kind} of suite {suite.name!r}", name, known)
+    return tuple(name for name in known if name in names)
 
 
 def find_method(
@@ -149,11 +187,11 @@ def find_method(
     name, target = resolve_method(base)
     changed = {**own, **settings}
     for backbone in with_backbones if changed else ():
-        defaults = _configuration(target, family, Setup(preset, backbone))
+        defaults = configuration_of(target, family, Setup(preset, backbone))
         changed = fit_settings(name, changed, defaults)
     method = Method(method_name(name, changed), target, changed)
     for backbone in with_backbones if changed else ():
-        _configuration(target, family, Setup(preset, backbone, changed))  # it may refuse a value
+        configuration_of(target, family, Setup(preset, backbone, changed))  # it may refuse a value
     return method
 
 
@@ -175,7 +213,7 @@ def check_device(device: str) -> str:
 
 def needed_datasets(selection: Selection) -> list[tuple[Family, str]]:
     """The datasets that training and contexts need."""
-    parts = [part for dataset in selection.suite.datasets for part in dataset_parts(dataset)]
+    parts = [part for dataset in selection.datasets for part in dataset_parts(dataset)]
     qualities = [*parts, *(source_dataset(quality) for quality in selection.preset.qualities)]
     return [(get_family(family), quality) for family in selection.families for quality in dict.fromkeys(qualities)]
 
@@ -213,7 +251,7 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
     cells = []
     equal = read_equivalences(results)
     for family in selection.families:
-        for dataset in selection.suite.datasets:
+        for dataset in selection.datasets:
             for method in selection.methods:
                 for backbone in selection.backbones:
                     expected = expected_hashes(selection, family, dataset, method, backbone)
@@ -227,7 +265,7 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
                             preset=selection.preset_name,
                             seed=seed,
                         )
-                        cells.append(PlannedCell(cell, method, *_state(cell, results, expected, equal)))
+                        cells.append(PlannedCell(cell, method, *state_of(cell, results, expected, equal)))
     return cells
 
 
@@ -244,11 +282,11 @@ def inspect_elsewhere(selection: Selection, results: Path) -> list[CellElsewhere
         except RecordError:  # `report` says what is wrong with it
             continue
         cell = record.cell
-        wanted = (selection.families, selection.seeds, selection.suite.datasets)
+        wanted = (selection.families, selection.seeds, selection.datasets)
         selected = all(one in some for one, some in zip((cell.family, cell.seed, cell.dataset), wanted, strict=True))
         if record.trained_elsewhere is not None and selected:
             expected = hashes_with(selection, cell.family, cell.dataset, record.hashes.method)
-            state, reason = _state(cell, results, expected, equal)
+            state, reason = state_of(cell, results, expected, equal)
             note = f"trained elsewhere, self-reported: {record.trained_elsewhere}"
             found.append(CellElsewhere(cell, state, f"{reason}; {note}" if reason else note))
     return found
@@ -295,101 +333,3 @@ def data_status(statuses: Mapping[tuple[str, str], str], cell: Cell, qualities: 
     parts = [*dataset_parts(cell.dataset), *map(source_dataset, qualities)]
     of_parts = [statuses[cell.family, part] for part in parts]
     return next((status for status in of_parts if status != "canonical"), "canonical")
-
-
-def expected_hashes(
-    selection: Selection, family_name: str, dataset: str, method: Method, backbone: str
-) -> tuple[Hashes, Hashes]:
-    """Hashes that a record of this cell would carry now, on the local data and on the canonical data.
-
-    A record is up to date if it carries one of them, or names one as what its data were equivalent to: local data may
-    be gone, or be of another processor.
-    """
-    setup = Setup(selection.preset_name, backbone, method.settings)
-    configuration = json.dumps(_configuration(method.target, get_family(family_name), setup), sort_keys=True)
-    return hashes_with(selection, family_name, dataset, hash_text(source_hash(method.target, backbone), configuration))
-
-
-def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
-    """The same, given the hash of the method."""
-    family = get_family(family_name)
-    contexts = selection.suite.protocol.context_sets(selection.preset.qualities)
-    local, canonical = (
-        Hashes(
-            suite=selection.suite.fingerprint(selection.preset_name, family_name),
-            family=family.fingerprint(),
-            dataset=_hash_of_parts(dataset, hash_data),
-            contexts=hash_text(*(hash_context(name) for name in contexts)),
-            method=method,
-        )
-        for hash_data, hash_context in _data_hashes(family)
-    )
-    return local, canonical
-
-
-def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
-    policy, representation = dataset_parts(dataset)
-    if policy == representation:
-        return hash_data(policy)
-    return hash_text(hash_data(policy), hash_data(representation))
-
-
-def _configuration(target: str, family: Family, setup: Setup) -> dict[str, Any]:
-    """Resolved hyper-parameters of a method, which JSON can hold."""
-    try:
-        configuration = dict(load_class(target)(family.space(), setup).configuration())
-        json.dumps(configuration, sort_keys=True)
-        return configuration
-    except InputError:
-        raise
-    except Exception as error:  # it is somebody's code
-        name = target.rpartition(":")[2]
-        raise InputError(f"{name} cannot say its configuration(): {type(error).__name__}: {error}") from error
-
-
-def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
-    """Hashes of a dataset by its quality, and of a context set by ``<quality>.<unit>``."""
-    manifest = read_manifest(family)
-
-    def local(quality: str) -> str:
-        if not dataset_folder(family, quality).exists():
-            return manifest.datasets[quality].content
-        return read_receipt(family, quality).content
-
-    def canonical_context(name: str) -> str:
-        return manifest.datasets[source_dataset(name.split(".")[0])].contexts[name]
-
-    def local_context(name: str) -> str:
-        source = source_dataset(name.split(".")[0])
-        if local(source) == manifest.datasets[source].content:
-            return canonical_context(name)
-        return read_contexts(family, source).hashes()[name]
-
-    yield local, local_context
-    yield lambda quality: manifest.datasets[quality].content, canonical_context
-
-
-def _state(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: Equivalences) -> tuple[State, str]:
-    path = cell.record_path(results)
-    try:
-        if not path.exists():
-            return "missing", ""
-        record = read_record(path)
-        if record.cell != cell:
-            return "failed", f"its record is that of {record.cell.record_path(Path()).as_posix()}"
-        if record.status == "failed":
-            return "failed", record.error or ""
-        its = [equal.of(hashes) for hashes in (record.hashes, record.equivalent_to) if hashes]
-        if not any(equal.of(hashes) in its for hashes in expected):
-            local, canonical = expected
-            then, now = (record.equivalent_to, canonical) if record.equivalent_to else (record.hashes, local)
-            changed = [
-                name for name, value in then.model_dump().items() if not equal.same(name, value, getattr(now, name))
-            ]
-            return "stale", f"changed since: {', '.join(changed)}"
-        read_cube(cell.cube_path(results), record.cube)
-    except RecordError as error:
-        return "failed", f"its {'cube' if error.path.suffix == '.npz' else 'record'} {error.reason}"
-    except OSError as error:  # its folder may not be looked into
-        return "failed", f"its record cannot be read: {error.strerror}"
-    return "complete", ""

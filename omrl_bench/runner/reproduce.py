@@ -14,14 +14,15 @@ import numpy as np
 
 from omrl_bench.api import Setup
 from omrl_bench.envs.families import get_family
-from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite, load_suite, seed_text, suite_names
 from omrl_bench.registry import load_class, methods
 from omrl_bench.runner.circumstances import PACKAGES, circumstances
 from omrl_bench.runner.equivalences import FILE, Equivalences, read_equivalences
-from omrl_bench.runner.plan import Selection, expected_hashes, select
+from omrl_bench.runner.plan import Selection, select
 from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube
 from omrl_bench.runner.settings import flatten, split_reference
+from omrl_bench.runner.states import expected_hashes
 
 #: Two scores that differ by no more than this (of 100) differ by rounding: float32 sums of some hundred rewards.
 ROUNDING = 0.01
@@ -100,12 +101,6 @@ def select_again(record: Record, suite: str | None = None, method: str | None = 
             f"{cell.method} was trained elsewhere ({record.trained_elsewhere}): there is no training to repeat here"
         )
     definition = _suite_of(cell, suite)
-    for kind, name, known in (
-        ("dataset", cell.dataset, definition.datasets),
-        ("backbone", cell.backbone, definition.backbones),
-    ):
-        if name not in known:
-            raise unknown_name(f"{kind} of suite {definition.name!r}", name, known)
     base, _ = split_reference(cell.method)
     if method is None and base not in methods():
         raise InputError(
@@ -113,8 +108,16 @@ def select_again(record: Record, suite: str | None = None, method: str | None = 
         )
     if method is not None and method.rpartition(":")[2] != base:
         raise InputError(f"--method {method}: the record is of class {base!r}")
-    only = definition.model_copy(update={"datasets": (cell.dataset,), "backbones": (cell.backbone,)})
-    return select(only, cell.preset, [cell.family], [_reference(cell, method)], _seeds(record), device)
+    return select(
+        definition,
+        cell.preset,
+        [cell.family],
+        [_reference(cell, method)],
+        _seeds(record),
+        device,
+        datasets=[cell.dataset],
+        backbones=[cell.backbone],
+    )
 
 
 def steps(record: Record, out: Path, suite: str | None = None, method: str | None = None) -> list[Step]:

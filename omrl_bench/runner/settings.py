@@ -12,7 +12,11 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from omrl_bench.api import Setup
+from omrl_bench.configuration import as_json
+from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.registry import load_class
 
 Setting = bool | int | float | str
 MOST_CHARACTERS = 200  # of a name: file systems take 255 bytes
@@ -92,6 +96,21 @@ def fit_settings(name: str, settings: Mapping[str, Setting], defaults: Mapping[s
             )
         fitting[key] = value
     return fitting
+
+
+def configuration_of(target: str, family: Family, setup: Setup) -> dict[str, Any]:
+    """Return the resolved hyper-parameters of a method, as JSON holds them.
+
+    Raises:
+        InputError: if the method cannot be loaded, or cannot say them, or JSON cannot hold them.
+    """
+    try:
+        return as_json(load_class(target)(family.space(), setup).configuration())
+    except InputError:
+        raise
+    except Exception as error:  # it is somebody's code
+        name = target.rpartition(":")[2]
+        raise InputError(f"{name} cannot say its configuration(): {type(error).__name__}: {error}") from error
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -100,10 +100,8 @@ class _Run:
             self.report("evaluation", index / len(job.seeds))
             policy = partial(self.algorithm.policy, seed)
             attention = partial(self.algorithm.attention_weights, seed)
-            cube = self.evaluation.cube(policy, seed)
             pictured = seed == job.preset.seeds[0]  # pictures need one seed
-            traces = self.evaluation.traces(policy, attention, seed) if pictured else None
-            measured.append((cube, self.evaluation.representation(policy, attention), traces))
+            measured.append(self.evaluation.measured(policy, attention, seed, pictured))
         seconds = time.perf_counter() - started
         return [
             (self.record(index, cube, training, seconds, representation), cube, traces)

@@ -232,6 +232,35 @@ def test_what_cannot_be_extended(extends, words, tmp_path):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_preset_may_extend_another_of_its_suite(tmp_path):
+    (tmp_path / "base.toml").write_text(TEXT + '\n[presets.more]\nextends = "quick"\nseeds = [7]\n')
+    (tmp_path / "mine.toml").write_text(
+        'name = "again"\nversion = 1\ntitle = "Again"\nextends = "base.toml"\n'
+        '[presets.most]\nextends = "more"\nupdates = 77\n[presets.quick]\nupdates = 30\n'
+    )
+    base, suite = load_suite(str(tmp_path / "base.toml")), load_suite(str(tmp_path / "mine.toml"))
+    assert base.presets["more"] == base.presets["quick"].model_copy(update={"seeds": (7,)})
+    assert suite.presets["more"] == base.presets["more"]  # as its own file says it
+    assert suite.presets["most"] == base.presets["more"].model_copy(update={"updates": 77})
+
+
+@pytest.mark.parametrize(
+    ("presets", "words"),
+    [
+        ('[presets.a]\nextends = "quikc"', "key 'presets.a.extends': unknown preset 'quikc'; did you mean 'quick'"),
+        ("[presets.a]\nextends = 3", "key 'presets.a.extends': unknown preset '3'"),
+        ('[presets.a]\nextends = "a"', "key 'presets.a.extends': a extends a"),
+        ('[presets.a]\nextends = "b"\n[presets.b]\nextends = "a"', "key 'presets.b.extends': a extends b extends a"),
+    ],
+)
+def test_presets_that_cannot_be_extended(presets, words, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{TEXT}\n{presets}\n")
+    with pytest.raises(InputError) as caught:
+        load_suite(str(path))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_suites_that_share_a_training_say_so():
     for name in ("limited-one-shot", "limited-train"):
         suite, base = load_suite(name), load_suite("limited")

@@ -14,8 +14,9 @@ from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.build import build
 from omrl_bench.report.reading.frames import collect, load
 from omrl_bench.report.site.leaderboard import leaderboard
-from omrl_bench.runner.plan import expected_hashes, select
+from omrl_bench.runner.plan import select
 from omrl_bench.runner.records import write_record
+from omrl_bench.runner.states import expected_hashes
 from omrl_bench.stats.panels import panels
 
 from .conftest import make_cube, make_record

@@ -18,7 +18,8 @@ from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.plan import expected_hashes, inspect_cells, make_jobs, needed_datasets, select
+from omrl_bench.runner.plan import inspect_cells, make_jobs, needed_datasets, select
+from omrl_bench.runner.states import expected_hashes
 from omrl_bench.runner.worker import _Run
 from omrl_bench.vocabulary import UNITS
 

@@ -106,7 +106,5 @@ def make_executor(name: str, jobs: int | None = None) -> Executor:
         raise unknown_name("executor", name, known)
     made = import_named(known[name], f"executor {name!r}")(jobs)
     if not isinstance(made, Executor):
-        raise InputError(
-            f"executor {name!r}: {known[name]} must have slots, threads and run(), see {__name__}.Executor"
-        )
+        raise InputError(f"executor {name!r}: {known[name]} has not all of {Executor.__module__}.Executor")
     return made

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from omrl_bench.errors import InputError
-from omrl_bench.imports import parse, read_source
+from omrl_bench.registry.imports import parse, read_source
 
 
 def declared(variable: str, folder: Path, package: str) -> dict[str, str]:

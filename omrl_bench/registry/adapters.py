@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
-from omrl_bench.imports import file_of
+from omrl_bench.registry.imports import file_of
 
 _PREFIX = "omrl_bench_adapter_"
 

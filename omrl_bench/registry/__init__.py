@@ -3,7 +3,7 @@
 Built-in ones are found by scanning the files of ``baselines/`` for a literal ``METHODS = {"name": "Class"}`` (or
 ``BACKBONES``); other packages register theirs under the entry-point group ``omrl_bench.algorithms``
 (``name = "module:Class"``); a file of one's own is named as ``path/to/file.py:Class``, see
-:mod:`omrl_bench.adapter_files`.
+:mod:`omrl_bench.registry.adapters`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from omrl_bench.adapter_files import import_file, place_of
-from omrl_bench.declarations import declared
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
-from omrl_bench.imports import closure, file_of, imports_of, modules_behind, read_source
 from omrl_bench.named import import_named, import_subclass
+from omrl_bench.registry.adapters import import_file, place_of
+from omrl_bench.registry.declarations import declared
+from omrl_bench.registry.imports import closure, file_of, imports_of, modules_behind, read_source
 
 if TYPE_CHECKING:
     from omrl_bench.api import Algorithm

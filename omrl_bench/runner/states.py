@@ -1,0 +1,117 @@
+"""What a results folder has of a cell: the hashes that its record would carry now, compared with those that it has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omrl_bench.api import Setup
+from omrl_bench.data.contexts import source_dataset
+from omrl_bench.data.manifest import read_manifest
+from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
+from omrl_bench.envs.families import Family, get_family
+from omrl_bench.fingerprint import hash_text
+from omrl_bench.protocols.suite import dataset_parts
+from omrl_bench.registry import source_hash
+from omrl_bench.runner.equivalences import Equivalences
+from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record
+from omrl_bench.runner.settings import configuration_of
+from omrl_bench.vocabulary import State
+
+if TYPE_CHECKING:
+    from omrl_bench.runner.plan import Method, Selection
+
+
+def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: Equivalences) -> tuple[State, str]:
+    """Return what a results folder has of a cell, and why it is failed or stale.
+
+    Args:
+        cell: The cell.
+        results: The folder.
+        expected: See :func:`expected_hashes`.
+        equal: What is declared equal.
+    """
+    path = cell.record_path(results)
+    try:
+        if not path.exists():
+            return "missing", ""
+        record = read_record(path)
+        if record.cell != cell:
+            return "failed", f"its record is that of {record.cell.record_path(Path()).as_posix()}"
+        if record.status == "failed":
+            return "failed", record.error or ""
+        its = [equal.of(hashes) for hashes in (record.hashes, record.equivalent_to) if hashes]
+        if not any(equal.of(hashes) in its for hashes in expected):
+            local, canonical = expected
+            then, now = (record.equivalent_to, canonical) if record.equivalent_to else (record.hashes, local)
+            changed = [
+                name for name, value in then.model_dump().items() if not equal.same(name, value, getattr(now, name))
+            ]
+            return "stale", f"changed since: {', '.join(changed)}"
+        read_cube(cell.cube_path(results), record.cube)
+    except RecordError as error:
+        return "failed", f"its {'cube' if error.path.suffix == '.npz' else 'record'} {error.reason}"
+    except OSError as error:  # its folder may not be looked into
+        return "failed", f"its record cannot be read: {error.strerror}"
+    return "complete", ""
+
+
+def expected_hashes(
+    selection: Selection, family_name: str, dataset: str, method: Method, backbone: str
+) -> tuple[Hashes, Hashes]:
+    """Hashes that a record of this cell would carry now, on the local data and on the canonical data.
+
+    A record is up to date if it carries one of them, or names one as what its data were equivalent to: local data may
+    be gone, or be of another processor.
+    """
+    setup = Setup(selection.preset_name, backbone, method.settings)
+    configuration = json.dumps(configuration_of(method.target, get_family(family_name), setup), sort_keys=True)
+    return hashes_with(selection, family_name, dataset, hash_text(source_hash(method.target, backbone), configuration))
+
+
+def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
+    """The same, given the hash of the method."""
+    family = get_family(family_name)
+    contexts = selection.suite.protocol.context_sets(selection.preset.qualities)
+    local, canonical = (
+        Hashes(
+            suite=selection.suite.fingerprint(selection.preset_name, family_name),
+            family=family.fingerprint(),
+            dataset=_hash_of_parts(dataset, hash_data),
+            contexts=hash_text(*(hash_context(name) for name in contexts)),
+            method=method,
+        )
+        for hash_data, hash_context in _data_hashes(family)
+    )
+    return local, canonical
+
+
+def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
+    policy, representation = dataset_parts(dataset)
+    if policy == representation:
+        return hash_data(policy)
+    return hash_text(hash_data(policy), hash_data(representation))
+
+
+def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
+    """Hashes of a dataset by its quality, and of a context set by ``<quality>.<unit>``."""
+    manifest = read_manifest(family)
+
+    def local(quality: str) -> str:
+        if not dataset_folder(family, quality).exists():
+            return manifest.datasets[quality].content
+        return read_receipt(family, quality).content
+
+    def canonical_context(name: str) -> str:
+        return manifest.datasets[source_dataset(name.split(".")[0])].contexts[name]
+
+    def local_context(name: str) -> str:
+        source = source_dataset(name.split(".")[0])
+        if local(source) == manifest.datasets[source].content:
+            return canonical_context(name)
+        return read_contexts(family, source).hashes()[name]
+
+    yield local, local_context
+    yield lambda quality: manifest.datasets[quality].content, canonical_context
