@@ -80,7 +80,7 @@ BAD = {
         "__init__.py",
         "PACKAGE.behaviour:Walker",
         "PACKAGE.behaviour:Runner",
-        "behaviour:Runner cannot be imp",
+        "unknown name in omrl_bench_ringbad",
     ),
     "elsewhere": (
         "__init__.py",
