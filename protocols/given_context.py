@@ -61,6 +61,6 @@ class GivenContext(Protocol):
         """The first quality."""
         return conditions[:1]
 
-    def context_sets(self, qualities: Sequence[str]) -> tuple[str, ...]:
+    def context_sets(self, qualities: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Those of the preset's qualities."""
-        return tuple(f"{quality}.{self.unit}" for quality in qualities)
+        return tuple((quality, self.unit) for quality in qualities)

@@ -87,8 +87,8 @@ class Protocol(Frozen):
         """The conditions that a point of the learning curve is measured under; the score of the last one counts."""
         return conditions
 
-    def context_sets(self, qualities: Sequence[str]) -> tuple[str, ...]:
-        """Names of the context sets that it draws from, ``<quality>.<unit>``; see :mod:`omrl_bench.data.contexts`."""
+    def context_sets(self, qualities: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """The context sets that it draws from, (quality, unit) for each quality, as in ``ContextSet.draws``."""
         return ()
 
     def fingerprint(self) -> str:

@@ -8,6 +8,30 @@ from typing import NamedTuple
 
 import pytest
 
+TINY = """
+name = "tiny"
+version = 0
+title = "A suite for tests"
+families = ["point-goal"]
+datasets = ["mixed"]
+methods = ["random", "focal"]
+backbones = ["iql"]
+default_preset = "quick"
+
+[protocol]
+kind = "given-context"
+draws = 2
+
+[presets.quick]
+seeds = [0, 1]
+qualities = ["high", "low"]
+updates = 4
+encoder_updates = 4
+evaluations = 2
+time_limit = 120
+job_seconds = 100
+"""
+
 
 class Outcome(NamedTuple):
     """How a command ended."""
@@ -49,6 +73,12 @@ def invoke(monkeypatch):
 
     yield run
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def tiny_text():
+    """A suite that trains in seconds, as TOML."""
+    return TINY
 
 
 @pytest.fixture

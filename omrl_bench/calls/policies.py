@@ -61,7 +61,7 @@ def _factory(policy: Any) -> Callable[[], Any]:
             f"{name} takes arguments ({error}); pass the policy itself, or a factory without arguments"
         ) from error
     except ValueError:  # one of C's, which does not say
-        pass
+        return cast("Callable[[], Any]", policy)
     return cast("Callable[[], Any]", policy)
 
 

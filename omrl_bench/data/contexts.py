@@ -46,7 +46,7 @@ class ContextSet:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The draws under the names they have in the file: ``<quality>.<unit>``."""
-        return {".".join(key): array for key, array in self.draws.items()}
+        return {context_name(*key): array for key, array in self.draws.items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> ContextSet:
@@ -59,6 +59,11 @@ class ContextSet:
             name: hashlib.sha256(f"{array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
             for name, array in sorted(self.arrays().items())
         }
+
+
+def context_name(quality: str, unit: str) -> str:
+    """Name of a context set in files and manifests, ``<quality>.<unit>``."""
+    return f"{quality}.{unit}"
 
 
 def source_dataset(quality: str) -> str:

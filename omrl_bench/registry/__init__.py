@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
 from omrl_bench.named import import_named, import_subclass
-from omrl_bench.registry.adapters import import_file, place_of
+from omrl_bench.registry.adapters import import_file, outermost_package, place_of
 from omrl_bench.registry.declarations import declared
 from omrl_bench.registry.imports import closure, file_of, imports_of, modules_behind, read_source
 
@@ -116,8 +116,9 @@ def source_hash(target: str, backbone: str) -> str:
     """Hash of the source that a method's numbers depend on.
 
     Of a built-in method, its file, the files of ``baselines/`` that it imports, directly or not, and its backbone's.
-    Of a file of one's own, the file and what it imports from beside it. Of an installed method, every file of the
-    top-level package (or the module) that it is in. The last two take in the files of ``baselines/`` that they import.
+    Of a file of one's own, the file, what it imports from beside it, and every file of the outermost package that it is
+    in, if it is in one. Of an installed method, every file of the top-level package (or the module) that it is in. The
+    last two take in the files of ``baselines/`` that they import.
 
     Comments, docstrings and layout do not count; in ``baselines/``, nor do names and presets: a record's configuration
     holds the hyper-parameters that were used.
@@ -132,6 +133,8 @@ def source_hash(target: str, backbone: str) -> str:
         file = Path(module_name)
         place = place_of(file)
         files = closure([place.module], lambda module: place.locate(module) or _locate(module))
+        package = outermost_package(file)
+        files = dict.fromkeys(sorted(package.rglob("*.py")) if package else (), "") | files
         files.pop(file, None)
         ours = [module for module in files.values() if _is_ours(module)]
         beside = {path.relative_to(place.root).as_posix(): path for path in files if not _is_ours(files[path])}

@@ -49,13 +49,23 @@ class Place(NamedTuple):
         return file_of(self.root, module) if _is_beside(self.root, module) else None
 
 
+def outermost_package(file: Path) -> Path | None:
+    """Return the folder of the outermost package that a file is in; None if it is in none."""
+    found = None
+    for folder in file.parents:
+        if not (folder / "__init__.py").is_file():
+            break
+        found = folder
+    return found
+
+
 def place_of(file: Path) -> Place:
     """Return the place of a file; its path is absolute."""
-    folder, parts = file.parent, [] if file.stem == "__init__" else [file.stem]
-    while (folder / "__init__.py").is_file():
-        folder, parts = folder.parent, [folder.name, *parts]
-    package = f"{_PREFIX}{hash_text(str(folder))}"
-    return Place(folder, package, ".".join([package, *parts]))
+    top = outermost_package(file)
+    root = file.parent if top is None else top.parent
+    parts = (file.parent if file.stem == "__init__" else file.with_suffix("")).relative_to(root).parts
+    package = f"{_PREFIX}{hash_text(str(root))}"
+    return Place(root, package, ".".join([package, *parts]))
 
 
 def import_file(file: Path) -> ModuleType:

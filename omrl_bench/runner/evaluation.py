@@ -133,8 +133,8 @@ class Evaluation:
 
     def context(self, tasks: np.ndarray, condition: Condition, draws: int) -> Transitions:
         """The first context draws of each task under a condition, one per lane."""
-        name, _, unit = self.protocol.context_sets([condition.quality])[0].partition(".")
-        return self.datasets.context(tasks, name, draws, unit)
+        ((quality, unit),) = self.protocol.context_sets([condition.quality])
+        return self.datasets.context(tasks, quality, draws, unit)
 
     def _play(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omrl_bench.api import Setup
-from omrl_bench.data.contexts import source_dataset
+from omrl_bench.data.contexts import context_name, source_dataset
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
 from omrl_bench.envs.families import Family, get_family
@@ -80,7 +80,7 @@ def hashes_with(selection: Selection, family_name: str, dataset: str, method: st
             suite=selection.suite.fingerprint(selection.preset_name, family_name),
             family=family.fingerprint(),
             dataset=_hash_of_parts(dataset, hash_data),
-            contexts=hash_text(*(hash_context(name) for name in contexts)),
+            contexts=hash_text(*(hash_context(*key) for key in contexts)),
             method=method,
         )
         for hash_data, hash_context in _data_hashes(family)
@@ -95,8 +95,8 @@ def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
     return hash_text(hash_data(policy), hash_data(representation))
 
 
-def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str], str]]]:
-    """Hashes of a dataset by its quality, and of a context set by ``<quality>.<unit>``."""
+def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str, str], str]]]:
+    """Hashes of a dataset by its quality, and of a context set by its quality and unit."""
     manifest = read_manifest(family)
 
     def local(quality: str) -> str:
@@ -104,14 +104,14 @@ def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callabl
             return manifest.datasets[quality].content
         return read_receipt(family, quality).content
 
-    def canonical_context(name: str) -> str:
-        return manifest.datasets[source_dataset(name.split(".")[0])].contexts[name]
+    def canonical_context(quality: str, unit: str) -> str:
+        return manifest.datasets[source_dataset(quality)].contexts[context_name(quality, unit)]
 
-    def local_context(name: str) -> str:
-        source = source_dataset(name.split(".")[0])
+    def local_context(quality: str, unit: str) -> str:
+        source = source_dataset(quality)
         if local(source) == manifest.datasets[source].content:
-            return canonical_context(name)
-        return read_contexts(family, source).hashes()[name]
+            return canonical_context(quality, unit)
+        return read_contexts(family, source).hashes()[context_name(quality, unit)]
 
     yield local, local_context
     yield lambda quality: manifest.datasets[quality].content, canonical_context

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from omrl_bench.data.contexts import SOURCES, of_training_tasks, source_dataset
+from omrl_bench.data.contexts import SOURCES, context_name, of_training_tasks, source_dataset
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import Family, families, get_family
 from omrl_bench.errors import InputError, unknown_name
@@ -117,13 +117,12 @@ def _data_problems(table: Mapping[str, Any], family: Family, protocol: Protocol 
         if protocol is None or family.name not in _families_of(table, preset):
             continue
         qualities = [quality for quality in _texts(preset, "qualities") if quality in SOURCES]
-        for name in protocol.context_sets(qualities):
-            quality, _, unit = name.partition(".")
+        for quality, unit in protocol.context_sets(qualities):
             entry = manifest.datasets.get(source_dataset(quality))
             if not of_training_tasks(quality) and protocol.split == "train":
                 of_others = "are of other tasks than those for training"
                 yield f"contexts of quality {quality!r} {of_others}, but split is 'train'"
-            elif entry is None or name not in entry.contexts:
+            elif entry is None or context_name(quality, unit) not in entry.contexts:
                 yield f"family {family.name!r} has no contexts of quality {quality!r} and unit {unit!r}"
 
 

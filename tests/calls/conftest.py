@@ -8,30 +8,6 @@ import pytest
 
 import omrl_bench
 
-TINY = """
-name = "tiny"
-version = 0
-title = "A suite for tests"
-families = ["point-goal"]
-datasets = ["mixed"]
-methods = ["random", "focal"]
-backbones = ["iql"]
-default_preset = "quick"
-
-[protocol]
-kind = "given-context"
-draws = 2
-
-[presets.quick]
-seeds = [0, 1]
-qualities = ["high", "low"]
-updates = 4
-encoder_updates = 4
-evaluations = 0
-time_limit = 120
-job_seconds = 100
-"""
-
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
@@ -60,9 +36,10 @@ def no_data(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiny(write_suite):
+def tiny(write_suite, tiny_text):
     """The small suite's file; called with replacements, a changed copy of it."""
-    return lambda *replacements, name="tiny.toml": str(write_suite(TINY, replacements, name))
+    text = tiny_text.replace("evaluations = 2", "evaluations = 0")  # there is no learning curve to compare
+    return lambda *replacements, name="tiny.toml": str(write_suite(text, replacements, name))
 
 
 SELF_COLLECTED = ('qualities = ["high", "low"]\n', "")  # such protocols give no contexts

@@ -2,30 +2,6 @@
 
 import pytest
 
-TINY = """
-name = "tiny"
-version = 0
-title = "A suite for tests"
-families = ["point-goal"]
-datasets = ["mixed"]
-methods = ["random"]
-backbones = ["iql"]
-default_preset = "quick"
-
-[protocol]
-kind = "given-context"
-draws = 2
-
-[presets.quick]
-seeds = [0, 1]
-qualities = ["high", "low"]
-updates = 4
-encoder_updates = 4
-evaluations = 2
-time_limit = 120
-job_seconds = 5
-"""
-
 
 @pytest.fixture
 def cli(invoke, monkeypatch, tmp_path):
@@ -37,6 +13,7 @@ def cli(invoke, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def tiny(write_suite):
+def tiny(write_suite, tiny_text):
     """Write the small suite, with replacements: its path."""
-    return lambda *replacements: write_suite(TINY, replacements)
+    text = tiny_text.replace(', "focal"', "").replace("job_seconds = 100", "job_seconds = 5")
+    return lambda *replacements: write_suite(text, replacements)

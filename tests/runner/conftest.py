@@ -14,29 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-TINY = """
-name = "tiny"
-version = 0
-title = "A suite for tests"
-families = ["point-goal"]
-datasets = ["mixed"]
-methods = ["random", "focal"]
-backbones = ["iql"]
-default_preset = "quick"
-
-[protocol]
-kind = "given-context"
-draws = 2
-
-[presets.quick]
-seeds = [0, 1]
-qualities = ["high", "low"]
-updates = 4
-encoder_updates = 4
-evaluations = 2
-time_limit = 120
-job_seconds = 100
-
+BRIEF = """
 [presets.brief]
 seeds = [0, 1]
 qualities = ["high"]
@@ -256,9 +234,9 @@ def cli(invoke, datasets, monkeypatch):
 
 
 @pytest.fixture
-def tiny(write_suite):
+def tiny(write_suite, tiny_text):
     """The tiny suite's file; called with replacements, a changed copy of it."""
-    return lambda *replacements, name="tiny.toml": write_suite(TINY, replacements, name)
+    return lambda *replacements, name="tiny.toml": write_suite(tiny_text + BRIEF, replacements, name)
 
 
 @pytest.fixture
@@ -333,11 +311,11 @@ def begin(datasets, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(omrl, tmp_path_factory, outcome_class):
+def undisturbed(omrl, tmp_path_factory, outcome_class, tiny_text):
     """One whole, undisturbed run of the tiny suite and an adapter: (results folder, how the command ended)."""
 
     def run(folder):
-        (folder / "tiny.toml").write_text(TINY)
+        (folder / "tiny.toml").write_text(tiny_text)
         held = Held(folder / "held")
         suite, results = folder / "tiny.toml", folder / "runs"
         methods = ("--method", "random", "--method", "focal", "--method", held.reference)
@@ -349,11 +327,11 @@ def undisturbed(omrl, tmp_path_factory, outcome_class):
 
 
 @pytest.fixture(scope="session")
-def failures(omrl, tmp_path_factory, outcome_class):
+def failures(omrl, tmp_path_factory, outcome_class, tiny_text):
     """One run of a good adapter and three bad ones: (results folder, how the command ended)."""
 
     def run(folder):
-        (folder / "tiny.toml").write_text(TINY)
+        (folder / "tiny.toml").write_text(tiny_text)
         (folder / "bad.py").write_text(BAD)
         (folder / "good.py").write_text(HELD)
         good = ("--method", f"{folder / 'good.py'}:Quick")

@@ -223,6 +223,7 @@ def test_an_adapter_in_a_package(write, load, digest):
                 "from .. import shared, ran\nfrom . import part\nimport outer.shared, neighbour",
                 "(shared.value, part.value, outer.shared is shared, neighbour.value, ran)",
             ),
+            "outer/data/unread.py": "value = 1\n",  # nothing imports it, but it is of the package
             "neighbour.py": "value = 1\n",
         }
     )
@@ -232,6 +233,7 @@ def test_an_adapter_in_a_package(write, load, digest):
         "outer/__init__.py",
         "outer/inner/__init__.py",
         "outer/inner/part.py",
+        "outer/data/unread.py",
         "neighbour.py",
     ):
         before = digest("outer/inner/mine.py")

@@ -30,7 +30,7 @@ class Warmed(Protocol):
         return f"a method is given an episode, then acts for {self.rounds}."
 
     def context_sets(self, qualities):
-        return tuple(f"{quality}.episode" for quality in qualities)
+        return tuple((quality, "episode") for quality in qualities)
 
     def evaluate(self, policy, rollout, conditions, context):
         played = []
