@@ -19,6 +19,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from threading import RLock
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from omrl_bench.fingerprint import hash_text
 from omrl_bench.registry.imports import file_of
 
 _PREFIX = "omrl_bench_adapter_"
+_LOADING = RLock()  # what threads share is sys.modules: one at a time looks what has changed there, and imports
 
 
 class Place(NamedTuple):
@@ -75,7 +77,11 @@ def import_file(file: Path) -> ModuleType:
         InputError: if it imports a neighbour as if it were in no package.
         Exception: whatever the file raises.
     """
-    place = place_of(file)
+    with _LOADING:
+        return _import_file(file, place_of(file))
+
+
+def _import_file(file: Path, place: Place) -> ModuleType:
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)
     names = [name for name in sys.modules if f"{name}.".startswith(f"{place.package}.")]
@@ -167,7 +173,7 @@ class _Finder:
 def _has_changed(module: ModuleType) -> bool:
     """Whether a module's file is another than the one that was run."""
     loader = getattr(module.__spec__, "loader", None)
-    if not isinstance(loader, _Loader):
+    if not isinstance(loader, _Loader) or loader.ran is None:  # None: another thread is just importing it
         return False
     try:
         return loader.get_data(loader.path) != loader.ran
