@@ -62,6 +62,7 @@ class PpoConfig:
     discount: float = 0.98
     log_std: float = -0.7  # of the actions, at the start
     checkpoint_every: int = 200  # passes between evaluations, each of which keeps its actor
+    from_law: bool = False  # a new task of the family's law for each episode, instead of one of its table
     seed: int = 0
 
 
@@ -72,22 +73,32 @@ CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "cheetah-mass": SacConfig(updates=60_000),
     "cheetah-dir": SacConfig(updates=60_000),
     "walker-vel-sparse": SacConfig(updates=52_000),
-    "hopper-params": PpoConfig(updates=3_600, width=256, discount=0.99),
-    "walker-params": PpoConfig(updates=3_200, width=256, discount=0.99),
+    "hopper-params": PpoConfig(updates=6_000, width=256, discount=0.99, from_law=True),
+    "walker-params": PpoConfig(updates=6_000, width=256, discount=0.99, from_law=True),
 }
 
 
 class TaskConditionedVecEnv(VecEnv):
     """Stable-Baselines3's view of a :class:`BatchedEnv`; the descriptor is part of the observation.
 
-    Every lane draws a task of the family's whole table at each reset.
+    Every lane draws a task at each reset: of the family's whole table, or of its law and, one in four, of what lies
+    beyond.
+
+    Args:
+        family: The family.
+        lanes: Number of lanes.
+        seed: Of the tasks and of the environment seeds.
+        from_law: Whether tasks are of the law.
     """
 
-    def __init__(self, family: Family, lanes: int, seed: int) -> None:
+    BEYOND = 0.25
+
+    def __init__(self, family: Family, lanes: int, seed: int, from_law: bool = False) -> None:
         self._env = BatchedEnv(family, lanes)
         self._table = family.tasks()
+        self._law = family.task_law if from_law else None
         self._rng = np.random.default_rng(seed)
-        self._tasks = np.zeros(lanes, dtype=np.int64)
+        self._descriptors = np.zeros((lanes, len(family.descriptor)))
         size = family.observation_size + len(family.descriptor)
         limit = family.action_limit
         super().__init__(
@@ -97,12 +108,22 @@ class TaskConditionedVecEnv(VecEnv):
         )
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
-        return np.concatenate([observations, self._table.descriptors[self._tasks]], axis=1).astype(np.float32)
+        return np.concatenate([observations, self._descriptors], axis=1).astype(np.float32)
 
     def _restart(self, lanes: np.ndarray) -> np.ndarray:
-        self._tasks[lanes] = self._rng.integers(len(self._table), size=lanes.size)
+        self._descriptors[lanes] = self._draw(lanes.size)
         seeds = self._rng.integers(2**31, size=lanes.size)
-        return self._observe(self._env.reset(self._tasks[lanes], seeds, lanes))
+        return self._observe(self._env.reset_to(self._descriptors[lanes], seeds, lanes))
+
+    def _draw(self, count: int) -> np.ndarray:
+        """Descriptors of new tasks, (count, descriptor size)."""
+        if self._law is None:
+            return self._table.descriptors[self._rng.integers(len(self._table), size=count)]
+        drawn = self._law.inside(self._rng, count)
+        if self._law.beyond is None:
+            return drawn
+        far = self._rng.random(count) < self.BEYOND
+        return np.where(far[:, None], self._law.beyond(self._rng, count), drawn)
 
     def reset(self) -> np.ndarray:
         """Start an episode in every lane."""
@@ -239,7 +260,8 @@ def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     resumed = (folder / "agent.zip").exists()
-    env: VecEnv = TaskConditionedVecEnv(family, config.lanes, config.seed + resumed)
+    from_law = isinstance(config, PpoConfig) and config.from_law
+    env: VecEnv = TaskConditionedVecEnv(family, config.lanes, config.seed + resumed, from_law)
     agent = _resume(config, env, folder) if resumed else _start(config, env)
     if resumed:
         _forget_after(folder / "curve.csv", agent._n_updates)

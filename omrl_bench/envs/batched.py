@@ -62,7 +62,17 @@ class BatchedEnv:
         where = np.arange(self.lanes) if lanes is None else lanes
         if not len(tasks) == len(seeds) == len(where):
             raise InputError(f"{len(where)} lanes are reset with {len(tasks)} tasks and {len(seeds)} seeds")
-        self._descriptors[where] = self._table.descriptors[self._table.check(tasks)]
+        return self.reset_to(self._table.descriptors[self._table.check(tasks)], seeds, where)
+
+    def reset_to(self, descriptors: np.ndarray, seeds: Sequence[int] | np.ndarray, where: np.ndarray) -> np.ndarray:
+        """Start new episodes in tasks that need not be of the table; otherwise as :meth:`reset`.
+
+        Args:
+            descriptors: True parameters of each lane's task, (lanes to reset, descriptor size).
+            seeds: Environment seed of each lane to reset.
+            where: Indices of the lanes to reset.
+        """
+        self._descriptors[where] = descriptors
         self._states[where] = [self._law.initial_state(np.random.default_rng(int(seed))) for seed in seeds]
         self._elapsed[where] = 0
         for part, physics in self._parts:

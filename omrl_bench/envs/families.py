@@ -19,6 +19,7 @@ import numpy as np
 
 from omrl_bench.api import TaskSpace
 from omrl_bench.envs.definition import law_sources
+from omrl_bench.envs.task_laws import TaskLaw, multipliers
 from omrl_bench.envs.task_table import TaskTable, parse_task_table
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
@@ -33,7 +34,7 @@ BUILT_IN = "omrl_bench.envs"  # the home of the families that come with this pac
 #: Goals in the plane of each task, (tasks, goals, 2), from the descriptors (tasks, descriptor size).
 Goals = Callable[[np.ndarray], np.ndarray]
 #: Fields of a family that are no part of what its MDPs are: the fingerprint leaves them out.
-_NO_DEFINITION = ("variant_of", "controller", "policies", "goals", "package", "source")
+_NO_DEFINITION = ("variant_of", "controller", "policies", "goals", "task_law", "package", "source")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Family:
             with the family); if empty, ten checkpoints act.
         policies: Name of the family whose checkpoints act; its own if empty.
         goals: Of a robot that is a point in the plane, its position the first two observations: where the goals are.
+        task_law: What its tasks are drawn from, if an expert of the law is trained.
         package: Package with the folders ``tasks``, ``policies`` and ``manifests``; the law's own if empty.
         source: Where ``data pull`` finds its datasets unless told otherwise, e.g. ``hf://OWNER/NAME@COMMIT``.
     """
@@ -76,6 +78,7 @@ class Family:
     controller: str = ""
     policies: str = ""
     goals: Goals | None = None
+    task_law: TaskLaw | None = None
     package: str = ""
     source: str = ""
 
@@ -222,6 +225,7 @@ _WALKER = Family(
     descriptor=_multipliers("walker"),
     assets=("walker2d.xml",),
     varies="dynamics",
+    task_law=multipliers(_multipliers("walker")),
 )
 
 
@@ -279,6 +283,7 @@ FAMILIES: dict[str, Family] = {
             observation_size=11,
             action_size=3,
             descriptor=_multipliers("hopper"),
+            task_law=multipliers(_multipliers("hopper")),
             assets=("hopper.xml",),
         ),
         _like(_CHEETAH, "cheetah-mass", "CheetahMass", descriptor=("mass_scale",), varies="dynamics"),
@@ -291,7 +296,15 @@ FAMILIES: dict[str, Family] = {
             task_table="cheetah-vel",
             policies="cheetah-vel",
         ),
-        _like(_WALKER, "walker-vel-sparse", "WalkerVelSparse", horizon=64, descriptor=("velocity",), varies="reward"),
+        _like(
+            _WALKER,
+            "walker-vel-sparse",
+            "WalkerVelSparse",
+            horizon=64,
+            descriptor=("velocity",),
+            varies="reward",
+            task_law=None,
+        ),
         _like(_POINT, "point-goal-h10", horizon=10, task_table="point-goal", variant_of="point-goal"),
         _like(_POINT, "point-goal-h200", horizon=200, task_table="point-goal", variant_of="point-goal"),
         _like(_WIND, "point-wind-h25", horizon=25, task_table="point-wind", variant_of="point-wind"),

@@ -19,6 +19,8 @@ from omrl_bench.envs.law import Physics
 
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
+MODELS = 1024  # of tasks kept, those of a table and more; tasks that are drawn from a law have no end
+
 UNSTABLE = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
 ModelOf = Callable[[np.ndarray], mujoco.MjModel]
@@ -86,6 +88,8 @@ class Robot:
             return self.model
         key = descriptor.tobytes()
         if key not in self._task_models:
+            if len(self._task_models) == MODELS:
+                self._task_models.clear()  # lanes keep theirs
             model = copy.copy(self.model)
             self.change(model, descriptor)
             mujoco.mj_setConst(model, mujoco.MjData(model))

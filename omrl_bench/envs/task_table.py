@@ -19,11 +19,14 @@ class TaskTable:
     Attributes:
         splits: Split of each task, in :data:`omrl_bench.vocabulary.SPLITS`.
         descriptors: True parameters, float64 of shape (tasks, descriptor size).
+        since: Version of the family in which each task came, int64 of shape (tasks,): a later version appends tasks and
+            keeps those that there are, with their data.
         text: The file as read.
     """
 
     splits: tuple[str, ...]
     descriptors: np.ndarray
+    since: np.ndarray
     text: str
 
     def __len__(self) -> int:
@@ -74,7 +77,8 @@ def parse_task_table(text: str, name: str, descriptor: Sequence[str]) -> TaskTab
     """Read a task table.
 
     Args:
-        text: CSV with the columns ``task`` (0, 1, ...), ``split``, and those of the descriptor.
+        text: CSV with the columns ``task`` (0, 1, ...), ``split``, those of the descriptor, and ``since``, which may be
+            absent: then all tasks are of the first version, 0.
         name: The file's name, for errors.
         descriptor: Names of the true parameters.
 
@@ -89,11 +93,14 @@ def parse_task_table(text: str, name: str, descriptor: Sequence[str]) -> TaskTab
     try:
         ids = [int(row["task"]) for row in rows]
         descriptors = np.array([[float(row[column]) for column in descriptor] for row in rows])
+        since = np.array([int(row.get("since", 0)) for row in rows], dtype=np.int64)
     except (TypeError, ValueError) as error:
         raise InputError(f"task table {name}: {error}") from error
     if ids != list(range(len(rows))):
         raise InputError(f"task table {name}: task ids must run from 0 without gaps")
+    if (np.diff(since) < 0).any():
+        raise InputError(f"task table {name}: tasks of a later version come after all others")
     for row in rows:
         if row["split"] not in SPLITS:
             raise InputError(f"task table {name}, task {row['task']}: {unknown_name('split', row['split'], SPLITS)}")
-    return TaskTable(tuple(row["split"] for row in rows), descriptors, text)
+    return TaskTable(tuple(row["split"] for row in rows), descriptors, since, text)
