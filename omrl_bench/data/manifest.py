@@ -160,7 +160,7 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
 def freeze(
     family: Family, threads: int, announce: Callable[[str], None], taken: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """Build all datasets of a family and return its new manifest as JSON. Only for a new version of a family.
+    """Measure a family's data and return its new manifest as JSON. Only for a new version; nothing is written.
 
     Args:
         family: The family.
@@ -178,7 +178,6 @@ def freeze(
     random_means = _rounded(_moments(random.episodes, tasks)[0])
     levels = Levels(float(np.mean(np.array(random_means)[table.first()])), _behaviour_means(family, threads))
     expert = _expert_returns(family, threads)
-    reference = levels.random, float(expert.mean())
     datasets = {}
     for quality in DATASETS:
         announce(f"dataset {quality}")
@@ -198,7 +197,6 @@ def freeze(
             return_std=_rounded(std),
             source=taken.get(quality, ""),
         )
-        write_dataset(family, quality, collected.episodes, reference, collected.dropped, taken.get(quality, ""))
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),
