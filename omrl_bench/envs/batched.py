@@ -98,28 +98,30 @@ class BatchedEnv:
                 f"actions have shape {actions.shape}; expected (lanes, action size) = "
                 f"{(self.lanes, self.family.action_size)}"
             )
-        lanes = np.arange(self.lanes) if active is None else np.flatnonzero(active)
-        states, actions = self._states[lanes], actions[lanes]
+        where = slice(None) if active is None else np.flatnonzero(active)
+        lanes, states, actions = np.arange(self.lanes)[where], self._states[where], actions[where]
         if np.isnan(actions).any():  # MuJoCo would take them for zeros
             raise InputError(f"the action of lane {int(lanes[np.isnan(actions).any(axis=1).argmax()])} holds NaN")
         following = self._advance(states, actions, lanes) if len(lanes) else states
         rewards = np.zeros(self.lanes)
-        rewards[lanes] = self._law.reward(states, actions, following, self._descriptors[lanes])
+        rewards[where] = self._law.reward(states, actions, following, self._descriptors[where])
         self._states = self._states.copy()
-        self._states[lanes] = following
-        self._elapsed[lanes] += 1
+        self._states[where] = following
+        self._elapsed[where] += 1
         truncated = self._elapsed >= self.family.horizon
         return self._law.observation(self._states), rewards, self._law.terminated(self._states), truncated
 
     def _advance(self, states: np.ndarray, actions: np.ndarray, lanes: np.ndarray) -> np.ndarray:
         """Next states; the calling thread does its part, because waking another one for it would take longer."""
         count = max(1, min(len(self._physics), len(lanes) // LANES_PER_THREAD))
+        if count == 1:
+            return self._physics[0].advance(states, actions, lanes)
         mine, *others = zip(*(np.array_split(each, count) for each in (states, actions, lanes)), strict=True)
         busy = self._threads[: len(others)]
         for thread, physics, theirs in zip(busy, self._physics[1:], others, strict=False):
             thread.start(physics.advance, *theirs)
         first = self._physics[0].advance(*mine)
-        return np.concatenate([first, *(thread.result() for thread in busy)]) if others else first
+        return np.concatenate([first, *(thread.result() for thread in busy)])
 
 
 class _Thread:
