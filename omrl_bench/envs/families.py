@@ -34,7 +34,7 @@ BUILT_IN = "omrl_bench.envs"  # the home of the families that come with this pac
 #: Goals in the plane of each task, (tasks, goals, 2), from the descriptors (tasks, descriptor size).
 Goals = Callable[[np.ndarray], np.ndarray]
 #: Fields of a family that are no part of what its MDPs are: the fingerprint leaves them out.
-_NO_DEFINITION = ("variant_of", "controller", "policies", "goals", "task_law", "package", "source")
+_NO_DEFINITION = ("env_id", "variant_of", "controller", "policies", "goals", "task_law", "package", "source")
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,27 @@ class Family:
         Raises:
             InputError: if one of these files is missing.
         """
+        return hash_text(self.env_id, self.tasks().text, *self._definition())
+
+    def training_fingerprint(self) -> str:
+        """Hash of what defines the MDPs of the training tasks: no other task and no version is part of it.
+
+        Raises:
+            InputError: if a file is missing.
+        """
+        table = self.tasks()
+        return hash_text(table.row_text(table.ids("train")), *self._definition())
+
+    def _definition(self) -> list[str]:
+        """This entry but for its version, the law's source, and the model files."""
         definition = {name: value for name, value in asdict(self).items() if name not in _NO_DEFINITION}
-        definition["variant_of"] = None  # in every fingerprint there is
         module = self.law.split(":")[0]
         beside = module.rpartition(".")[0] or module
-        assets = [_read(beside, "assets", asset) for asset in self.assets]
-        return hash_text(json.dumps(definition), self.tasks().text, *law_sources(module), *assets)
+        return [
+            json.dumps(definition),
+            *law_sources(module),
+            *(_read(beside, "assets", asset) for asset in self.assets),
+        ]
 
 
 def _descriptor_is_the_goal(descriptors: np.ndarray) -> np.ndarray:
