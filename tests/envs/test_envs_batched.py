@@ -1,5 +1,7 @@
 """Many lanes at once give the numbers of the ordinary environment."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -192,6 +194,7 @@ def test_active_lanes_step_as_if_alone_and_the_others_stay_as_they_are(family, t
 @every_family
 def test_rewards_and_ends_of_active_lanes_are_those_of_all_lanes(family):
     """Also for the time: a lane that has not moved has no step less left."""
+    family = replace(family, horizon=30)
     actions, tasks = wild_actions(family, family.horizon, MANY), some_tasks(family, MANY)
     env, whole = BatchedEnv(family, MANY, 2), BatchedEnv(family, MANY)
     for each in (env, whole):
