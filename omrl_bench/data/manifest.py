@@ -71,7 +71,7 @@ class Manifest(Frozen):
 
 
 def manifest_name(family: Family) -> str:
-    """Name of the file that holds a family's manifest, e.g. ``point-goal-v0.json``."""
+    """Name of the file that holds a family's manifest, e.g. ``point-goal-v1.json``."""
     return f"{family.name}-{family.version}.json"
 
 
