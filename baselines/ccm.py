@@ -47,6 +47,7 @@ from torch import Tensor, nn
 from omrl_bench.api import Log
 
 from .conditioned import META_BATCH
+from .encoded import EncodedConfig
 from .focal import MeanEncoder
 from .joint import Joint
 from .networks import Encoder, Rngs, TensorModule, follow, mlp
@@ -62,7 +63,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class RVConfig:
+class RVConfig(EncodedConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
     latent: int = 7

@@ -41,7 +41,7 @@ from omrl_bench.api import Log, MetaPolicy, Transitions
 from .ccm import ContrastiveEncoder, ContrastiveRVConfig, ContrastiveValueRecovery
 from .conditioned import draw_rows
 from .networks import take_seed
-from .policies import MeanPolicy
+from .policies import MeanPolicy, Prior
 from .training import Batches, Scale, adam, seed_generators
 
 METHODS = {"ccm-rv-explore": "ContrastiveExploration"}
@@ -132,10 +132,11 @@ class ContrastiveExploration(ContrastiveValueRecovery):
     def policy(self, seed: int) -> MetaPolicy:
         """Both agents of a seed."""
         index = self.seeds.index(seed)
-        agents = (self.backbone, self.encoder), (self.explorer, self.guide)
+        nothing = Prior.zero(self.z_size)  # z_0, which the exploring agent has learnt from
+        agents = (self.backbone, self.encoder, self.prior(index)), (self.explorer, self.guide, nothing)
         executing, exploring = (
-            MeanPolicy(backbone.actor(index), take_seed(encoder, index).embed, self.z_size, self.scale)
-            for backbone, encoder in agents
+            MeanPolicy(backbone.actor(index), take_seed(encoder, index).embed, prior, self.scale)
+            for backbone, encoder, prior in agents
         )
         return ExploringPolicy(executing, exploring)
 

@@ -48,6 +48,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from omrl_bench.api import Transitions
 
 from .conditioned import META_BATCH
+from .encoded import EncodedConfig
 from .networks import Encoder, Rngs, SeedLayerNorm, SeedLinear, TensorModule, follow, masked_mean, take_seed
 from .training import Batches, Scale
 from .two_stage import TwoStage
@@ -62,7 +63,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class FocalPPConfig:
+class FocalPPConfig(EncodedConfig):
     """Hyper-parameters; the paper's table 7 in brackets where another value is used."""
 
     latent: int = 20  # [5 for point families]
