@@ -11,11 +11,18 @@ import numpy as np
 
 from omrl_bench.api import BEHAVIOURS
 from omrl_bench.data.behaviour import EXPERT, data_files, make_actor
-from omrl_bench.data.build import Collected, Levels, collect, roll_out
+from omrl_bench.data.build import EPISODES_PER_TASK, Collected, Levels, collect, roll_out
 from omrl_bench.data.contexts import draw_contexts
 from omrl_bench.data.elsewhere import read_minari
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.store import check_minari_file, dataset_folder, dataset_id, read_episodes, write_dataset
+from omrl_bench.data.store import (
+    check_minari_file,
+    dataset_folder,
+    dataset_id,
+    part_hashes,
+    read_episodes,
+    write_dataset,
+)
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
 from omrl_bench.frozen import Frozen
@@ -32,7 +39,8 @@ class DatasetEntry(Frozen):
     """The canonical build of one dataset."""
 
     content: str
-    contexts: dict[str, str]  # hash of each context set that is drawn from it, by <quality>.<unit>
+    parts: dict[str, str]  # content hash of the episodes of each split's tasks
+    contexts: dict[str, dict[str, str]]  # hash of each context set that is drawn from it, by <quality>.<unit> and split
     episodes: tuple[int, ...]  # per task
     transitions: int
     dropped: int  # unstable episodes
@@ -48,12 +56,14 @@ class Manifest(Frozen):
     family_fingerprint: str
     random: tuple[float, ...]  # reference return per task: the random policy
     expert: tuple[float, ...]  # reference return per task: the expert's mean action
-    behaviours: tuple[float, ...]  # mean return of each behaviour's sampled actions; what `medium` is relative to
+    # what `medium` is relative to, mean returns in the tasks of the family's first version:
+    random_level: float  # of the random policy
+    behaviours: tuple[float, ...]  # of each behaviour's sampled actions
     datasets: dict[str, DatasetEntry]
 
     def levels(self) -> Levels:
         """What `medium` is relative to."""
-        return Levels(float(np.mean(self.random)), self.behaviours)
+        return Levels(self.random_level, self.behaviours)
 
     def reference(self) -> tuple[float, float]:
         """Mean reference return over tasks, of the random policy and of the expert."""
@@ -162,10 +172,11 @@ def freeze(
         InputError: if the family has no behaviour policies, or a dataset cannot be taken.
     """
     announce("reference returns")
-    tasks = len(family.tasks())
-    random = collect(family, "random", threads)
+    table = family.tasks()
+    tasks, splits = len(table), table.by_split()
+    random = collect(family, "random", threads, evaluation_episodes=EPISODES_PER_TASK)
     random_means = _rounded(_moments(random.episodes, tasks)[0])
-    levels = Levels(float(np.mean(random_means)), _behaviour_means(family, threads))
+    levels = Levels(float(np.mean(np.array(random_means)[table.first()])), _behaviour_means(family, threads))
     expert = _expert_returns(family, threads)
     reference = levels.random, float(expert.mean())
     datasets = {}
@@ -174,11 +185,12 @@ def freeze(
         if quality in taken:
             collected = Collected(read_minari(family, taken[quality]), dropped=0)
         else:
-            collected = random if quality == "random" else collect(family, quality, threads, levels=levels)
+            collected = collect(family, quality, threads, levels=levels)
         mean, std = _moments(collected.episodes, tasks)
         datasets[quality] = DatasetEntry(
             content=collected.episodes.content_hash(),
-            contexts=draw_contexts(family, quality, collected.episodes).hashes(),
+            parts=part_hashes(family, collected.episodes),
+            contexts=draw_contexts(family, quality, collected.episodes).hashes(splits),
             episodes=tuple(collected.episodes.counts(tasks).tolist()),
             transitions=len(collected.episodes.rewards),
             dropped=collected.dropped,
@@ -192,6 +204,7 @@ def freeze(
         family_fingerprint=family.fingerprint(),
         random=random_means,
         expert=_rounded(expert),
+        random_level=levels.random,
         behaviours=levels.behaviours,
         datasets=datasets,
     )
@@ -199,19 +212,23 @@ def freeze(
 
 
 def _expert_returns(family: Family, threads: int) -> np.ndarray:
-    """Mean return of the expert's mean action, per task."""
-    ids = family.tasks().ids()
-    tasks = np.repeat(ids, REFERENCE_EPISODES)
-    seeds = np.random.SeedSequence(len(tasks)).generate_state(len(tasks)).astype(np.int64)
-    behaviours = np.full(len(tasks), EXPERT)
-    rng = np.random.default_rng(0)
-    rolled = roll_out(family, make_actor(family), tasks, behaviours, seeds, rng, threads, deterministic=True)
-    return _moments(rolled.episodes, len(ids))[0]
+    """Mean return of the expert's mean action, per task; the tasks of a later version change nothing of the others."""
+    table = family.tasks()
+    returns = np.empty(len(table))
+    for since in np.unique(table.since):
+        ids = np.flatnonzero(table.since == since)
+        tasks = np.repeat(ids, REFERENCE_EPISODES)
+        seeds = np.random.SeedSequence(len(tasks)).generate_state(len(tasks)).astype(np.int64)
+        behaviours = np.full(len(tasks), EXPERT)
+        rng = np.random.default_rng(0)
+        rolled = roll_out(family, make_actor(family), tasks, behaviours, seeds, rng, threads, deterministic=True)
+        returns[ids] = _moments(rolled.episodes, len(table))[0][ids]
+    return returns
 
 
 def _behaviour_means(family: Family, threads: int) -> tuple[float, ...]:
-    """Mean return of each behaviour's sampled actions, two episodes of each task."""
-    ids = np.repeat(family.tasks().ids(), 2)
+    """Mean return of each behaviour's sampled actions, two episodes of each task of the family's first version."""
+    ids = np.repeat(family.tasks().first(), 2)
     tasks, behaviours = np.repeat(ids, BEHAVIOURS), np.tile(np.arange(BEHAVIOURS), len(ids))
     seeds = np.random.SeedSequence(len(tasks) + 1).generate_state(len(tasks)).astype(np.int64)
     rng = np.random.default_rng(1)
