@@ -103,7 +103,9 @@ class CSRO(Focal):
         index = self.seeds.index(seed)
         encoder = take_seed(self.encoder, index)
         random_actions = self.space.horizon // 2, self.space.action_size
-        return CollectingPolicy(self.backbone.actor(index), encoder, self.prior(index), self.scale, random_actions, seed)
+        return CollectingPolicy(
+            self.backbone.actor(index), encoder, self.prior(index), self.scale, random_actions, seed
+        )
 
 
 def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

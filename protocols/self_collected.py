@@ -66,10 +66,7 @@ class OneShot(SelfCollected):
 
     def sentence(self) -> str:
         """What a method does."""
-        return (
-            "a method collects one episode from its prior, then acts for one with what it inferred; "
-            f"{self.draws} times per task."
-        )
+        return "a method collects one episode from its prior, then acts for one with what it inferred."
 
 
 class ZeroShot(SelfCollected):
@@ -87,10 +84,7 @@ class ZeroShot(SelfCollected):
 
     def sentence(self) -> str:
         """What a method does."""
-        return (
-            f"a method is given nothing and acts for {self.episodes} episodes, its belief updated on the way; "
-            f"{self.draws} times per task."
-        )
+        return f"a method is given nothing and acts for {self.episodes} episodes, its belief updated on the way."
 
 
 class Explore(SelfCollected):
