@@ -5,8 +5,8 @@ Of T tasks two contexts each, q_i from the encoder and k_j from the key encoder,
     L = - sum_i log( exp(q_i . k_i / t) / sum_j exp(q_i . k_j / t) )                                         (eq. 8, 9)
     key parameters <- m key parameters + (1 - m) query parameters, after each step                           (eq. 17)
 
-m = 0 is the paper's "hard update" (table 4): the two encoders are then the same, focalpp-<variant>-hard. The encoder is a stack of residual blocks; its
-variants differ in what a block has before its feed-forward part:
+m = 0 is the paper's "hard update", focalpp-<variant>-hard (table 4): the two encoders are then the same. The encoder is
+a stack of residual blocks; its variants differ in what a block has before its feed-forward part:
 
     focalpp-contrastive   nothing
     focalpp-batch         batch-wise channel attention: x w, one weight w of every transition

@@ -126,7 +126,7 @@ class ContextPolicy(PriorPolicy):
 
 
 class MeanPolicy(PriorPolicy):
-    """Acts on the mean embedding of all transitions that it was given or has taken in; on the prior until there are any.
+    """Acts on the mean embedding of all transitions that it was given or has taken in; before that on the prior.
 
     Args:
         actor: The seed's actor.

@@ -42,7 +42,7 @@ class Protocol(Frozen):
         kind: The protocol's name.
         split: Which tasks it evaluates.
         draws: Lanes of each task: context draws, one episode each.
-        gives_contexts: Whether it gives a method logged contexts, of the preset's qualities.
+        gives_contexts: Whether it gives a method logged contexts, of the preset's qualities, if it has any.
         explores: Whether it asks a policy to explore, ``act(observations, explore=True)``.
         asks: The hooks of :class:`omrl_bench.api.MetaPolicy` that it calls; a policy may leave out all but
             :data:`NEEDED`.

@@ -126,7 +126,7 @@ class Suite(Frozen):
     @model_validator(mode="after")
     def _qualities_fit(self) -> Suite:
         for name, preset in self.presets.items():
-            if self.protocol.gives_contexts and not preset.qualities:
+            if not self.protocol.conditions(preset.qualities):
                 raise ValueError(f"preset {name!r} gives no context qualities")
             if not self.protocol.gives_contexts and preset.qualities:
                 raise ValueError(f"preset {name!r} gives context qualities, but {self.protocol.kind} gives no contexts")

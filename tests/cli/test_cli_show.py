@@ -81,7 +81,7 @@ def test_a_suite(cli):
     [
         ("one-shot", ["collects one episode from its prior", "the episodes: episode-1, episode-2."]),
         ('zero-shot"\nepisodes = 3\n#', ["acts for 3 episodes, its belief", "episode-1, episode-2, episode-3."]),
-        ('explore"\nepisodes = 2\n#', ["explores for 2 episodes, then acts", "explore-1, explore-2, execute."]),
+        ('explore"\nepisodes = 2\n#', ["explores for 2 episodes; after 2 it acts", "explore-1, explore-2, execute-2."]),
     ],
 )
 def test_a_suite_of_each_protocol(cli, tiny, kind, words):

@@ -144,7 +144,12 @@ def test_qualities_are_at_least_one():
     [
         ('kind = "zero-shot"', "key 'protocol.episodes': Field required"),
         ('kind = "explore"', "key 'protocol.episodes': Field required"),
-        ('kind = "explore"\nepisodes = 0', "key 'protocol.episodes': Input should be greater than or equal to 1"),
+        (
+            'kind = "explore"\nepisodes = [0, 2]',
+            "key 'protocol.episodes.0': Input should be greater than or equal to 1",
+        ),
+        ('kind = "explore"\nepisodes = [4, 2]', "key 'protocol.episodes': give numbers of episodes, ascending"),
+        ('kind = "explore"\nepisodes = []', "key 'protocol.episodes': give numbers of episodes, ascending"),
         (
             'kind = "one-shot"\nepisodes = 3',
             "unknown key 'protocol.episodes' of this protocol; zero-shot, explore take it",
@@ -164,7 +169,8 @@ def test_protocols_that_do_not_fit(protocol, complaint):
     [
         ('kind = "one-shot"', ("episode-1", "episode-2")),
         ('kind = "zero-shot"\nepisodes = 3', ("episode-1", "episode-2", "episode-3")),
-        ('kind = "explore"\nepisodes = 2', ("explore-1", "explore-2", "execute")),
+        ('kind = "explore"\nepisodes = 2', ("explore-1", "explore-2", "execute-2")),
+        ('kind = "explore"\nepisodes = [1, 2]', ("explore-1", "explore-2", "execute-1", "execute-2")),
     ],
 )
 def test_conditions_of_protocols_without_given_contexts(protocol, names):
