@@ -161,7 +161,7 @@ def own(datasets, tmp_path, monkeypatch):
     root = tmp_path / "own"
     shutil.copytree(datasets, root)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
-    folder = root / "omrl" / "point-goal" / "mixed-v0"
+    folder = root / "omrl" / "point-goal" / "mixed-v1"
     arrays = load_file(folder / "contexts.safetensors")
     arrays["high.episode"][0, 0] += 1
     save_file(arrays, folder / "contexts.safetensors")
