@@ -35,6 +35,14 @@ def test_the_help_names_every_paper(cli):
     assert all(name in words for name in PAPERS)
 
 
+def test_coverage_is_printed_and_nothing_is_written(cli, tmp_path):
+    outcome = cli("paper", "gentle", "--coverage", "--out", tmp_path / "pages")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("gentle: 144 of 144 published numbers have a counterpart (preset standard)\n")
+    assert not (tmp_path / "pages").exists()
+    assert "did you mean 'gentle'" in cli("paper", "gentel", "--coverage").err
+
+
 def test_the_plan_has_what_the_tables_need_and_nothing_else(cli):
     outcome = cli("paper", "focalpp", "--preset", "quick", "--dry-run")
     assert outcome.code == 0 and "suite shift-matrix, preset quick" in outcome.out

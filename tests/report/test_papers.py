@@ -271,7 +271,7 @@ def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
         for row in published(name):
             assert row.text in text
         if name == "ccm":
-            assert "No complete records of suite ood, preset standard, for rv, dp, ccm-rv, ccm-dp." in text
+            assert "No complete records of suite explore, preset standard, for rv, dp, ccm-rv, ccm-dp." in text
             assert [path.name for path in write(comparison, tmp_path / "out")] == ["ccm.md"]
         else:
             assert {row.verdict for row in comparison.orderings} == {"no records"}
