@@ -64,6 +64,9 @@ def test_failed_runs_end_with_1_after_the_page(cli, monkeypatch, tmp_path):
     assert outcome.code == 1 and (tmp_path / "r" / "report" / "papers" / "r2pgo.md").is_file()
     assert "2 failed; the same command tries them again:\n  cheetah-vel / csro: no memory\n" in outcome.err
     of_tables, of_figures = seen
-    assert of_tables[:2] == ("zero-shot", ("cheetah-vel", "point-square")) and of_tables[3:] == ("failed", 3)
+    assert of_tables[:2] == (
+        "zero-shot",
+        ("cheetah-vel", "walker-params", "hopper-params", "point-square"),
+    ) and of_tables[3:] == ("failed", 3)
     assert set(of_tables[2]) == {"r2pgo", "borel", "focal", "corro-noise", "csro"}
     assert of_figures[0] == "shift" and set(of_figures[2]) == {"r2pgo", "r2pgo-norctr", "r2pgo-noapg"}
