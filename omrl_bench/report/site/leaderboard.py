@@ -33,8 +33,8 @@ from omrl_bench.stats.summary import summarise
 SCHEMA_VERSION: Literal[1] = 1
 RANK_NOTE = (
     "Rank: place by mean score among all methods, controls too, of the same suite, preset, data, backbone, family and "
-    f"condition; equal means share a rank. (low to high): {100 * CONFIDENCE:.0f} % interval, from the same kind of "
-    "resamples; places inside it are not told apart by these data."
+    f"condition; equal means share a rank. (low to high): {100 * CONFIDENCE:.0f} % interval on new tasks, marginal: of "
+    "each method on its own. Could be best: the set of these methods holds the best one with 95 % confidence."
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
@@ -56,6 +56,7 @@ class BoardEntry(Frozen):
     rank: int
     rank_low: int
     rank_high: int
+    could_be_best: bool  # not worse than any other, tested against all of them together
     score: float
     score_low: float
     score_high: float
@@ -171,7 +172,8 @@ def _numbers(results: Results) -> pd.DataFrame | str:
     except ValueError as error:
         return f"not shown: {error}"
     keys = ["family", "condition", "method"]
-    return summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
+    columns = [*keys, "rank", "rank_low", "rank_high", "could_be_best"]
+    return summary.merge(ranks[columns], on=keys, validate="one_to_one")
 
 
 def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, ...]]]) -> Board:
@@ -203,6 +205,7 @@ def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> li
             rank=row["rank"],
             rank_low=row["rank_low"],
             rank_high=row["rank_high"],
+            could_be_best=row["could_be_best"],
             **{
                 f"{new}{end}": _rounded(row[f"{old}{end}"], decimals) for old, new, decimals in _VALUES for end in _ENDS
             },

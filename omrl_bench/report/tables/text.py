@@ -83,12 +83,12 @@ def _latex_head(table: Table) -> list[str]:
     families, conditions = table.layout.families, table.layout.conditions
     width = len(conditions)
     groups = [rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(family)}}}" for family in families]
-    lines = [" & ".join(["" if any(conditions) else "method", *groups]) + r" \\"]
-    if any(conditions):
-        starts = range(2, 2 + width * len(families), width)
-        lines.append(" ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts))
-        lines.append(" & ".join(["method", *map(escape_latex, conditions * len(families))]) + r" \\")
-    return lines
+    starts = range(2, 2 + width * len(families), width)
+    return [
+        " & ".join(["", *groups]) + r" \\",
+        " ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts),
+        " & ".join(["method", *map(escape_latex, conditions * len(families))]) + r" \\",
+    ]
 
 
 def _latex_row(table: Table, method: str) -> str:
