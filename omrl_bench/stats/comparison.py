@@ -88,7 +88,7 @@ def compare(
         of_families = list(zip(*sides, strict=True))
         pair = [are_paired(paired, key, a, b) for a, b in of_families]
         contrasts.append(difference(key, *sides, pair, f"difference from {second}"))
-        improvement = over_families([_improvement(key, a, b, shared) for a, b in of_families])
+        improvement = over_families([family_improvement(key, a, b, shared) for a, b in of_families])
         row = _condition(key) | {"first": first, "second": second}
         row |= {"score_first": mean_score(sides[0]), "score_second": mean_score(sides[1])}
         row |= {"difference": contrasts[-1].new.estimate}
@@ -142,7 +142,7 @@ def improvement_matrix(
                 for a, b in zip(groups[key], groups[other], strict=True):
                     pair = a.family, key.method, other.method
                     if pair not in of_families:
-                        of_families[pair] = _improvement(key, a, b, shared)
+                        of_families[pair] = family_improvement(key, a, b, shared)
                     estimates.append(of_families[pair])
                 numbers = fewest(groups[key], groups[other])
                 rows += [row | numbers for row in _both_ways(key, other, over_families(estimates), confidence)]
@@ -165,7 +165,7 @@ def _both_ways(key: Key, other: Key, improvement: Estimated, confidence: float) 
     return [_condition(key) | names | forward, _condition(key) | reverse | backward]
 
 
-def _improvement(key: Key, first: Panel, second: Panel, shared: Resamples) -> Estimated:
+def family_improvement(key: Key, first: Panel, second: Panel, shared: Resamples) -> Estimated:
     """Probability of improvement in one family; tasks are resampled jointly, and seeds too if they are the same."""
     wins = _wins(first.scores, second.scores)
     seeds, tasks = shared.counts(key, first)

@@ -162,6 +162,21 @@ def on_new_tasks(first: Marginals, second: Marginals | None = None) -> Contrast:
     return crossed(_value(first, second), [side.seeds for side in sides], [tasks], [side.residual for side in sides])
 
 
+def all_pairs_on_new_tasks(methods: Sequence[np.ndarray]) -> Contrast:
+    """Differences of every method (rows) from every other (columns) on new tasks, seeds not paired: (M, M).
+
+    Args:
+        methods: Scores (seeds, tasks) of each; the tasks are the same, the seeds may be more or fewer.
+    """
+    each = [marginals(scores) for scores in methods]
+
+    def stacked(axis: int) -> Marginals:
+        mean, tasks, seeds, residual = (np.expand_dims(np.array(values), axis) for values in zip(*each, strict=True))
+        return Marginals(mean, tasks, Part(*np.moveaxis(seeds, -1, 0)), Part(*np.moveaxis(residual, -1, 0)))
+
+    return on_new_tasks(stacked(1), stacked(0))
+
+
 def crossed(estimate: Any, seeds: Sequence[Part], tasks: Sequence[Part], residuals: Sequence[Part]) -> Contrast:
     """V = max(a + b - e, a, b) with a, b, e the sums of parts; degrees V^2 / sum(part^2 / its degrees).
 
@@ -171,7 +186,7 @@ def crossed(estimate: Any, seeds: Sequence[Part], tasks: Sequence[Part], residua
     a, b, e = (sum((np.asarray(part.variance) for part in parts), np.zeros(())) for parts in (seeds, tasks, residuals))
     variance = np.maximum(a + b - e, np.maximum(a, b))
     squares = sum(_square_over_degrees(part) for part in (*seeds, *tasks, *residuals))
-    fewest = np.inf
+    fewest: Any = np.inf
     for part in (*seeds, *tasks):
         fewest = np.minimum(fewest, np.where(np.asarray(part.degrees) > 0, part.degrees, np.inf))
     degrees = _ratio(variance**2, squares)

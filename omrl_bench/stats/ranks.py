@@ -12,8 +12,7 @@ from scipy.stats import rankdata
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
 from omrl_bench.stats.contrasts import (
     Contrast,
-    Marginals,
-    Part,
+    all_pairs_on_new_tasks,
     marginals,
     on_new_tasks,
     over_families,
@@ -58,27 +57,37 @@ def rank_intervals(frame: pd.DataFrame | Panels, confidence: float = CONFIDENCE)
     for key in groups:
         races[key._replace(method="")].append(key)
     paired = pairing(groups)
-    level = 1 - confidence
     rows: dict[Key, dict[str, object]] = {}
     for race, keys in races.items():
         contestants = [groups[key] for key in keys]
         _check_tasks(race, contestants)
         scores = np.array([np.mean([panel.scores.mean() for panel in group]) for group in contestants])
         pairs = over_families([_pairs(race, of_family, paired) for of_family in zip(*contestants, strict=True)])
-        p_above = pairs.p_above()  # [i, j]: small where i is above j
         numbers = [counts(group) for group in contestants]
         single = np.array([each["n_seeds"] == 1 or each["n_tasks"] == 1 for each in numbers])
-        p_above[single | single[:, None]] = 1.0
-        np.fill_diagonal(p_above, 1.0)
-        above = p_above < level
+        low, high, best = places(pairs, 1 - confidence, single)
         rank = _ranks(scores)
-        low, high = 1 + above.sum(axis=0), len(keys) - above.sum(axis=1)
-        best = (p_above >= level / max(1, len(keys) - 1)).all(axis=0)
         for index, key in enumerate(keys):
             ends = (rank[index], min(low[index], rank[index]), max(high[index], rank[index]))
             values: dict[str, object] = dict(zip(_RANKS, (*map(int, ends), bool(best[index])), strict=True))
             rows[key] = values | numbers[index]
     return pd.DataFrame([key._asdict() | rows[key] for key in groups], columns=list(RANK_COLUMNS))
+
+
+def places(pairs: Contrast, level: float, single: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lowest and highest rank of each of M methods, and whether it could be best; see :func:`rank_intervals`.
+
+    Args:
+        pairs: (M, M) differences, row minus column.
+        level: Of each one-sided test; for the best, of all M - 1 together.
+        single: (M,) whether a method has one seed or task, so that it is told apart from none.
+    """
+    p_above = pairs.p_above()  # [i, j]: small where i is above j
+    p_above[single | single[:, None]] = 1.0
+    np.fill_diagonal(p_above, 1.0)
+    above = p_above < level
+    best = (p_above >= level / max(1, len(above) - 1)).all(axis=0)
+    return 1 + above.sum(axis=0), len(above) - above.sum(axis=1), best
 
 
 def performance_profiles(
@@ -122,17 +131,7 @@ def _check_tasks(race: Key, contestants: Sequence[tuple[Panel, ...]]) -> None:
 
 def _pairs(race: Key, methods: Sequence[Panel], paired: Paired) -> Contrast:
     """Differences of every method (rows) from every other (columns) in one family, on new tasks."""
-    each = [marginals(panel.scores) for panel in methods]
-
-    def stacked(axes: tuple[int, ...]) -> Marginals:
-        def part(name: str) -> Part:
-            values = np.array([getattr(of_method, name) for of_method in each])  # (methods, 2)
-            return Part(*(np.expand_dims(column, axes) for column in values.T))
-
-        means, tasks = (np.array([getattr(of_method, name) for of_method in each]) for name in ("mean", "tasks"))
-        return Marginals(np.expand_dims(means, axes), np.expand_dims(tasks, axes), part("seeds"), part("residual"))
-
-    unpaired = on_new_tasks(stacked((1,)), stacked((0,)))
+    unpaired = all_pairs_on_new_tasks([panel.scores for panel in methods])
     estimate, variance, degrees = (np.array(values) for values in vars(unpaired).values())
     same_seeds: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, panel in enumerate(methods):

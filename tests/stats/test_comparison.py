@@ -12,9 +12,9 @@ from scipy.stats import mannwhitneyu
 from omrl_bench.stats.comparison import (
     COMPARISON_COLUMNS,
     MATRIX_COLUMNS,
-    _improvement,
     _wins,
     compare,
+    family_improvement,
     improvement_matrix,
 )
 from omrl_bench.stats.contrasts import marginals, on_new_tasks, on_these_tasks
@@ -80,7 +80,7 @@ def test_improvement_agrees_with_all_resamples(frame, same_seeds):
         key.method: (key, group[0]) for key, group in panels(frame(both, {} if same_seeds else {"b": [7, 8]})).items()
     }
     key, panel = of["a"]
-    found = _improvement(key, panel, of["b"][1], Resamples(40_000))
+    found = family_improvement(key, panel, of["b"][1], Resamples(40_000))
     draws = list(itertools.product(range(2), repeat=2))
     exact = np.array(
         [
@@ -101,7 +101,7 @@ def test_parts_of_an_improvement_over_a_constant_are_those_of_a_mean(frame):
     first = rng.normal(size=(5, 8))
     both = {("ant-dir", "high", "a"): first, ("ant-dir", "high", "b"): np.zeros((5, 8))}
     of = {key.method: (key, group[0]) for key, group in panels(frame(both, {"b": range(10, 15)})).items()}
-    found = _improvement(*of["a"], of["b"][1], Resamples(10))
+    found = family_improvement(*of["a"], of["b"][1], Resamples(10))
     seeds, of_constant, tasks = found.parts
     assert [seeds, tasks] == [pytest.approx(part) for part in parts_of([(first > 0).astype(float)])]
     assert of_constant.variance == 0
