@@ -7,7 +7,7 @@ half of the variance of the task effects is common. Run by hand, on one core: py
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from omrl_bench.stats.verdicts import MARGIN
 SEEDS, TASKS = (3, 5, 10, 20), (20, 100)
 REPEATS = 2000  # data sets for means and differences
 RACES = 300  # data sets for ranks
-FEW = 100  # data sets for what needs the bootstrap
+FEW = 60  # data sets for what needs the bootstrap
 RESAMPLES = 300
 METHODS, STEP = 8, 1.5  # a race: that many methods, so many points apart
 ESTIMATES = ("mean", "difference, these tasks", "difference, new tasks", "IQM", "P(A > B)", "rank", "could be best")
@@ -133,7 +133,7 @@ def of_means(model: Model, seeds: int, tasks: int, repeats: int) -> list[float]:
     of_tasks = model.tasks(rng, 2, repeats, tasks)
     first, second = map(marginals, model.scores(rng, of_tasks, seeds))
     truths = model.expected(of_tasks).mean(axis=(2, 3))
-    overall = model.expected(model.tasks(rng, 1, 1, 1_000_000)).mean()
+    overall = model.expected(model.tasks(rng, 1, 1, 400_000)).mean() if model.saturated else model.level
     return [
         held(*on_new_tasks(first).interval(), overall),
         held(*on_these_tasks(first, second).interval(), truths[0] - truths[1]),
@@ -141,12 +141,18 @@ def of_means(model: Model, seeds: int, tasks: int, repeats: int) -> list[float]:
     ]
 
 
+@cache
+def true_iqm(model: Model) -> float:
+    """What the interquartile mean tends to for many seeds and tasks."""
+    rng = np.random.default_rng(0)
+    return float(iqm(model.scores(rng, model.tasks(rng, 1, 1, 2000), 2000)[0, 0]))
+
+
 def of_resampled(model: Model, seeds: int, tasks: int, repeats: int) -> list[float]:
     """Coverage of an IQM, and of a probability of improvement whose truth is one half, both methods having one law."""
     rng = np.random.default_rng([2, seeds, tasks])
     pairs = model.scores(rng, model.tasks(rng, 2, repeats, tasks), seeds)
-    large = model.scores(rng, model.tasks(rng, 1, 1, 1500), 1500)
-    truth = float(iqm(large[0, 0]))
+    truth = true_iqm(model)
     key = Key("", "", "", "", "", "", "")
     found = []
     for repeat, (first, second) in enumerate(zip(*pairs, strict=True)):
@@ -228,35 +234,30 @@ def main() -> None:
     sizes = [(seeds, tasks) for tasks in TASKS for seeds in SEEDS]
     cells = {(model, size): coverage(model, *size) for size in sizes for model in MODELS}
     head = ["interval", *(f"{seeds} x {tasks}" for seeds, tasks in sizes)]
-    rows = []
+    rows: list[list[object]] = []
     for number, name in enumerate(ESTIMATES):
-        values = [[cells[model, size][number] for model in MODELS if model is not COLLAPSE] for size in sizes]
-        rows.append([name, *(f"{np.mean(of_size):.3f} ({min(of_size):.2f})" for of_size in values)])
+        of_sizes = [[cells[model, size][number] for model in MODELS if model is not COLLAPSE] for size in sizes]
+        rows.append([name, *(f"{np.mean(of_size):.3f} ({min(of_size):.2f})" for of_size in of_sizes)])
     table(head, rows)
     table(head, [[name, *(cells[COLLAPSE, s][number] for s in sizes)] for number, name in enumerate(ESTIMATES)])
     table(["model, 5 x 20", *ESTIMATES], [[model.name, *cells[model, (5, 20)]] for model in MODELS])
-    questions = ("these tasks", "new tasks")
+
     names = ("detectable", "found there", "equivalent at 0", f"equivalent at {MARGIN:g}")
-    head = ["model, seeds x tasks", *(f"{name}, {question}" for question in questions for name in names)]
-    measured = partial(power, repeats=REPEATS)
-    shown = (MODELS[0], MODELS[1], MODELS[3], MODELS[4], COLLAPSE)
-    powers = [(model, size, measured(model, *size)) for model in shown for size in ((5, 20), (5, 100), (10, 100))]
-    rows = [
-        [
-            f"{model.name.partition(':')[0]}, {size[0]} x {size[1]}",
-            *(f"{x:.1f}" if i % 4 == 0 else x for i, x in enumerate(p)),
-        ]
-        for model, size, p in powers
-    ]
+    head = ["model", *(f"{name}, {question}" for question in ("these tasks", "new tasks") for name in names)]
+    rows = []
+    for model in (MODELS[0], MODELS[1], MODELS[3], MODELS[4], COLLAPSE):
+        for seeds, tasks in ((5, 20), (5, 100), (10, 100)):
+            values = power(model, seeds, tasks)
+            texts = [f"{value:.1f}" if index % 4 == 0 else f"{value:.3f}" for index, value in enumerate(values)]
+            rows.append([f"{model.name.partition(':')[0]}, {seeds} x {tasks}", *texts])
     table(head, rows)
+
     head = [
-        "share of the variance that seeds share",
-        *(f"{n} seeds: {w}" for n in (5, 10) for w in ("paired", "coverage", "width")),
+        "noise that seeds share",
+        *(f"{n} seeds: {word}" for n in (5, 10) for word in ("paired", "coverage", "width")),
     ]
-    rules = {
-        share: [x for n in (5, 10) for x in pairing_rule(share, n, REPEATS)] for share in (0.0, 0.1, 0.3, 0.5, 0.8)
-    }
-    table(head, [[f"{share:.1f}", *map(float, values)] for share, values in rules.items()])
+    shares = (0.0, 0.1, 0.3, 0.5, 0.8)
+    table(head, [[f"{s:.1f}", *pairing_rule(s, 5, REPEATS), *pairing_rule(s, 10, REPEATS)] for s in shares])
 
 
 if __name__ == "__main__":

@@ -1,122 +1,129 @@
 """How the frozen task tables were drawn, once. They are never drawn again: the files are the benchmark.
 
-python tools/draw_task_tables.py FAMILY > omrl_bench/envs/tasks/FAMILY-v0.csv
+python tools/draw_task_tables.py FAMILY > omrl_bench/envs/tasks/FAMILY-v1.csv
+
+Version 0 has 60 tasks of the training law and ten beyond it; version 1 appends 80 test tasks and 30 beyond. All are
+spread evenly: one in each cell of a grid over the numbers that a task is made of, or, where a task is made of dozens,
+wherever the law has them. A new task is nowhere nearer to another one, old or new, than :data:`NEAREST`.
 """
 
 import sys
-from collections.abc import Callable
 
 import numpy as np
 
 from omrl_bench.envs.families import get_family
+from omrl_bench.envs.task_laws import Region, TaskLaw
 
-# 60 tasks of the training law, one per stratum so that no two are near-duplicates; of every six
-# neighbours three train, one validates and two test, in random order.
+# Of every six neighbours three train, one validates and two test, in random order.
 PATTERN = ["train", "train", "train", "validation", "test", "test"]
 ORDER = ("train", "validation", "test", "extrapolation")
 
-Rows = list[tuple[str, tuple[float, ...]]]
+#: Cells of the grid, by how many numbers a task is made of: tasks within the law of version 0, those that version 1
+#: appends, tasks beyond of version 0, and those that version 1 appends.
+GRIDS = {1: ((60,), (80,), (10,), (30,)), 2: ((10, 6), (10, 8), (10, 1), (30, 1))}
+#: Least distance of a task that version 1 appends to all others, in widths of the law (``TaskLaw.distances``): within
+#: it, and beyond it, where many share little room. (Of version 0: 1/120, 1/20, and 1/4 of many numbers.)
+NEAREST = {1: (1 / 480, 1 / 1000), 2: (1 / 40, 1 / 40)}
+NEAREST_OF_MANY = (1 / 4, 1 / 4)
+
+TWO_TASKS = ("cheetah-dir", "ant-fwd-back")
+#: Families that came with a later version than the first.
+SINCE = {"ant-goal": 1, "ant-fwd-back": 1}
+
+Rows = list[tuple[int, str, np.ndarray]]  # since, split, descriptor
 
 
-def splits(rng: np.random.Generator, count: int = 60) -> list[str]:
-    return [str(s) for _ in range(count // 6) for s in rng.permutation(PATTERN)]
+def version_0(law: TaskLaw) -> Rows:
+    """60 tasks of the law, each from the middle of its cell, and ten beyond it."""
+    rng = np.random.default_rng(20261121)
+    size = law.inside.size
+    inside = law.inside.place(_middle(rng, GRIDS[size][0])) if size in GRIDS else law.inside(rng, 60)
+    beyond = _beyond_0(law.beyond, rng) if law.beyond else []
+    splits = [str(split) for _ in range(10) for split in rng.permutation(PATTERN)]
+    rows = [*zip(splits, inside, strict=True), *(("extrapolation", task) for task in beyond)]
+    return [(0, split, task.round(6)) for split, task in rows]  # as they are written
 
 
-def stratified(rng: np.random.Generator, low: float, high: float, count: int = 60) -> tuple[np.ndarray, list[str]]:
-    """Return one value from the middle half of each of ``count`` strata, and its split."""
-    width = (high - low) / count
-    values = low + width * (np.arange(count) + rng.uniform(0.25, 0.75, count))
-    return values, splits(rng, count)
+def _beyond_0(region: Region, rng: np.random.Generator) -> np.ndarray:
+    """Ten tasks: evenly spaced if one number makes a task, in ten directions if two do."""
+    if region.size == 1:
+        part = np.linspace(0, 1 - 1e-12, 10 // region.parts)
+        numbers = (np.arange(region.parts)[:, None] + part) / region.parts
+        return region.place(numbers.reshape(-1, 1))
+    if region.size == 2:
+        turns = (np.arange(10) + rng.uniform(0.25, 0.75, 10)) / 10
+        return region.place(np.stack([turns, rng.random(10)], axis=1))
+    return region(rng, 10)
 
 
-def scalars(low: float, high: float, beyond: np.ndarray) -> Callable[[np.random.Generator], Rows]:
-    def draw(rng: np.random.Generator) -> Rows:
-        values, names = stratified(rng, low, high)
-        return [(s, (v,)) for v, s in zip(values, names, strict=True)] + [("extrapolation", (v,)) for v in beyond]
-
-    return draw
-
-
-def angles(high: float, beyond: np.ndarray) -> Callable[[np.random.Generator], Rows]:
-    def draw(rng: np.random.Generator) -> Rows:
-        values, names = stratified(rng, 0, high)
-        rows = [*zip(names, values, strict=True), *(("extrapolation", a) for a in beyond)]
-        return [(s, (np.cos(a), np.sin(a))) for s, a in rows]
-
-    return draw
-
-
-def square(half: float, beyond: tuple[float, float]) -> Callable[[np.random.Generator], Rows]:
-    """10 x 6 strata of [-half, half]^2, a column of six is a block of neighbours; a ring around it extrapolates."""
-
-    def draw(rng: np.random.Generator) -> Rows:
-        cells = np.stack(np.meshgrid(np.arange(10), np.arange(6), indexing="ij"), axis=-1).reshape(60, 2)
-        points = half * (2 * (cells + rng.uniform(0.25, 0.75, (60, 2))) / [10, 6] - 1)
-        turns = 2 * np.pi * (np.arange(10) + rng.uniform(0.25, 0.75, 10)) / 10
-        directions = np.stack([np.cos(turns), np.sin(turns)], axis=1)
-        ring = directions / np.abs(directions).max(axis=1, keepdims=True) * rng.uniform(*beyond, (10, 1))
-        return [*zip(splits(rng), map(tuple, points), strict=True), *(("extrapolation", tuple(p)) for p in ring)]
-
-    return draw
+def appended(law: TaskLaw, there: Rows) -> Rows:
+    """The 80 test tasks and 30 extrapolation tasks of version 1."""
+    rng = np.random.default_rng([20261121, 1])
+    tasks = [task for _, _, task in there]
+    rows: Rows = []
+    for index, (split, region, count) in enumerate([("test", law.inside, 80), ("extrapolation", law.beyond, 30)]):
+        if region is None:
+            continue
+        nearest = NEAREST.get(region.size, NEAREST_OF_MANY)[index]
+        cells = _cells(GRIDS[region.size][1 + 2 * index]) if region.size in GRIDS else [None] * count
+        for cell in cells:
+            tasks.append(_far_enough(law, region, cell, np.array(tasks), nearest, rng))
+            rows.append((1, split, tasks[-1]))
+    return rows
 
 
-def multipliers(family: str) -> Callable[[np.random.Generator], Rows]:
-    """Independent base^U(-3, 3); extrapolation: U(-4, 4), with at least four of the numbers that matter beyond 3."""
-
-    def draw(rng: np.random.Generator) -> Rows:
-        names = get_family(family).descriptor
-        logs = np.log([1.3 if name.startswith("damping") else 1.5 for name in names])
-        inside = logs * rng.uniform(-3, 3, (60, len(names)))
-        matters = np.array([_matters(name) for name in names])
-        outside: list[np.ndarray] = []
-        while len(outside) < 10:
-            exponents = rng.uniform(-4, 4, len(names))
-            if (np.abs(exponents[matters]) > 3).sum() >= 4:
-                outside.append(logs * exponents)
-        return [*zip(splits(rng), map(tuple, inside), strict=True), *(("extrapolation", tuple(p)) for p in outside)]
-
-    return draw
-
-
-def _matters(name: str) -> bool:
-    """Whether a planar robot feels a multiplier: not the world's, nor inertia out of the plane, nor free joints'."""
-    field, rest = name.split("_", 1)
-    if field == "friction":
-        return rest.endswith("_slide")
-    felt = not rest.startswith(("world", "root"))
-    return felt and (field != "inertia" or rest.endswith("_y"))
+def _far_enough(
+    law: TaskLaw,
+    region: Region,
+    cell: tuple[np.ndarray, np.ndarray] | None,
+    others: np.ndarray,
+    nearest: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A task of the region, in its cell if there is one, that is not near any other."""
+    for _ in range(10_000):
+        drawn = region(rng, 1) if cell is None else region.place(rng.uniform(*cell)[None])
+        drawn = drawn.round(6)
+        if law.distances(drawn, others).min() >= nearest:
+            return drawn[0]
+    sys.exit(f"no task of cell {cell} is {nearest} away from all others: state a smaller distance")
 
 
-BEYOND_SEMICIRCLE = np.concatenate([-np.linspace(0.1, 0.5, 5), np.pi + np.linspace(0.1, 0.5, 5)])
-
-RECIPES: dict[str, Callable[[np.random.Generator], Rows]] = {
-    "point-goal": angles(2 * np.pi, np.array([])),
-    "point-square": square(1.0, (1.05, 1.3)),
-    "point-sparse": angles(np.pi, BEYOND_SEMICIRCLE),
-    "point-wind": square(0.05, (0.0525, 0.065)),
-    "point-hard": angles(np.pi, BEYOND_SEMICIRCLE),
-    "cheetah-vel": scalars(0, 3, np.linspace(3.05, 3.5, 10)),
-    "cheetah-vel-wide": scalars(0, 6, np.linspace(6.1, 7.0, 10)),
-    # two directions are all there is: the same two tasks in every split
-    "cheetah-dir": lambda rng: [(split, (d,)) for split in ORDER[:3] for d in (-1.0, 1.0)],
-    "ant-dir": angles(2 * np.pi, np.array([])),
-    "walker-params": multipliers("walker-params"),
-    "hopper-params": multipliers("hopper-params"),
-    "cheetah-mass": scalars(0.2, 1.8, np.linspace(1.85, 2.3, 10)),
-    "ant-mass": scalars(0.5, 1.5, np.concatenate([np.linspace(0.35, 0.45, 5), np.linspace(1.55, 1.75, 5)])),
-    "walker-vel-sparse": scalars(0, 2, np.linspace(2.05, 2.5, 10)),
-}
+def _corners(grid: tuple[int, ...]) -> np.ndarray:
+    """The cells' lowest corners, (cells, numbers), a cell being 1 wide."""
+    return np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), axis=-1).reshape(-1, len(grid))
 
 
-def main(family: str) -> None:
+def _cells(grid: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Lowest and highest numbers of each cell."""
+    return [(corner / grid, (corner + 1) / grid) for corner in _corners(grid)]
+
+
+def _middle(rng: np.random.Generator, grid: tuple[int, ...]) -> np.ndarray:
+    """Numbers in the middle half of each cell, (cells, numbers)."""
+    corners = _corners(grid)
+    return (corners + rng.uniform(0.25, 0.75, corners.shape)) / grid
+
+
+def draw(name: str) -> Rows:
+    """All tasks of a family, in the order of its table."""
+    law = get_family(name).task_law
+    if law is None:
+        sys.exit(f"family {name!r} has no law that its tasks are drawn from")
+    if name in TWO_TASKS:  # two directions are all there is: the same two tasks in every split
+        rows = [(0, split, task) for split in ORDER[:3] for task in law.inside.place(np.array([[0.0], [0.5]]))]
+    else:
+        rows = version_0(law)
+        rows += appended(law, rows)
+    rows = [(max(since, SINCE.get(name, 0)), split, task) for since, split, task in rows]
+    return sorted(rows, key=lambda row: (row[0], ORDER.index(row[1])))
+
+
+def main(name: str) -> None:
     """Print the table of a family."""
-    if family not in RECIPES:
-        sys.exit(f"no recipe for {family}; there are {', '.join(RECIPES)}")
-    rows = RECIPES[family](np.random.default_rng(20261121))
-    rows.sort(key=lambda row: ORDER.index(row[0]))
-    print(f"task,split,{','.join(get_family(family).descriptor)}")
-    for task, (split, values) in enumerate(rows):
-        print(f"{task},{split},{','.join(f'{v:.6f}' for v in values)}")
+    print(f"task,split,since,{','.join(get_family(name).descriptor)}")
+    for number, (since, split, values) in enumerate(draw(name)):
+        print(f"{number},{split},{since},{','.join(f'{value:.6f}' for value in values)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from omrl_bench.calls.data import announce
 from omrl_bench.calls.evaluation import check_privileges, make_evaluation, policy_errors
 from omrl_bench.calls.policies import PolicyOrFactory, as_factory
 from omrl_bench.configuration import as_json
+from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import Suite, load_suite
@@ -193,6 +194,7 @@ def _records(
     return [
         Record(
             cell=cell,
+            family_version=get_family(cell.family).version,
             status="complete",
             trained_together=(cell.seed,),
             metrics=each.cube.metrics(),

@@ -29,7 +29,7 @@ class Local:
     Attributes:
         episodes: Its episodes.
         content: Content hash.
-        contexts: Hash of each context set that it serves, by ``<quality>.<unit>``.
+        contexts: Hash of each context set that it serves, by ``<quality>.<unit>`` and split.
         dropped: Episodes that were not stored because the simulation became unstable.
         size: Bytes of all its files.
         status: How it compares with the manifest.
@@ -37,7 +37,7 @@ class Local:
 
     episodes: Episodes
     content: str
-    contexts: Mapping[str, str]
+    contexts: Mapping[str, Mapping[str, str]]
     dropped: int
     size: int
     status: Status
@@ -70,7 +70,7 @@ class DatasetCard:
     size: int
     content: str
     status: Status
-    contexts: Mapping[str, str]
+    contexts: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)

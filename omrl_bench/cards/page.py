@@ -14,6 +14,7 @@ from omrl_bench.cards.card import EPISODE_QUANTILES, TASK_QUANTILES, WEAK, Card
 from omrl_bench.cards.leak import HELD_OUT
 from omrl_bench.data.contexts import SOURCES, context_name
 from omrl_bench.envs.families import BUILT_IN
+from omrl_bench.fingerprint import hash_text
 from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.markdown import bullets, escape, grid, section
 from omrl_bench.vocabulary import SPLITS, UNITS
@@ -161,8 +162,9 @@ def _leaks(card: Card) -> Section:
 
 def _contexts(card: Card) -> Section:
     hashes = {name: value for each in card.datasets for name, value in each.contexts.items()}
+    of_all = {name: hash_text(*of_splits.values()) for name, of_splits in hashes.items()}
     rows = tuple(
-        (quality, source, *(hashes.get(context_name(quality, unit), MISSING) for unit in UNITS))
+        (quality, source, *(of_all.get(context_name(quality, unit), MISSING) for unit in UNITS))
         for quality, (source, _, _) in SOURCES.items()
     )
     note = "A context quality, the dataset that it is drawn from, and the hash of the draws of each unit."

@@ -115,7 +115,7 @@ def _read(family: Family, quality: str) -> Local:
     return Local(
         episodes=episodes,
         content=receipt.content,
-        contexts=read_contexts(family, quality).hashes(),
+        contexts=read_contexts(family, quality).hashes(family.tasks().by_split()),
         dropped=receipt.dropped,
         size=sum(file.stat().st_size for file in files if file.is_file()),
         status=compare(episodes, family, quality)[0],

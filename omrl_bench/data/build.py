@@ -15,9 +15,11 @@ from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.vocabulary import DATASETS, SPLITS
+from omrl_bench.vocabulary import DATASETS
 
-EPISODES_PER_TASK = 45
+EPISODES_PER_TASK = 45  # of a training task
+#: Of every other task: the first of as many as a training task has, of which the rest is not simulated.
+EVALUATION_EPISODES = 20
 #: Share of a dataset's episodes that may be unstable; more says that something else is wrong.
 UNSTABLE = 0.01
 
@@ -46,7 +48,7 @@ def collect(
     levels: Levels | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Collected:
-    """Roll out one dataset in one batched simulation: so many episodes of every task in the table.
+    """Roll out one dataset: so many episodes of every task, in one batched simulation for each version of the table.
 
     One that only contexts are drawn from has :data:`DRAWS` episodes of every task that is not for training, whatever
     ``episodes`` says.
@@ -55,7 +57,7 @@ def collect(
         family: The family.
         quality: In :data:`omrl_bench.vocabulary.DATASETS`.
         threads: Simulator threads.
-        episodes: Episodes per task.
+        episodes: Episodes per training task; others have at most :data:`EVALUATION_EPISODES`.
         levels: Needed for ``medium``.
         progress: Called with the fraction done.
 
@@ -64,12 +66,52 @@ def collect(
     """
     if quality not in DATASETS:
         raise unknown_name("quality", quality, DATASETS)
+    versions = np.unique(family.tasks().since)
+    parts = []
+    for done, since in enumerate(versions):
+
+        def report(fraction: float, done: int = done) -> None:
+            progress((done + fraction) / len(versions))
+
+        parts.append(collect_version(family, quality, since, threads, episodes, levels, progress=report))
+    return Collected(Episodes.joined([part.episodes for part in parts]), sum(part.dropped for part in parts))
+
+
+def collect_version(
+    family: Family,
+    quality: str,
+    since: int,
+    threads: int,
+    episodes: int = EPISODES_PER_TASK,
+    levels: Levels | None = None,
+    evaluation_episodes: int = EVALUATION_EPISODES,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Collected:
+    """Roll out what :func:`collect` does, of the tasks that came with one version of the family.
+
+    They have random numbers of their own: their episodes stay what they are when a later version appends tasks.
+
+    Args:
+        family: The family.
+        quality: In :data:`omrl_bench.vocabulary.DATASETS`.
+        since: The version, see :attr:`omrl_bench.envs.task_table.TaskTable.since`.
+        threads: Simulator threads.
+        episodes: Episodes per training task.
+        levels: Needed for ``medium``.
+        evaluation_episodes: Most episodes per other task.
+        progress: Called with the fraction done.
+
+    Raises:
+        InputError: as :func:`collect`.
+    """
     table = family.tasks()
     crossed = not of_training_tasks(quality)
-    ids = table.ids(*(split for split in SPLITS if not (crossed and split == "train")))
     episodes = DRAWS if crossed else episodes
-    entropy = [zlib.crc32(f"{family.name} {family.version} {quality}".encode())]
+    training = np.array(table.splits) == "train"
+    ids = np.flatnonzero((table.since == since) & ~(crossed & training))
+    entropy = [zlib.crc32(f"{family.name} v{since} {quality}".encode())]
     tasks = np.repeat(ids, episodes)
+    number = np.tile(np.arange(episodes), len(ids))
     seeds = np.random.SeedSequence(entropy).generate_state(len(tasks)).astype(np.int64)
     rng = np.random.default_rng(entropy)
     return roll_out(
@@ -81,6 +123,7 @@ def collect(
         rng,
         threads,
         told=_other_tasks(family, tasks, rng) if crossed else None,
+        kept=training[tasks] | (number < evaluation_episodes),
         progress=progress,
     )
 
@@ -95,6 +138,7 @@ def roll_out(
     threads: int,
     deterministic: bool = False,
     told: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Collected:
     """Run one episode per lane and keep every transition up to its end.
@@ -109,44 +153,47 @@ def roll_out(
         threads: Simulator threads.
         deterministic: Whether the actor takes its mean action.
         told: (lanes,) the task that the actor is told it is in, if not the true one.
+        kept: (lanes,) bool, which lanes are simulated; random numbers are drawn for the others, too. All by default.
         progress: Called with the fraction done.
 
     Raises:
         InputError: if more than a few episodes are unstable (NaN).
     """
-    shape = (len(tasks), family.horizon)
-    observations = np.empty((len(tasks), family.horizon + 1, family.observation_size), np.float32)
+    lanes = np.arange(len(tasks)) if kept is None else np.flatnonzero(kept)
+    shape = (len(lanes), family.horizon)
+    observations = np.empty((len(lanes), family.horizon + 1, family.observation_size), np.float32)
     actions = np.empty((*shape, family.action_size), np.float32)
     rewards = np.empty(shape, np.float32)
     terminated = np.zeros(shape, bool)
     descriptors = family.tasks().descriptors[tasks if told is None else told]
-    env = BatchedEnv(family, len(tasks), threads)
-    current = env.reset(tasks, seeds)
+    env = BatchedEnv(family, len(lanes), threads)
+    current = np.zeros((len(tasks), family.observation_size))
+    current[lanes] = env.reset(tasks[lanes], seeds[lanes])
     actor.reset(behaviours, rng)
-    observations[:, 0] = current
-    ended = np.zeros(len(tasks), dtype=bool)
+    observations[:, 0] = current[lanes]
+    ended = np.zeros(len(lanes), dtype=bool)
     for step in range(family.horizon):
         # the float32 action is what is stored, so it is also what is applied; an unstable lane's does not matter
-        actions[:, step] = np.nan_to_num(actor.act(current, descriptors, rng, deterministic))
-        current, rewards[:, step], terminated[:, step], _ = env.step(actions[:, step])
-        observations[:, step + 1] = current
+        actions[:, step] = np.nan_to_num(actor.act(current, descriptors, rng, deterministic))[lanes]
+        current[lanes], rewards[:, step], terminated[:, step], _ = env.step(actions[:, step], ~ended)
+        observations[:, step + 1] = current[lanes]
         progress((step + 1) / family.horizon)
         ended |= terminated[:, step]
         if ended.all():
             break
     lengths = np.where(ended, terminated.argmax(axis=1) + 1, family.horizon)
-    kept = np.arange(family.horizon) < lengths[:, None]
+    within = np.arange(family.horizon) < lengths[:, None]
     collected = Episodes(
-        observations=observations[:, :-1][kept],
-        actions=actions[kept],
-        rewards=rewards[kept],
-        next_observations=observations[:, 1:][kept],
-        terminated=terminated[kept],
+        observations=observations[:, :-1][within],
+        actions=actions[within],
+        rewards=rewards[within],
+        next_observations=observations[:, 1:][within],
+        terminated=terminated[within],
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        tasks=tasks.astype(np.int64),
-        behaviours=behaviours.astype(np.int64),
-        seeds=seeds,
-        told=told,
+        tasks=tasks[lanes].astype(np.int64),
+        behaviours=behaviours[lanes].astype(np.int64),
+        seeds=seeds[lanes],
+        told=None if told is None else told[lanes],
     )
     return drop_unstable(family, collected)
 

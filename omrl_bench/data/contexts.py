@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +53,14 @@ class ContextSet:
         """The inverse of :meth:`arrays`."""
         return cls({(name.split(".")[0], name.split(".")[1]): array for name, array in arrays.items()})
 
-    def hashes(self) -> dict[str, str]:
-        """Hash of each array of :meth:`arrays`."""
+    def hashes(self, splits: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
+        """Hash of each array of :meth:`arrays`, apart for the tasks of each split.
+
+        Args:
+            splits: Task ids of each split.
+        """
         return {
-            name: hashlib.sha256(f"{array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+            name: {split: _hash(array[tasks]) for split, tasks in splits.items()}
             for name, array in sorted(self.arrays().items())
         }
 
@@ -86,21 +90,25 @@ def draw_contexts(family: Family, dataset: str, episodes: Episodes) -> ContextSe
     """Derive the context sets that a dataset serves; the same dataset always gives the same sets.
 
     A quality's pool is the task's episodes in its range of return ranks. Draws of episodes and segments go through
-    the pool in random order, and through it again when it is smaller than the number of draws.
+    the pool in random order, and through it again when it is smaller than the number of draws. Every task has random
+    numbers of its own: its draws do not depend on which other tasks there are.
     """
-    served = [quality for quality, (source, _, _) in SOURCES.items() if source == dataset]
-    pools = _pools(family, episodes, served)
     draws: dict[tuple[str, str], np.ndarray] = {}
-    # the first qualities of the benchmark share one generator; the others came later and have their own
-    first = [quality for quality in served if quality != "mixed"]
-    draws |= _draw_episodes(first, pools, _generator(family, dataset))
-    if "mixed" in served:
-        draws |= _draw_episodes(["mixed"], pools, _generator(family, dataset, "mixed"))
-    for quality in served:
-        rng = _generator(family, dataset, quality, "segment")
-        draws[quality, "segment"] = _draw_segments(episodes, pools[quality], rng)
-        rng = _generator(family, dataset, quality, "transitions")
-        draws[quality, "transitions"] = _draw_transitions(episodes, pools[quality], family.horizon, rng)
+    for quality in (quality for quality, (source, _, _) in SOURCES.items() if source == dataset):
+        pools = _pools(family, episodes, quality)
+
+        def rngs(unit: str, quality: str = quality, tasks: int = len(pools)) -> list[np.random.Generator]:
+            seed = zlib.crc32(f"contexts {family.name} {quality} {unit}".encode())
+            return [np.random.default_rng([seed, task]) for task in range(tasks)]
+
+        drawn = zip(pools, rngs("episode"), strict=True)
+        draws[quality, "episode"] = np.array([_through(pool, rng) for pool, rng in drawn], dtype=np.int32)
+        drawn = zip(pools, rngs("segment"), strict=True)
+        draws[quality, "segment"] = np.stack([_draw_segments(episodes, pool, rng) for pool, rng in drawn])
+        drawn = zip(pools, rngs("transitions"), strict=True)
+        draws[quality, "transitions"] = np.stack(
+            [_draw_transitions(episodes, pool, family.horizon, rng) for pool, rng in drawn]
+        )
     return ContextSet(draws)
 
 
@@ -171,52 +179,40 @@ def sparse_view(rewards: np.ndarray, rho: float) -> np.ndarray:
     return sparse
 
 
-def _generator(family: Family, *words: str) -> np.random.Generator:
-    return np.random.default_rng([zlib.crc32(" ".join(("contexts", family.name, family.version, *words)).encode())])
+def _hash(array: np.ndarray) -> str:
+    return hashlib.sha256(f"{array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
-def _pools(family: Family, episodes: Episodes, qualities: Iterable[str]) -> dict[str, list[np.ndarray]]:
-    """Episode numbers by quality and task."""
-    returns = episodes.returns()
-    ids = family.tasks().ids()
+def _pools(family: Family, episodes: Episodes, quality: str) -> list[np.ndarray]:
+    """Episode numbers of a quality, by task."""
+    _, low, high = SOURCES[quality]
+    returns, ids = episodes.returns(), family.tasks().ids()
     bounds = zip(np.searchsorted(episodes.tasks, ids), np.searchsorted(episodes.tasks, ids, side="right"), strict=True)
     ranked = [start + np.argsort(returns[start:stop], kind="stable") for start, stop in bounds]
-    return {
-        quality: [r[SOURCES[quality][1] * len(r) // 100 : -(-SOURCES[quality][2] * len(r) // 100)] for r in ranked]
-        for quality in qualities
-    }
+    return [each[low * len(each) // 100 : -(-high * len(each) // 100)] for each in ranked]
 
 
-def _draw_episodes(
-    qualities: list[str], pools: dict[str, list[np.ndarray]], rng: np.random.Generator
-) -> dict[tuple[str, str], np.ndarray]:
-    draws = {q: np.full((len(pools[q]), DRAWS), -1, dtype=np.int32) for q in qualities}
-    for task in range(len(pools[qualities[0]]) if qualities else 0):
-        for quality in qualities:
-            draws[quality][task] = _through(pools[quality][task], rng)
-    return {(quality, "episode"): array for quality, array in draws.items()}
-
-
-def _draw_segments(episodes: Episodes, pools: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    numbers = np.stack([_through(pool, rng) for pool in pools])
+def _draw_segments(episodes: Episodes, pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(DRAWS, 2) first and last row + 1."""
+    numbers = _through(pool, rng)
     starts, stops = episodes.offsets[numbers], episodes.offsets[numbers + 1]
     latest = np.maximum(stops - SEGMENT, starts)
-    first = starts + (rng.random(numbers.shape) * (latest - starts + 1)).astype(np.int64)
+    first = starts + (rng.random(DRAWS) * (latest - starts + 1)).astype(np.int64)
     segments = np.stack([first, np.minimum(first + SEGMENT, stops)], axis=-1)
     segments[numbers < 0] = -1
     return segments
 
 
-def _draw_transitions(episodes: Episodes, pools: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
-    draws = np.full((len(pools), DRAWS, count), -1, dtype=np.int32)
-    for task, pool in enumerate(pools):
-        if len(pool):
-            lengths = episodes.offsets[pool + 1] - episodes.offsets[pool]
-            ends = np.cumsum(lengths)
-            picks = rng.integers(ends[-1], size=(DRAWS, count))
-            which = np.searchsorted(ends, picks, side="right")
-            draws[task] = episodes.offsets[pool][which] + picks - (ends - lengths)[which]
-    return draws
+def _draw_transitions(episodes: Episodes, pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(DRAWS, count) rows."""
+    if not len(pool):
+        return np.full((DRAWS, count), -1, dtype=np.int32)
+    lengths = episodes.offsets[pool + 1] - episodes.offsets[pool]
+    ends = np.cumsum(lengths)
+    picks = rng.integers(ends[-1], size=(DRAWS, count))
+    which = np.searchsorted(ends, picks, side="right")
+    rows: np.ndarray = (episodes.offsets[pool][which] + picks - (ends - lengths)[which]).astype(np.int32)
+    return rows
 
 
 def _through(pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,22 @@ class Episodes:
     behaviours: np.ndarray
     seeds: np.ndarray
     told: np.ndarray | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Episodes]) -> Episodes:
+        """Episodes of different tasks, in the order of their tasks."""
+        if len(parts) == 1:
+            return parts[0]
+        ends = np.cumsum([0, *(len(part.rewards) for part in parts)])
+        offsets = [part.offsets[1:] + end for part, end in zip(parts, ends, strict=False)]
+        arrays = {name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()}
+        together = cls(**arrays | {"offsets": np.concatenate([[0], *offsets]).astype(np.int64)})
+        order = np.argsort(together.tasks, kind="stable")
+        return together if (np.diff(order) == 1).all() else together.select(order)
+
+    def of_tasks(self, tasks: np.ndarray) -> Episodes:
+        """The episodes of some tasks."""
+        return self.select(np.flatnonzero(np.isin(self.tasks, tasks)))
 
     def counts(self, tasks: int) -> np.ndarray:
         """Number of episodes of each of so many tasks, (tasks,)."""

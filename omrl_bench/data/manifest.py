@@ -10,18 +10,25 @@ from typing import Literal
 import numpy as np
 
 from omrl_bench.api import BEHAVIOURS
-from omrl_bench.data.behaviour import EXPERT, data_files, make_actor
-from omrl_bench.data.build import Collected, Levels, collect, roll_out
+from omrl_bench.data.behaviour import data_files, make_actor
+from omrl_bench.data.build import EPISODES_PER_TASK, Collected, Levels, collect, collect_version, roll_out
 from omrl_bench.data.contexts import draw_contexts
 from omrl_bench.data.elsewhere import read_minari
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.store import check_minari_file, dataset_folder, dataset_id, read_episodes, write_dataset
+from omrl_bench.data.reference_returns import reference_returns
+from omrl_bench.data.store import (
+    check_minari_file,
+    dataset_folder,
+    dataset_id,
+    part_hashes,
+    read_episodes,
+    write_dataset,
+)
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
 from omrl_bench.frozen import Frozen
 from omrl_bench.vocabulary import DATASETS
 
-REFERENCE_EPISODES = 20
 #: A local dataset is equivalent if no task's mean return is this many standard errors away from the canonical one.
 TOLERANCE = 5.0
 
@@ -32,7 +39,8 @@ class DatasetEntry(Frozen):
     """The canonical build of one dataset."""
 
     content: str
-    contexts: dict[str, str]  # hash of each context set that is drawn from it, by <quality>.<unit>
+    parts: dict[str, str]  # content hash of the episodes of each split's tasks
+    contexts: dict[str, dict[str, str]]  # hash of each context set that is drawn from it, by <quality>.<unit> and split
     episodes: tuple[int, ...]  # per task
     transitions: int
     dropped: int  # unstable episodes
@@ -48,12 +56,14 @@ class Manifest(Frozen):
     family_fingerprint: str
     random: tuple[float, ...]  # reference return per task: the random policy
     expert: tuple[float, ...]  # reference return per task: the expert's mean action
-    behaviours: tuple[float, ...]  # mean return of each behaviour's sampled actions; what `medium` is relative to
+    # what `medium` is relative to, mean returns in the tasks of the family's first version:
+    random_level: float  # of the random policy
+    behaviours: tuple[float, ...]  # of each behaviour's sampled actions
     datasets: dict[str, DatasetEntry]
 
     def levels(self) -> Levels:
         """What `medium` is relative to."""
-        return Levels(float(np.mean(self.random)), self.behaviours)
+        return Levels(self.random_level, self.behaviours)
 
     def reference(self) -> tuple[float, float]:
         """Mean reference return over tasks, of the random policy and of the expert."""
@@ -61,7 +71,7 @@ class Manifest(Frozen):
 
 
 def manifest_name(family: Family) -> str:
-    """Name of the file that holds a family's manifest, e.g. ``point-goal-v0.json``."""
+    """Name of the file that holds a family's manifest, e.g. ``point-goal-v1.json``."""
     return f"{family.name}-{family.version}.json"
 
 
@@ -150,7 +160,7 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
 def freeze(
     family: Family, threads: int, announce: Callable[[str], None], taken: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """Build all datasets of a family and return its new manifest as JSON. Only for a new version of a family.
+    """Measure a family's data and return its new manifest as JSON. Only for a new version; nothing is written.
 
     Args:
         family: The family.
@@ -162,23 +172,22 @@ def freeze(
         InputError: if the family has no behaviour policies, or a dataset cannot be taken.
     """
     announce("reference returns")
-    tasks = len(family.tasks())
-    random = collect(family, "random", threads)
-    random_means = _rounded(_moments(random.episodes, tasks)[0])
-    levels = Levels(float(np.mean(random_means)), _behaviour_means(family, threads))
-    expert = _expert_returns(family, threads)
-    reference = levels.random, float(expert.mean())
+    table = family.tasks()
+    tasks, splits = len(table), table.by_split()
+    random_means, expert_means = map(_rounded, reference_returns(family, threads))
+    levels = Levels(_random_level(family, threads), _behaviour_means(family, threads))
     datasets = {}
     for quality in DATASETS:
         announce(f"dataset {quality}")
         if quality in taken:
             collected = Collected(read_minari(family, taken[quality]), dropped=0)
         else:
-            collected = random if quality == "random" else collect(family, quality, threads, levels=levels)
+            collected = collect(family, quality, threads, levels=levels)
         mean, std = _moments(collected.episodes, tasks)
         datasets[quality] = DatasetEntry(
             content=collected.episodes.content_hash(),
-            contexts=draw_contexts(family, quality, collected.episodes).hashes(),
+            parts=part_hashes(family, collected.episodes),
+            contexts=draw_contexts(family, quality, collected.episodes).hashes(splits),
             episodes=tuple(collected.episodes.counts(tasks).tolist()),
             transitions=len(collected.episodes.rewards),
             dropped=collected.dropped,
@@ -186,32 +195,29 @@ def freeze(
             return_std=_rounded(std),
             source=taken.get(quality, ""),
         )
-        write_dataset(family, quality, collected.episodes, reference, collected.dropped, taken.get(quality, ""))
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),
         random=random_means,
-        expert=_rounded(expert),
+        expert=expert_means,
+        random_level=levels.random,
         behaviours=levels.behaviours,
         datasets=datasets,
     )
     return json.dumps(manifest.model_dump(exclude_defaults=True), indent=None, separators=(",", ": ")) + "\n"
 
 
-def _expert_returns(family: Family, threads: int) -> np.ndarray:
-    """Mean return of the expert's mean action, per task."""
-    ids = family.tasks().ids()
-    tasks = np.repeat(ids, REFERENCE_EPISODES)
-    seeds = np.random.SeedSequence(len(tasks)).generate_state(len(tasks)).astype(np.int64)
-    behaviours = np.full(len(tasks), EXPERT)
-    rng = np.random.default_rng(0)
-    rolled = roll_out(family, make_actor(family), tasks, behaviours, seeds, rng, threads, deterministic=True)
-    return _moments(rolled.episodes, len(ids))[0]
+def _random_level(family: Family, threads: int) -> float:
+    """Mean return of the random policy in the tasks of the family's first version."""
+    table = family.tasks()
+    first = collect_version(family, "random", table.since[0], threads, evaluation_episodes=EPISODES_PER_TASK).episodes
+    means = _rounded(_moments(first, len(table))[0])
+    return float(np.mean(np.array(means)[table.first()]))
 
 
 def _behaviour_means(family: Family, threads: int) -> tuple[float, ...]:
-    """Mean return of each behaviour's sampled actions, two episodes of each task."""
-    ids = np.repeat(family.tasks().ids(), 2)
+    """Mean return of each behaviour's sampled actions, two episodes of each task of the family's first version."""
+    ids = np.repeat(family.tasks().first(), 2)
     tasks, behaviours = np.repeat(ids, BEHAVIOURS), np.tile(np.arange(BEHAVIOURS), len(ids))
     seeds = np.random.SeedSequence(len(tasks) + 1).generate_state(len(tasks)).astype(np.int64)
     rng = np.random.default_rng(1)

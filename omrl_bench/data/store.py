@@ -1,6 +1,6 @@
 """Datasets on disk: Minari HDF5 files with a packed copy and a receipt beside them.
 
-``$MINARI_DATASETS_PATH/omrl/<family>/<quality>-v0/`` holds
+``$MINARI_DATASETS_PATH/omrl/<family>/<quality>-v1/`` holds
 
     data/main_data.hdf5, data/metadata.json   the Minari dataset, what others read
     packed.safetensors                        the same arrays, contiguous, what we read
@@ -36,6 +36,7 @@ class Receipt(Frozen):
     quality: str
     built_by: str
     content: str  # Episodes.content_hash
+    parts: dict[str, str]  # the same of the episodes of each split's tasks
     hdf5: str  # sha256 of data/main_data.hdf5
     packed: str  # sha256 of packed.safetensors
     contexts: str  # sha256 of contexts.safetensors
@@ -48,7 +49,7 @@ def data_root() -> Path:
 
 
 def dataset_id(family: Family, quality: str) -> str:
-    """Minari's id of a dataset, e.g. ``omrl/point-goal/mixed-v0``."""
+    """Minari's id of a dataset, e.g. ``omrl/point-goal/mixed-v1``."""
     return f"omrl/{family.name}/{quality}-{family.version}"
 
 
@@ -109,6 +110,7 @@ def write_dataset(
             quality=quality,
             built_by=f"omrl-bench {__version__}",
             content=episodes.content_hash(),
+            parts=part_hashes(family, episodes),
             hdf5=file_hash(building / "data" / "main_data.hdf5"),
             packed=packed,
             contexts=contexts,
@@ -122,6 +124,12 @@ def write_dataset(
         shutil.rmtree(building, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
     return receipt
+
+
+def part_hashes(family: Family, episodes: Episodes) -> dict[str, str]:
+    """The content hash of the episodes of each split's tasks; of those splits that have any."""
+    parts = {split: episodes.of_tasks(tasks) for split, tasks in family.tasks().by_split().items()}
+    return {split: part.content_hash() for split, part in parts.items() if len(part.tasks)}
 
 
 def read_receipt(family: Family, quality: str) -> Receipt:

@@ -63,18 +63,20 @@ class PpoConfig:
     log_std: float = -0.7  # of the actions, at the start
     checkpoint_every: int = 200  # passes between evaluations, each of which keeps its actor
     from_law: bool = False  # a new task of the family's law for each episode, instead of one of its table
+    widened: int = 0  # updates over which what is drawn from the law grows from the descriptor 0 to its full size
     seed: int = 0
 
 
 #: The learner that was found best, and its settings, by family; SAC with the default settings elsewhere.
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-dir": PpoConfig(updates=7_000),
+    "ant-goal": PpoConfig(updates=6_000, discount=0.98),
     "ant-mass": PpoConfig(updates=3_600),
     "cheetah-mass": SacConfig(updates=60_000),
     "cheetah-dir": SacConfig(updates=60_000),
     "walker-vel-sparse": SacConfig(updates=52_000),
-    "hopper-params": PpoConfig(updates=6_000, width=256, discount=0.99, from_law=True),
-    "walker-params": PpoConfig(updates=6_000, width=256, discount=0.99, from_law=True),
+    "hopper-params": PpoConfig(updates=4_500, width=256, discount=0.99, from_law=True, widened=2_000),
+    "walker-params": PpoConfig(updates=5_500, width=256, discount=0.99, from_law=True, widened=2_500),
 }
 
 
@@ -89,14 +91,22 @@ class TaskConditionedVecEnv(VecEnv):
         lanes: Number of lanes.
         seed: Of the tasks and of the environment seeds.
         from_law: Whether tasks are of the law.
+        widened: Steps of all lanes over which the law's descriptors grow from 0, the nominal robot, to their full size:
+            one that begins with every robot at once learns to stand and no more.
+
+    Attributes:
+        steps: Steps of all lanes until now.
     """
 
     BEYOND = 0.25
 
-    def __init__(self, family: Family, lanes: int, seed: int, from_law: bool = False) -> None:
+    def __init__(self, family: Family, lanes: int, seed: int, from_law: bool = False, widened: int = 0) -> None:
         self._env = BatchedEnv(family, lanes)
         self._table = family.tasks()
         self._law = family.task_law if from_law else None
+        # what makes no difference would only be noise to learn from
+        self._told = np.array(self._law.felt) if self._law and self._law.felt else np.ones(len(family.descriptor))
+        self._widened, self.steps = widened, 0
         self._rng = np.random.default_rng(seed)
         self._descriptors = np.zeros((lanes, len(family.descriptor)))
         size = family.observation_size + len(family.descriptor)
@@ -108,7 +118,7 @@ class TaskConditionedVecEnv(VecEnv):
         )
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
-        return np.concatenate([observations, self._descriptors], axis=1).astype(np.float32)
+        return np.concatenate([observations, self._descriptors * self._told], axis=1).astype(np.float32)
 
     def _restart(self, lanes: np.ndarray) -> np.ndarray:
         self._descriptors[lanes] = self._draw(lanes.size)
@@ -119,11 +129,12 @@ class TaskConditionedVecEnv(VecEnv):
         """Descriptors of new tasks, (count, descriptor size)."""
         if self._law is None:
             return self._table.descriptors[self._rng.integers(len(self._table), size=count)]
+        size = min(1.0, self.steps / self._widened) if self._widened else 1.0
         drawn = self._law.inside(self._rng, count)
         if self._law.beyond is None:
-            return drawn
+            return size * drawn
         far = self._rng.random(count) < self.BEYOND
-        return np.where(far[:, None], self._law.beyond(self._rng, count), drawn)
+        return size * np.where(far[:, None], self._law.beyond(self._rng, count), drawn)
 
     def reset(self) -> np.ndarray:
         """Start an episode in every lane."""
@@ -136,6 +147,7 @@ class TaskConditionedVecEnv(VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step all lanes and restart those that ended."""
         observations, rewards, terminated, truncated = self._env.step(self._actions)
+        self.steps += 1
         view = self._observe(observations)
         done = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
@@ -190,7 +202,8 @@ def actor_tensors(agent: SAC | PPO) -> dict[str, torch.Tensor]:
         assert isinstance(moments, RunningMeanStd)
         scale = torch.as_tensor(1 / np.sqrt(moments.var + normalise.epsilon), dtype=torch.float32)
         mean = torch.as_tensor(moments.mean, dtype=torch.float32)
-        weight = tensors["hidden0.weight"] * scale
+        # an input that never varied says nothing: its weights are what they were at the start
+        weight = tensors["hidden0.weight"] * scale * torch.as_tensor(moments.var > 0)
         tensors |= {"hidden0.weight": weight, "hidden0.bias": tensors["hidden0.bias"] - weight @ mean}
     return {name: tensor.half().contiguous() for name, tensor in tensors.items()}
 
@@ -260,10 +273,10 @@ def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     resumed = (folder / "agent.zip").exists()
-    from_law = isinstance(config, PpoConfig) and config.from_law
-    env: VecEnv = TaskConditionedVecEnv(family, config.lanes, config.seed + resumed, from_law)
-    agent = _resume(config, env, folder) if resumed else _start(config, env)
+    env = _environment(family, config, config.seed + resumed)
+    agent = _resume(config, env, folder) if resumed else _start(family, config, env)
     if resumed:
+        env.steps = agent.num_timesteps // config.lanes
         _forget_after(folder / "curve.csv", agent._n_updates)
     updates = max(config.updates - agent._n_updates, 0)
     if isinstance(config, SacConfig):
@@ -274,7 +287,14 @@ def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
     agent.learn(steps, callback, reset_num_timesteps=not resumed)
 
 
-def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
+def _environment(family: Family, config: SacConfig | PpoConfig, seed: int) -> TaskConditionedVecEnv:
+    if isinstance(config, SacConfig):
+        return TaskConditionedVecEnv(family, config.lanes, seed)
+    widened = config.widened // config.epochs * config.rollout
+    return TaskConditionedVecEnv(family, config.lanes, seed, config.from_law, widened)
+
+
+def _start(family: Family, config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
     if isinstance(config, SacConfig):
         return SAC(
             "MlpPolicy",
@@ -288,7 +308,7 @@ def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
             policy_kwargs={"net_arch": [config.width] * 2, "optimizer_kwargs": {"fused": True}},
             seed=config.seed,
         )
-    return PPO(
+    agent = PPO(
         "MlpPolicy",
         VecNormalize(env, clip_obs=np.inf, gamma=config.discount),
         learning_rate=_decayed(config),
@@ -304,6 +324,17 @@ def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
         seed=config.seed,
         device="cpu",
     )
+    if config.from_law:
+        _forget_descriptors(agent, len(family.descriptor))
+    return agent
+
+
+def _forget_descriptors(agent: PPO, size: int) -> None:
+    """Set the weights of the descriptor to 0: what dozens of numbers mean is learnt after how to walk."""
+    extractor = agent.policy.mlp_extractor
+    with torch.no_grad():
+        for network in (extractor.policy_net, extractor.value_net):
+            network[0].weight[:, -size:] = 0
 
 
 def _save(agent: SAC | PPO, folder: Path) -> None:

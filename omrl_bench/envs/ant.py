@@ -1,4 +1,4 @@
-"""Ant families: dt = 0.05; the position in the plane and contact forces are not observed.
+"""Ant families: dt = 0.05; contact forces are not observed, and the position in the plane only where goals lie there.
 
 The robot and its resets are Gymnasium's ``Ant-v5``. The reward with costs: the public code of PEARL (Rakelly et al.,
 "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", ICML 2019); the speed alone: the
@@ -56,6 +56,25 @@ class AntDirSpeed(Ant):
         """Speed along the task's direction."""
         speed: np.ndarray = np.sum(self.velocity(states, next_states, 2) * descriptors, axis=1)
         return speed
+
+    def terminated(self, next_states: np.ndarray) -> np.ndarray:
+        """Never."""
+        return np.zeros(len(next_states), dtype=bool)
+
+
+class AntGoal(Ant):
+    """r = -|x - g_x| - |y - g_y| - 0.1 a^2 after the step; never ends; all of qpos and qvel is observed (PEARL)."""
+
+    HIDDEN = 0
+    CONTROL_COST = 0.1
+
+    def reward(
+        self, states: np.ndarray, actions: np.ndarray, next_states: np.ndarray, descriptors: np.ndarray
+    ) -> np.ndarray:
+        """Negative distance to the goal along both axes, minus the control cost."""
+        away = np.abs(next_states[:, self._qpos.start : self._qpos.start + 2] - descriptors).sum(axis=1)
+        reward: np.ndarray = -away - self.CONTROL_COST * np.sum(actions**2, axis=-1)
+        return reward
 
     def terminated(self, next_states: np.ndarray) -> np.ndarray:
         """Never."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from omrl_bench.api import TaskSpace
 from omrl_bench.envs.definition import law_sources
-from omrl_bench.envs.task_laws import TaskLaw, multipliers
+from omrl_bench.envs.task_laws import TaskLaw, arc, disc, either, interval, multipliers, square
 from omrl_bench.envs.task_table import TaskTable, parse_task_table
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text
@@ -34,7 +34,7 @@ BUILT_IN = "omrl_bench.envs"  # the home of the families that come with this pac
 #: Goals in the plane of each task, (tasks, goals, 2), from the descriptors (tasks, descriptor size).
 Goals = Callable[[np.ndarray], np.ndarray]
 #: Fields of a family that are no part of what its MDPs are: the fingerprint leaves them out.
-_NO_DEFINITION = ("variant_of", "controller", "policies", "goals", "task_law", "package", "source")
+_NO_DEFINITION = ("env_id", "variant_of", "controller", "policies", "goals", "task_law", "package", "source")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Family:
             with the family); if empty, ten checkpoints act.
         policies: Name of the family whose checkpoints act; its own if empty.
         goals: Of a robot that is a point in the plane, its position the first two observations: where the goals are.
-        task_law: What its tasks are drawn from, if an expert of the law is trained.
+        task_law: What its tasks are drawn from, if that is known.
         package: Package with the folders ``tasks``, ``policies`` and ``manifests``; the law's own if empty.
         source: Where ``data pull`` finds its datasets unless told otherwise, e.g. ``hf://OWNER/NAME@COMMIT``.
     """
@@ -84,7 +84,7 @@ class Family:
 
     @property
     def version(self) -> str:
-        """Version suffix of the Gymnasium id, e.g. ``v0``."""
+        """Version suffix of the Gymnasium id, e.g. ``v1``."""
         return self.env_id.rsplit("-", 1)[1]
 
     @property
@@ -142,12 +142,27 @@ class Family:
         Raises:
             InputError: if one of these files is missing.
         """
+        return hash_text(self.env_id, self.tasks().text, *self._definition())
+
+    def training_fingerprint(self) -> str:
+        """Hash of what defines the MDPs of the training tasks: no other task and no version is part of it.
+
+        Raises:
+            InputError: if a file is missing.
+        """
+        table = self.tasks()
+        return hash_text(table.row_text(table.ids("train")), *self._definition())
+
+    def _definition(self) -> list[str]:
+        """This entry but for its version, the law's source, and the model files."""
         definition = {name: value for name, value in asdict(self).items() if name not in _NO_DEFINITION}
-        definition["variant_of"] = None  # in every fingerprint there is
         module = self.law.split(":")[0]
         beside = module.rpartition(".")[0] or module
-        assets = [_read(beside, "assets", asset) for asset in self.assets]
-        return hash_text(json.dumps(definition), self.tasks().text, *law_sources(module), *assets)
+        return [
+            json.dumps(definition),
+            *law_sources(module),
+            *(_read(beside, "assets", asset) for asset in self.assets),
+        ]
 
 
 def _descriptor_is_the_goal(descriptors: np.ndarray) -> np.ndarray:
@@ -180,9 +195,11 @@ def _multipliers(robot: str) -> tuple[str, ...]:
     )
 
 
+_SEMICIRCLE = arc(np.pi, (-0.1, -0.5), (np.pi + 0.1, np.pi + 0.5))
+
 _POINT = Family(
     name="point-goal",
-    env_id="omrl/PointGoal-v0",
+    env_id="omrl/PointGoal-v1",
     law="omrl_bench.envs.point:PointGoal",
     horizon=60,
     observation_size=2,
@@ -191,10 +208,11 @@ _POINT = Family(
     descriptor=("goal_x", "goal_y"),
     controller="omrl_bench.data.behaviour:PointActor",
     goals=_descriptor_is_the_goal,
+    task_law=arc(2 * np.pi),
 )
 _CHEETAH = Family(
     name="cheetah-vel",
-    env_id="omrl/CheetahVel-v0",
+    env_id="omrl/CheetahVel-v1",
     law="omrl_bench.envs.cheetah:CheetahVel",
     horizon=200,
     observation_size=17,
@@ -202,10 +220,11 @@ _CHEETAH = Family(
     action_limit=1.0,
     descriptor=("velocity",),
     assets=("half_cheetah.xml",),
+    task_law=interval(0, 3, (3.05, 3.5)),
 )
 _ANT = Family(
     name="ant-dir",
-    env_id="omrl/AntDir-v0",
+    env_id="omrl/AntDir-v1",
     law="omrl_bench.envs.ant:AntDir",
     horizon=200,
     observation_size=27,
@@ -213,10 +232,11 @@ _ANT = Family(
     action_limit=1.0,
     descriptor=("direction_x", "direction_y"),
     assets=("ant.xml",),
+    task_law=arc(2 * np.pi),
 )
 _WALKER = Family(
     name="walker-params",
-    env_id="omrl/WalkerParams-v0",
+    env_id="omrl/WalkerParams-v1",
     law="omrl_bench.envs.walker:WalkerParams",
     horizon=200,
     observation_size=17,
@@ -231,7 +251,7 @@ _WALKER = Family(
 
 def _like(family: Family, name: str, law: str | None = None, **changes: Any) -> Family:
     """Another entry, like a given one but for the changes; its Gymnasium id follows its name."""
-    env_id = f"omrl/{''.join(part.capitalize() for part in name.split('-'))}-v0"
+    env_id = f"omrl/{''.join(part.capitalize() for part in name.split('-'))}-v1"
     module = family.law.split(":")[0]
     return replace(family, name=name, env_id=env_id, law=f"{module}:{law}" if law else family.law, **changes)
 
@@ -245,6 +265,7 @@ _WIND = _like(
     varies="dynamics",
     controller="omrl_bench.data.behaviour:PointWindActor",
     goals=_one_goal,
+    task_law=square(0.05, beyond=(0.0525, 0.065)),
 )
 
 #: Every built-in family by name; those with ``variant_of`` are a paper's variants of another one.
@@ -258,8 +279,9 @@ FAMILIES: dict[str, Family] = {
             "PointSquare",
             horizon=20,
             controller="omrl_bench.data.behaviour:PointSquareActor",
+            task_law=square(1.0, beyond=(1.05, 1.3)),
         ),
-        _like(_POINT, "point-sparse", "PointSparse", horizon=20),
+        _like(_POINT, "point-sparse", "PointSparse", horizon=20, task_law=_SEMICIRCLE),
         _WIND,
         _like(
             _POINT,
@@ -271,10 +293,20 @@ FAMILIES: dict[str, Family] = {
             varies="reward and dynamics",  # whether the first goal was reached is part of the state
             controller="omrl_bench.data.behaviour:PointHardActor",
             goals=_goal_after_goal,
+            task_law=_SEMICIRCLE,
         ),
         _CHEETAH,
-        _like(_CHEETAH, "cheetah-dir", "CheetahDir", descriptor=("direction",)),
+        _like(_CHEETAH, "cheetah-dir", "CheetahDir", descriptor=("direction",), task_law=either([-1], [1])),
         _ANT,
+        _like(_ANT, "ant-fwd-back", policies="ant-dir", task_law=either([-1, 0], [1, 0])),
+        _like(
+            _ANT,
+            "ant-goal",
+            "AntGoal",
+            observation_size=29,
+            descriptor=("goal_x", "goal_y"),
+            task_law=disc(3.0, beyond=(3.05, 3.5)),
+        ),
         _WALKER,
         _like(
             _WALKER,
@@ -286,8 +318,22 @@ FAMILIES: dict[str, Family] = {
             task_law=multipliers(_multipliers("hopper")),
             assets=("hopper.xml",),
         ),
-        _like(_CHEETAH, "cheetah-mass", "CheetahMass", descriptor=("mass_scale",), varies="dynamics"),
-        _like(_ANT, "ant-mass", "AntMass", descriptor=("mass_scale",), varies="dynamics"),
+        _like(
+            _CHEETAH,
+            "cheetah-mass",
+            "CheetahMass",
+            descriptor=("mass_scale",),
+            varies="dynamics",
+            task_law=interval(0.2, 1.8, (1.85, 2.3)),
+        ),
+        _like(
+            _ANT,
+            "ant-mass",
+            "AntMass",
+            descriptor=("mass_scale",),
+            varies="dynamics",
+            task_law=interval(0.5, 1.5, (0.35, 0.45), (1.55, 1.75)),
+        ),
         _like(
             _CHEETAH,
             "cheetah-vel-sparse",
@@ -303,12 +349,12 @@ FAMILIES: dict[str, Family] = {
             horizon=64,
             descriptor=("velocity",),
             varies="reward",
-            task_law=None,
+            task_law=interval(0, 2, (2.05, 2.5)),
         ),
         _like(_POINT, "point-goal-h10", horizon=10, task_table="point-goal", variant_of="point-goal"),
         _like(_POINT, "point-goal-h200", horizon=200, task_table="point-goal", variant_of="point-goal"),
         _like(_WIND, "point-wind-h25", horizon=25, task_table="point-wind", variant_of="point-wind"),
-        _like(_CHEETAH, "cheetah-vel-wide", variant_of="cheetah-vel"),
+        _like(_CHEETAH, "cheetah-vel-wide", variant_of="cheetah-vel", task_law=interval(0, 6, (6.1, 7))),
         _like(_ANT, "ant-dir-speed", "AntDirSpeed", task_table="ant-dir", variant_of="ant-dir", policies="ant-dir"),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,13 +44,30 @@ class TaskTable:
                 raise unknown_name("split", split, SPLITS)
         return np.array([i for i, s in enumerate(self.splits) if not splits or s in splits], dtype=np.int64)
 
+    def first(self) -> np.ndarray:
+        """Return the ids of the tasks that the family had in its first version, ascending."""
+        return np.flatnonzero(self.since == self.since[0])
+
+    def row_text(self, tasks: np.ndarray) -> str:
+        """Return what the table says of some tasks: their ids and parameters."""
+        return json.dumps([[int(task), *self.descriptors[task].tolist()] for task in tasks])
+
+    def by_split(self) -> dict[str, np.ndarray]:
+        """Return the ids of each split that has tasks."""
+        return {split: ids for split in SPLITS if len(ids := self.ids(split))}
+
     def training_subset(self, count: int) -> np.ndarray:
         """Return the ids of a fixed subset of the training tasks, ascending; a smaller one lies within a larger one.
+
+        Where the test tasks are the training tasks (:attr:`train_is_test`), these are all tasks that there are, and
+        at most all of them are returned.
 
         Raises:
             InputError: if there are not so many training tasks.
         """
         train = self.ids("train")
+        if count > len(train) and self.train_is_test:
+            return train
         if count > len(train):
             raise InputError(f"{count} training tasks asked for; the table has {len(train)}")
         order = np.random.default_rng(len(train)).permutation(len(train))  # as the papers draw theirs, but once

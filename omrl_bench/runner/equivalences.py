@@ -4,7 +4,7 @@ Records are never written again, so that a record of code that was only tidied u
 ``<results>/equivalences.toml`` declares such hashes equal; whatever compares records then takes them for one::
 
     [[equal]]
-    field = "method"                # of Hashes: suite, family, dataset, contexts or method
+    field = "method"                # of Hashes: suite, family, dataset, contexts, method or tasks
     old = "0123456789abcdef"
     new = "fedcba9876543210"
     commit = "1234567"              # that changed the code
@@ -34,7 +34,7 @@ from omrl_bench.protocols.suite import parse_as, parse_toml
 from omrl_bench.runner.records import Hashes, Record
 
 FILE = "equivalences.toml"
-HashName = Literal["suite", "family", "dataset", "contexts", "method"]
+HashName = Literal["suite", "family", "dataset", "contexts", "method", "tasks"]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 _Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from omrl_bench.envs.families import get_family
 from omrl_bench.files import write_atomically
 from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.protocol import AnyProtocol
@@ -87,6 +88,7 @@ def failed_record(job: Job, index: int, error: str) -> Record:
     """The record of a cell that did not make it."""
     return Record(
         cell=job.cells[index],
+        family_version=get_family(job.cells[index].family).version,
         status="failed",
         error=error,
         hashes=job.hashes,

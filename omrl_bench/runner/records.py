@@ -90,13 +90,21 @@ class Cell(Frozen):
 
 
 class Hashes(Frozen):
-    """What a cell's numbers depend on; if one changes, the record is stale."""
+    """What a cell's numbers depend on; if one changes, the record is stale.
 
-    suite: str
-    family: str
-    dataset: str
-    contexts: str
+    Training depends on family, dataset, method and budget alone: on nothing of the tasks that are evaluated.
+    """
+
+    suite: str  # version, protocol and budget
+    family: str  # the law, and the rows of the training tasks
+    dataset: str  # the training tasks' episodes
+    contexts: str  # the context sets of the evaluated tasks, and the episodes that they are drawn from
     method: str
+    tasks: str = ""  # rows and reference returns of the evaluated tasks; "" in the records of version 0
+
+    def of_board(self) -> tuple[tuple[str, str], ...]:
+        """The names and values of those in which records must agree to stand on one board."""
+        return ("suite", self.suite), ("family", self.family), ("tasks", self.tasks)
 
 
 class Metric(Frozen):
@@ -118,6 +126,7 @@ class Record(Frozen):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     cell: Cell
+    family_version: str = "v0"  # the first records do not say it
     status: Literal["complete", "failed"]
     error: str | None = None
     hashes: Hashes

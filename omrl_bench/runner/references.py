@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from omrl_bench.envs.families import get_family
 from omrl_bench.errors import no_results_folder
 from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.plan import Selection
 from omrl_bench.runner.records import Record, RecordError, read_record_of, record_files
+from omrl_bench.runner.states import hashes_with
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,8 +71,5 @@ def _compares(record: Record, selection: Selection, equal: Equivalences) -> bool
     family = record.cell.family
     if family not in selection.families:
         return False
-    suite = selection.suite.fingerprint(selection.preset_name, family)
-    then = record.hashes
-    return equal.same("suite", then.suite, suite) and equal.same(
-        "family", then.family, get_family(family).fingerprint()
-    )
+    now = hashes_with(selection, family, record.cell.dataset, record.hashes.method)[1]
+    return equal.of(record.hashes).of_board() == equal.of(now).of_board()

@@ -29,9 +29,10 @@ ROUNDING = 0.01
 
 _MEANINGS = {
     "suite": "its version, protocol or budget is another: other things are measured, after another training",
-    "family": "the MDPs, their tasks or their simulation are others: returns of the two do not compare",
+    "family": "the MDPs, their training tasks or their simulation are others: returns of the two do not compare",
     "dataset": "the training data are other bytes, of another build or version: training sees other numbers",
     "contexts": "other episodes are given as contexts",
+    "tasks": "other tasks are evaluated, or their reference returns are others: scores of the two do not compare",
     "method": "the source of the method or of its backbone, or its hyper-parameters, are others",
 }
 

@@ -73,19 +73,28 @@ def expected_hashes(
 
 def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
     """The same, given the hash of the method."""
-    family = get_family(family_name)
-    contexts = selection.suite.protocol.context_sets(selection.preset.qualities)
+    family, protocol = get_family(family_name), selection.protocol
+    contexts = protocol.context_sets(selection.preset.qualities)
     local, canonical = (
         Hashes(
             suite=selection.suite.fingerprint(selection.preset_name, family_name),
-            family=family.fingerprint(),
+            family=family.training_fingerprint(),
             dataset=_hash_of_parts(dataset, hash_data),
             contexts=hash_text(*(hash_context(*key) for key in contexts)),
             method=method,
+            tasks=evaluated_hash(family, protocol.split),
         )
-        for hash_data, hash_context in _data_hashes(family)
+        for hash_data, hash_context in _data_hashes(family, protocol.split)
     )
     return local, canonical
+
+
+def evaluated_hash(family: Family, split: str) -> str:
+    """Hash of the rows and the reference returns of the tasks that are evaluated."""
+    manifest, table = read_manifest(family), family.tasks()
+    tasks = table.ids(split)
+    references = [(manifest.random[task], manifest.expert[task]) for task in tasks]
+    return hash_text(table.row_text(tasks), json.dumps(references))
 
 
 def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
@@ -95,23 +104,34 @@ def _hash_of_parts(dataset: str, hash_data: Callable[[str], str]) -> str:
     return hash_text(hash_data(policy), hash_data(representation))
 
 
-def _data_hashes(family: Family) -> Iterable[tuple[Callable[[str], str], Callable[[str, str], str]]]:
-    """Hashes of a dataset by its quality, and of a context set by its quality and unit."""
-    manifest = read_manifest(family)
+def _data_hashes(family: Family, split: str) -> Iterable[tuple[Callable[[str], str], Callable[[str, str], str]]]:
+    """Hashes of a dataset's training data by its quality, and of a split's contexts by their quality and unit.
 
-    def local(quality: str) -> str:
-        if not dataset_folder(family, quality).exists():
-            return manifest.datasets[quality].content
-        return read_receipt(family, quality).content
+    First those of the local data, then those of the canonical data.
+    """
+    manifest, splits = read_manifest(family), family.tasks().by_split()
+
+    def canonical_data(quality: str) -> str:
+        return manifest.datasets[quality].parts["train"]
 
     def canonical_context(quality: str, unit: str) -> str:
-        return manifest.datasets[source_dataset(quality)].contexts[context_name(quality, unit)]
+        entry = manifest.datasets[source_dataset(quality)]
+        return hash_text(entry.contexts[context_name(quality, unit)][split], entry.parts[split])
+
+    def local_data(quality: str) -> str:
+        if not dataset_folder(family, quality).exists():
+            return canonical_data(quality)
+        return read_receipt(family, quality).parts["train"]
 
     def local_context(quality: str, unit: str) -> str:
         source = source_dataset(quality)
-        if local(source) == manifest.datasets[source].content:
+        if not dataset_folder(family, source).exists():
             return canonical_context(quality, unit)
-        return read_contexts(family, source).hashes()[context_name(quality, unit)]
+        receipt = read_receipt(family, source)
+        if receipt.content == manifest.datasets[source].content:
+            return canonical_context(quality, unit)
+        hashes = read_contexts(family, source).hashes(splits)
+        return hash_text(hashes[context_name(quality, unit)][split], receipt.parts[split])
 
-    yield local, local_context
-    yield lambda quality: manifest.datasets[quality].content, canonical_context
+    yield local_data, local_context
+    yield canonical_data, canonical_context

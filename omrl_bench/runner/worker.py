@@ -177,6 +177,7 @@ class _Run:
         same_suite = training.suite_hash == job.hashes.suite
         return Record(
             cell=job.cells[index],
+            family_version=self.family.version,
             status="complete",
             hashes=job.hashes,
             equivalent_to=job.equivalent_to,

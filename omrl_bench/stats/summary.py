@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
@@ -19,7 +20,12 @@ from omrl_bench.stats.estimators import iqm, mean
 from omrl_bench.stats.panels import ALL, Key, Panel, Panels, counts, panels
 
 #: What is estimated: name of the column, values it is computed from, estimator.
-ESTIMATES = (("score_mean", "scores", mean), ("score_iqm", "scores", iqm), ("return_mean", "returns", mean))
+ESTIMATES = (
+    ("score_mean", "scores", mean),
+    ("score_iqm", "scores", iqm),
+    ("score_ratio", "ratio", mean),
+    ("return_mean", "returns", mean),
+)
 SUMMARY_COLUMNS = (
     *Key._fields,
     *(name + suffix for name, _, _ in ESTIMATES for suffix in ("", "_low", "_high")),
@@ -37,7 +43,8 @@ def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confiden
 
     Returns:
         One row per (suite, preset, dataset, backbone, family, condition, method), sorted by them, with columns
-        ``score_mean``, ``score_iqm``, ``return_mean``, each with ``_low`` and ``_high``, and ``n_seeds``,
+        ``score_mean``, ``score_iqm``, ``score_ratio`` (the ratio of sums over tasks, see :func:`ratio_of_sums`; NaN
+        where the frame has no ``range``), ``return_mean``, each with ``_low`` and ``_high``, and ``n_seeds``,
         ``n_tasks``, ``n_draws``. Where a table has several families, rows with family ``all`` hold the mean over the
         families, for methods that have every family; there the numbers of seeds and draws are the smallest of any
         family, the tasks are those of all families, and the returns are NaN, because returns of different families
@@ -68,10 +75,26 @@ def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confiden
     return pd.DataFrame([key._asdict() | rows[key] for key in groups], columns=list(SUMMARY_COLUMNS))
 
 
+def ratio_of_sums(panel: Panel) -> np.ndarray:
+    """Matrix (seeds, tasks) whose mean is 100 sum(R - random) / sum(expert - random), sums over tasks.
+
+    That is the mean of the scores with tasks weighted by their range: a task with little to gain, where a score is
+    100 times a small difference over another one, weighs little. The matrix is the ratio linearised in the seeds and
+    tasks, ratio + weight (score - ratio), so that its resamples and variance are those of the delta method.
+    """
+    if panel.ranges is None:
+        return np.full_like(panel.scores, np.nan)
+    weights = panel.ranges / panel.ranges.mean()
+    ratio = (weights * panel.scores).mean()
+    linear: np.ndarray = ratio + weights * (panel.scores - ratio)
+    return linear
+
+
 def _estimates(key: Key, panel: Panel, shared: Resamples) -> list[Any]:
-    found = []
-    for _, attribute, estimator in ESTIMATES:
-        values = getattr(panel, attribute)
-        of_mean = estimator is mean
-        found.append(on_new_tasks(marginals(values)) if of_mean else shared.estimate(key, panel, values, estimator))
-    return found
+    matrices = {"scores": panel.scores, "returns": panel.returns, "ratio": ratio_of_sums(panel)}
+    return [
+        on_new_tasks(marginals(matrices[name]))
+        if estimator is mean
+        else shared.estimate(key, panel, matrices[name], estimator)
+        for _, name, estimator in ESTIMATES
+    ]

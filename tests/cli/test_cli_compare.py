@@ -25,11 +25,12 @@ def put(
         cell=Cell(family=family, method=method, seed=seed, **names),
         status="failed" if error else "complete",
         error=error,
-        hashes=Hashes(suite="s", family="f", dataset="d", contexts="c", method=method),
+        hashes=Hashes(suite="s", family="f", dataset="d", contexts="c", method=method, tasks="t"),
         dataset_status=data,
         privileges=(),
         configuration={},
         trained_together=(seed,),
+        family_version="v1",
         created="2026-01-01T00:00:00Z",
     )
     rng = np.random.default_rng([seed, len(method)])

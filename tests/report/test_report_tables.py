@@ -6,13 +6,15 @@ import pytest
 from rich.console import Console
 
 from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.tables.boards import board_of, discrimination_table
 from omrl_bench.report.tables.captions import sample_note, sizes_text
 from omrl_bench.report.tables.layout import Layout, layout_of
 from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.terminal import terminal_table
 from omrl_bench.report.tables.text import escape_latex, latex, markdown
-from omrl_bench.report.tables.wide import Entry, Table, drop_table, return_table, score_table
+from omrl_bench.report.tables.wide import Entry, Table, drop_table, return_table, score_table, with_z_scores
 from omrl_bench.stats.differences import drop_under_shift
+from omrl_bench.stats.panels import panels
 from omrl_bench.stats.summary import summarise
 
 HOSTILE = r"a|b_c%&$#{x}\y~^<i>[red]*`"
@@ -201,3 +203,54 @@ def test_terminal_shows_names_as_they_are(store):
     focal = [line for line in lines if "focal" in line]
     assert len(focal) == 3  # a row in each family and in "all"
     assert " ".join(scores.entries["focal", "cheetah-vel", "high"].texts()) in focal[0]
+
+
+def scores_of(store):
+    """Of a store: what it says, the layout, and the score table with z-scores."""
+    (results,) = collect(store.path)
+    board = board_of(panels(results.frame), resamples=200)
+    layout = layout_of(results, board.summary, board.discrimination)
+    return board, layout, with_z_scores(score_table(results, board.summary, layout), board.summary)
+
+
+def test_what_does_not_discriminate_and_what_collapsed_is_marked_everywhere(boards):
+    board, layout, scores = scores_of(boards)
+    assert set(layout.unreliable) == {("cheetah-vel", "high"), ("cheetah-vel", "low")}
+    text, tex = markdown(scores), latex(scores, "scores")
+    head, _, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert "cheetah-vel high ≈" in head and "point-goal high |" in head
+    assert tex.count(r"high $\approx$ & low $\approx$ & high & low & high & low & high & low") == 1
+    (row,) = (line for line in lines if line.startswith("| m4"))
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    marked = ["§" in cell for cell in cells]
+    assert marked == [False, False, True, False, True, False, True, False]  # point-goal high, all high, z high
+    assert text.count("§") == 4 and r"\S{}" in tex  # three cells and the note
+    assert any(note.endswith("point-goal / m4 1 (high).") for note in scores.footnotes)
+    assert any("cheetah-vel high 0." in note and "point-goal" not in note for note in scores.footnotes)
+    screen = shown(terminal_table(scores), width=200)
+    assert "cheetah-vel ≈" in screen and "point-goal ≈" not in screen
+    assert "§" in screen
+    verdicts = discrimination_table(board.discrimination, layout)
+    assert verdicts.count("no ≈") == 2 and verdicts.count(" yes |") >= 2
+
+
+def test_the_mean_over_families_is_of_scores_and_of_z_scores(boards):
+    board, _, scores = scores_of(boards)
+    assert scores.layout.families == ("cheetah-vel", "point-goal", "all", "z")
+    row = board.summary.query("family == 'all' and condition == 'high' and method == 'm0'").iloc[0]
+    entry = scores.entries["m0", "z", "high"]
+    assert (entry.estimate, entry.low, entry.high, entry.decimals) == (row["z"], row["z_low"], row["z_high"], 2)
+    assert any(note.startswith("z: mean over the families") for note in scores.footnotes)
+
+
+def test_without_a_mean_over_families_there_are_no_z_scores(store):
+    _, _, scores = scores_of(store.fill(families=("ant-dir",)))
+    assert scores.layout.families == ("ant-dir",)
+
+
+def test_a_family_is_named_with_the_conditions_under_which_it_does_not_discriminate():
+    layout = Layout(("f",), ("high", "low"), ("m",), frozenset(), unreliable={("f", "low"): 0.3})
+    table = Table("t", layout, {("m", "f", "high"): Entry(1, 0, 2)}, ())
+    lines = [line.strip() for line in shown(terminal_table(table)).splitlines()]
+    assert any("≈ low" in line for line in lines)
+    assert layout.heading("f", "low") == "f low ≈" and layout.heading("f", "high") == "f high"

@@ -250,3 +250,57 @@ def test_comparison_needs_the_same_tasks():
     frame = tidy(families=("ant-dir",)).query("not (method == 'focal' and task == 5)")
     with pytest.raises(ValueError, match="difference from task-blind: the tasks are not the same"):
         gain(frame)
+
+
+def with_ranges(frame, ranges):
+    """The frame with the range of each task, and returns that fit: score = 100 (return + 200) / range."""
+    frame = frame.assign(range=[ranges[task] for task in frame["task"]])
+    return frame.assign(**{"return": frame["score"] * frame["range"] / 100 - 200})
+
+
+def test_ratio_of_sums_is_that_of_the_returns():
+    ranges = [10.0, 20.0, 50.0, 80.0, 100.0, 300.0]
+    frame = with_ranges(tidy(), ranges)
+    table = summarise(frame, resamples=200)
+    row = cell(table, family="ant-dir", method="focal", condition="low")
+    of_row = frame.query("family == 'ant-dir' and method == 'focal' and condition == 'low'")
+    returns = of_row.groupby("task")["return"].mean()
+    assert row["score_ratio"] == pytest.approx(100 * (returns + 200).sum() / sum(ranges))
+    assert abs(row["score_ratio"] - row["score_mean"]) > 1
+    over = cell(table, family="all", method="focal", condition="low")
+    other = cell(table, family="point-goal", method="focal", condition="low")
+    assert over["score_ratio"] == pytest.approx((row["score_ratio"] + other["score_ratio"]) / 2)
+
+
+def test_ratio_of_equal_ranges_is_the_mean_and_unknown_without_ranges():
+    table = summarise(with_ranges(tidy(), [70.0] * 6), resamples=200)
+    for end in ("", "_low", "_high"):
+        np.testing.assert_allclose(table[f"score_ratio{end}"], table[f"score_mean{end}"])
+    assert summarise(tidy(), resamples=50)["score_ratio"].isna().all()
+
+
+def test_interval_of_the_ratio_is_nearly_that_of_resampled_ratios():
+    rng = np.random.default_rng(0)
+    frame = tidy(families=("ant-dir",), methods={"focal": 60.0}, seeds=8, tasks=40)
+    ranges = rng.uniform(20, 90, 40)
+    row = cell(summarise(with_ranges(frame, ranges), resamples=4000), condition="high")
+    matrix = frame.query("condition == 'high'").groupby(["seed", "task"])["score"].mean().unstack().to_numpy()
+    samples = []
+    for _ in range(4000):
+        seeds, tasks = rng.integers(8, size=8), rng.integers(40, size=40)
+        weights = ranges[tasks]
+        samples.append((matrix[np.ix_(seeds, tasks)].mean(axis=0) * weights).sum() / weights.sum())
+    low, high = np.quantile(samples, (0.025, 0.975))
+    width = row["score_ratio_high"] - row["score_ratio_low"]
+    assert width == pytest.approx(high - low, rel=0.1)  # wider by what few seeds and tasks need
+    assert width > high - low
+    assert (row["score_ratio_low"] + row["score_ratio_high"]) / 2 == pytest.approx((low + high) / 2, abs=width / 10)
+
+
+def test_tasks_with_little_to_gain_weigh_little_in_the_ratio():
+    frame = tidy(families=("ant-dir",), methods={"focal": 60.0})
+    frame.loc[frame["task"] == 0, "score"] = -500.0  # returns that are a little too low, of a task with a small range
+    row = cell(summarise(with_ranges(frame, [1.0, *[100.0] * 5]), resamples=200), condition="high")
+    others = frame.query("task > 0 and condition == 'high'")["score"].mean()
+    assert row["score_mean"] < others - 60
+    assert abs(row["score_ratio"] - others) < 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
+from omrl_bench.envs.families import get_family
+from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite, load_suite, suite_names
 from omrl_bench.report.reading.results import Note, on_family, on_row
 from omrl_bench.runner.equivalences import Equivalences
@@ -12,6 +14,9 @@ from omrl_bench.runner.records import Cell, Cube, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
 COMPARABLE = ("canonical", "equivalent")
+
+#: The hashes in which the records of a board agree, in words.
+_OF_BOARD = {"suite": "suite", "family": "family", "tasks": "evaluated tasks"}
 
 #: What cubes must have in common, with which others, and what it is of a cube.
 _ALIKE: tuple[tuple[str, str, Callable[[Cube], object]], ...] = (
@@ -39,21 +44,20 @@ def one_version(
     kept: set[Cell] = set()
     notes = []
     for family, of_family in _by_family(equal.applied(records)).items():
-        versions: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        versions: dict[tuple[tuple[str, str], ...], list[Record]] = defaultdict(list)
         for record in of_family:
-            versions[record.hashes.suite, record.hashes.family].append(record)
+            versions[record.hashes.of_board()].append(record)
         deciding = [r for r in of_family if r.cell.method not in reference] or of_family
-        counts = Counter((r.hashes.suite, r.hashes.family) for r in deciding)
-        newest = {(r.hashes.suite, r.hashes.family): r.created for r in sorted(deciding, key=lambda r: r.created)}
+        counts = Counter(r.hashes.of_board() for r in deciding)
+        newest = {r.hashes.of_board(): r.created for r in sorted(deciding, key=lambda r: r.created)}
         best = max(counts, key=lambda key: (counts[key], newest[key], key))
         kept.update(record.cell for record in versions.pop(best))
         if versions:
             others = [record for version in versions.values() for record in version]
-            both = zip(("suite", "family"), best, strict=True)
-            what = [name for name, value in both if any(getattr(r.hashes, name) != value for r in others)]
+            what = [name for name, value in best if any(getattr(r.hashes, name) != value for r in others)]
             said = (
                 f"{len(others)} of {len(of_family)} records left out: they are of another version of the "
-                f"{' and '.join(what)} than the rest (of {_methods(others)})"
+                f"{' and '.join(_OF_BOARD[name] for name in what)} than the rest (of {_methods(others)})"
             )
             notes.append(on_family(family, said))
     return [record for record in records if record.cell in kept], notes
@@ -104,6 +108,10 @@ def provenance(records: Sequence[Record], equal: Equivalences) -> list[Note]:
     families = _by_family(records)
     for family, of_family in families.items():
         notes += [on_family(family, said) for said in _data_notes(of_family)]
+        today, versions = version_today(family), {record.family_version for record in of_family}
+        if versions != {today} and today:
+            said = f"of version {', '.join(sorted(versions))[1:]} of the family, which is at version {today[1:]} now"
+            notes.append(on_family(family, said))
         elsewhere = {(record.cell.method, record.trained_elsewhere) for record in of_family if record.trained_elsewhere}
         notes += [
             on_row(family, method, f"trained elsewhere, self-reported ({said})") for method, said in sorted(elsewhere)
@@ -121,6 +129,14 @@ def provenance(records: Sequence[Record], equal: Equivalences) -> list[Note]:
         said = f"{unhashed} of {len(records)} records have no content hash: a change by hand would not be seen"
         notes.append(Note(said))
     return notes
+
+
+def version_today(family: str) -> str:
+    """Version of an installed family; "" if there is none of that name."""
+    try:
+        return get_family(family).version
+    except InputError:
+        return ""
 
 
 def _of_todays_suite(record: Record, equal: Equivalences) -> bool:
