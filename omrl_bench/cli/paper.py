@@ -20,6 +20,9 @@ def paper(
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: RESULTS/report/papers).")] = None,
     run: Annotated[bool, typer.Option("--run", help="Run the cells that are missing first.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what --run would run, and stop.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Print how many published numbers have a counterpart, and stop.")
+    ] = False,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
@@ -32,7 +35,14 @@ def paper(
       omrl-bench paper hs-omrl --results results
 
       omrl-bench paper gentle --preset quick --run
+
+      omrl-bench paper focalpp --coverage
     """
+    if coverage:
+        from omrl_bench.report.papers import coverage as of_paper
+
+        typer.echo("\n".join(of_paper.sentences(of_paper.coverage(name, preset))))
+        return
     from omrl_bench.cli.display import print_plan
     from omrl_bench.errors import no_results_folder
     from omrl_bench.report.papers.claims import summary

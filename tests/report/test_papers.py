@@ -32,6 +32,7 @@ from omrl_bench.report.papers.pages import compare_with, numbers_frame, page, wr
 from omrl_bench.report.papers.samples import Sample, samples
 from omrl_bench.report.reading.frames import load, read
 from omrl_bench.report.tables.captions import MISSING, sizes_text
+from omrl_bench.runner.settings import split_reference
 from omrl_bench.stats.panels import Key, Panel
 from omrl_bench.stats.representation import measures
 from omrl_bench.stats.summary import summarise
@@ -85,7 +86,10 @@ def test_every_mapping_is_used_and_names_what_exists(name):
     assert sorted({(row.split, row.condition) for row in rows}) == sorted((c.split, c.name) for c in paper.conditions)
     assert {e.family for e in paper.environments.values() if e.family} <= set(FAMILIES)
     used = [a.method for a in paper.algorithms.values() if a.method]
-    assert {*used, *(method for figure in paper.figures for method in figure.methods)} <= set(methods())
+    used += [split_reference(method)[0] for figure in paper.figures for method in figure.methods]
+    assert set(used) <= set(methods())
+    assert {e.variant for e in paper.environments.values() if e.variant} <= set(FAMILIES)
+    assert {family for figure in paper.figures for family in figure.families} <= set(FAMILIES)
     for condition in (each for each in paper.conditions if not each.absent):
         assert condition.suite in suite_names()
         suite = load_suite(condition.suite)
@@ -134,10 +138,17 @@ def test_places():
     assert place["Table 3", "Ant-Dir", "test", "mixed encoder data", "FOCAL"] == Target(
         "limited-encoder", "expert+mixed", "td3bc", "ant-dir", "episode-2", "focal", ""
     )
-    assert place["Table 1", "Walker-Params", "test", "one-shot", "FOCAL"].startswith(
-        "Walker-Params: family walker-params"
+    assert place["Table 1", "Walker-Params", "train", "one-shot", "FOCAL"] == Target(
+        "limited-one-shot-train", "expert", "td3bc", "walker-params", "episode-2", "focal", ""
     )
-    assert "no suite evaluates" in place["Table 1", "Ant-Dir", "train", "one-shot", "FOCAL"]
+
+
+def test_what_has_no_place_says_why():
+    paper = load_paper("gentle")
+    lost = paper.environments | {"Ant-Dir": paper.environments["Ant-Dir"].model_copy(update={"family": "ant-mass"})}
+    located = locate(paper.model_copy(update={"environments": lost}), published("gentle"), "standard")
+    found = {place for row, place in located.items() if row.env == "Ant-Dir" and row.table == "Table 1"}
+    assert "Ant-Dir: family ant-mass is not in suite limited-train" in found
 
 
 def test_unknown_papers_and_bad_files():
@@ -334,7 +345,7 @@ def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
         for row in published(name):
             assert row.text in text
         if name == "ccm":
-            assert "No complete records of suite ood, preset standard, for rv, dp, ccm-rv, ccm-dp." in text
+            assert "No complete records of suite explore, preset standard, for rv, dp, ccm-rv, ccm-dp." in text
             assert [path.name for path in write(comparison, tmp_path / "out")] == ["ccm.md"]
         else:
             assert {verdicts(row) for row in comparison.orderings} == {("no records", "no records")}
@@ -366,7 +377,7 @@ def test_the_page_shows_both_and_says_what_is_missing(filled):
     assert cells[0][:2] == ["HS-OMRL-SCL", "-60.6 ± 9.8"] and cells[0][2].startswith(f"{estimate:.1f} [")
     assert cells[0][3:] == ["309.5 ± 63.4", MISSING, "160.4 ± 58.2", MISSING]
     text = "\n".join(lines)
-    assert "no counterpart of WalkerParams: family walker-params is not in suite shift" in text
+    assert "walker-params (focal, focalpp-series, corro-cvae" in text  # complete records that are missing
     assert f"condition low: n = {sizes_text((3, 4, 2))}" in text
     assert "hs-hp), point-goal (focalpp-series, corro-cvae, hs-hg, hs-hp)" in text
 

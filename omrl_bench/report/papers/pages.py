@@ -21,6 +21,7 @@ from omrl_bench.report.papers.mapping import (
     Published,
     Target,
     all_targets,
+    figure_families,
     figure_targets,
     load_paper,
     locate,
@@ -230,7 +231,7 @@ def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
     targets = figure_targets(figure, comparison.preset)
     if not targets:
         return blocks
-    families = load_suite(figure.suite).families_of(comparison.preset)
+    families = figure_families(figure, comparison.preset)
     if not any(target in comparison.found for target in targets):
         what = (
             f"No complete records of suite {figure.suite}, preset {comparison.preset}, for {', '.join(figure.methods)}."
