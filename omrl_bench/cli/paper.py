@@ -45,7 +45,8 @@ def paper(
         return
     from omrl_bench.cli.display import print_plan
     from omrl_bench.errors import no_results_folder
-    from omrl_bench.report.papers.pages import compare_with, summary, write
+    from omrl_bench.report.papers.claims import summary
+    from omrl_bench.report.papers.pages import compare_with, write
     from omrl_bench.runner.executors import make_executor
     from omrl_bench.runner.plan import unknown_statuses
     from omrl_bench.runner.run import make_plan
@@ -62,7 +63,7 @@ def paper(
     comparison = compare_with(name, results, preset)
     for path in write(comparison, out or results / "report" / "papers"):
         typer.echo(path)
-    for sentence in summary(comparison):
+    for sentence in summary(comparison.paper, comparison.orderings):
         typer.echo(sentence)
     end_with(errors)
 

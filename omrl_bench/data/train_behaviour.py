@@ -75,8 +75,8 @@ CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "cheetah-mass": SacConfig(updates=60_000),
     "cheetah-dir": SacConfig(updates=60_000),
     "walker-vel-sparse": SacConfig(updates=52_000),
-    "hopper-params": PpoConfig(updates=6_000, width=256, discount=0.99, from_law=True, widened=2_000),
-    "walker-params": PpoConfig(updates=8_000, width=256, discount=0.99, from_law=True, widened=2_500),
+    "hopper-params": PpoConfig(updates=4_500, width=256, discount=0.99, from_law=True, widened=2_000),
+    "walker-params": PpoConfig(updates=5_500, width=256, discount=0.99, from_law=True, widened=2_500),
 }
 
 

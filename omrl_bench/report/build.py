@@ -20,15 +20,16 @@ from omrl_bench.report.extensions import extra_files
 from omrl_bench.report.figures.pictures import Files, figures_across, figures_of, task_number_pictures
 from omrl_bench.report.reading.frames import NoRecordsError, RecordFile, find_sets, read_set
 from omrl_bench.report.reading.results import Results, SetKey
+from omrl_bench.report.tables.boards import board_of, discrimination_table
+from omrl_bench.report.tables.captions import are_episodes
 from omrl_bench.report.tables.costs import method_table
 from omrl_bench.report.tables.gap import gap_tables
 from omrl_bench.report.tables.layout import Layout, layout_of
 from omrl_bench.report.tables.measures import measure_frame, measure_table
 from omrl_bench.report.tables.text import csv, latex, markdown
-from omrl_bench.report.tables.wide import Table, drop_table, return_table, score_table
+from omrl_bench.report.tables.wide import Table, drop_table, return_table, robust_table, score_table, with_z_scores
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.panels import Panels, panels
-from omrl_bench.stats.summary import summarise
 
 _WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
 DROP_FROM, DROP_TO = "high", "low"
@@ -46,7 +47,9 @@ def build(
     """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
     Tables: ``score``, ``return`` and ``drop`` as ``md`` and ``tex``, scores also as ``csv`` (long form, all numbers);
-    scores beside the costs of training as ``methods.md``. Drops are left out if there are no contexts of high and low
+    ``robust``, mean, interquartile mean and ratio of sums in the last episode, where methods collect their contexts;
+    ``discrimination`` as ``md`` and ``csv``; ``collapsed.csv`` where seeds collapsed; scores beside the costs of
+    training as ``methods.md``. Drops are left out if there are no contexts of high and low
     quality. ``gap.md`` where a suite that extends this one has the same methods on the training tasks; figure
     ``training-tasks`` where presets of a shipped suite differ in their number.
 
@@ -187,10 +190,14 @@ def _write(files: Files, out: Path, suite: str, preset: str, suffix: str) -> lis
 def _render(results: Results) -> _Rendered:
     """Contents of all files of one set, by stem and ending."""
     groups = panels(results.frame)
-    summary = summarise(groups)
-    layout = layout_of(results, summary)
+    board = board_of(groups)
+    summary = board.summary
+    layout = layout_of(results, summary, board.discrimination)
     scores = score_table(results, summary, layout)
-    tables: dict[str, Table] = {"score": scores, "return": return_table(results, summary, layout)}
+    tables: dict[str, Table] = {"score": with_z_scores(scores, summary)}
+    tables["return"] = return_table(results, summary, layout)
+    if are_episodes(layout.conditions):
+        tables["robust"] = robust_table(results, summary, layout, layout.conditions[-1])
     if {DROP_FROM, DROP_TO} <= set(layout.conditions):
         drops = drop_under_shift(groups, DROP_FROM, DROP_TO)
         if len(drops):
@@ -206,6 +213,10 @@ def _render(results: Results) -> _Rendered:
     long = summary.sort_values([name for name, _ in _ORDER], key=lambda column: column.map(order[column.name]))
     long["privileges"] = [" ".join(results.privileges.get(method, ())) for method in long["method"]]
     files["score", "csv"] = csv(long)
+    files["discrimination", "csv"] = csv(board.discrimination)
+    files["discrimination", "md"] = discrimination_table(board.discrimination, layout).encode()
+    if len(board.collapsed):
+        files["collapsed", "csv"] = csv(board.collapsed)
     measured = measure_frame(results)
     if len(measured):
         files["representation", "csv"] = csv(measured)

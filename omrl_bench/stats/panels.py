@@ -1,7 +1,8 @@
 """From a tidy frame to complete (seeds, tasks) matrices.
 
 The tidy frame has one row per (suite, preset, family, dataset, method, backbone, seed, condition, task, draw), with
-columns ``return`` and ``score``. Further columns are ignored, and so is the order of the rows.
+columns ``return`` and ``score``; and, for the ratio of sums, ``range``, the expert's return minus the random policy's
+of the task. Further columns are ignored, and so is the order of the rows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 _VALUES = ("seed", "task", "draw", "return", "score")
+_RANGE = "range"  # a frame need not have it
 ALL = "all"  # stands for the mean over all families of a table
 
 
@@ -51,6 +53,7 @@ class Panel:
         seeds: What the rows are, ascending.
         tasks: What the columns are, ascending.
         draws: Number of context draws of each seed and task.
+        ranges: (tasks,), the expert's return minus the random policy's; None where the frame does not say.
     """
 
     family: str
@@ -59,6 +62,7 @@ class Panel:
     seeds: tuple[Any, ...]
     tasks: tuple[Any, ...]
     draws: int
+    ranges: np.ndarray | None = None
 
 
 #: What :func:`panels` makes; some keys may have been left out.
@@ -85,7 +89,7 @@ def panels(frame: pd.DataFrame | Panels) -> dict[Key, tuple[Panel, ...]]:
     if nameless:
         raise ValueError(f"a row of the frame lacks its {', '.join(nameless)}")
     single: dict[Key, Panel] = {}
-    values = {column: frame[column].to_numpy() for column in _VALUES}
+    values = {column: frame[column].to_numpy() for column in (*_VALUES, _RANGE) if column in frame.columns}
     positions = frame.groupby(list(Key._fields), sort=True, observed=True).indices
     for names, of_key in positions.items():
         key = Key(*map(str, names))
@@ -142,4 +146,5 @@ def _panel(key: Key, rows: Mapping[str, np.ndarray]) -> Panel:
         if not np.isfinite(values).all():
             raise ValueError(f"{where}: seed {seed} has a score or return that is not finite")
     scores, returns = (cube.mean(axis=2) for cube in cubes)
-    return Panel(key.family, scores, returns, tuple(seeds.tolist()), tuple(tasks.tolist()), shape[2])
+    ranges = rows[_RANGE][order].reshape(shape)[0, :, 0] if _RANGE in rows else None
+    return Panel(key.family, scores, returns, tuple(seeds.tolist()), tuple(tasks.tolist()), shape[2], ranges)

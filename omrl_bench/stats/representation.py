@@ -13,6 +13,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import silhouette_score
 from sklearn.model_selection import GroupKFold
 
+from omrl_bench.stats.disentanglement import disentanglement
+
 RIDGE = 10.0 ** np.arange(-6, 4)  # strengths of the linear probe's penalty, chosen by cross-validation over tasks
 FOLDS = 5
 UNIFORMITY_TEMPERATURE = 2.0  # of HS-OMRL, equation 9; Wang and Isola (2020) use 2
@@ -30,8 +32,9 @@ def measures(
         descriptors: (all tasks, descriptor size), true parameters by task id.
 
     Returns:
-        By name: ``rms``, ``separation``, ``uniformity``, ``alignment``, ``silhouette``, ``probe``; NaN where a measure
-        is not defined (a single task, a single context of each).
+        By name: ``rms``, ``separation``, ``uniformity``, ``alignment``, ``silhouette``, ``probe``, and those of
+        :mod:`omrl_bench.stats.disentanglement`, of the first context of each task; NaN where a measure is not defined
+        (a single task, a single context of each).
     """
     embeddings = np.asarray(embeddings, dtype=np.float64)
     result = {
@@ -44,7 +47,8 @@ def measures(
     if train is not None:
         z, of_task = np.asarray(train[0], dtype=np.float64), train[1]
         result["probe"] = linear_probe(z, descriptors[of_task], of_task, embeddings, descriptors[tasks])
-    return result
+    each, first = np.unique(tasks, return_index=True)
+    return result | disentanglement(embeddings[first], descriptors[each])
 
 
 def root_mean_square(embeddings: np.ndarray, tasks: np.ndarray) -> float:

@@ -108,7 +108,7 @@ class Ending:
         self.step_count = 0
         return self.observation()
 
-    def step(self, actions):
+    def step(self, actions, active=None):
         self.step_count += 1
         Ending.taken.append(np.array(actions))
         ends = np.array([end or 99 for end in ENDS])

@@ -83,8 +83,8 @@ def failing_lanes(monkeypatch):
             self.steps = 0
             return super().reset(tasks, seeds, lanes)
 
-        def step(self, actions):
-            observations, rewards, terminated, truncated = super().step(actions)
+        def step(self, actions, active=None):
+            observations, rewards, terminated, truncated = super().step(actions, active)
             self.steps += 1
             if self.steps >= 3:
                 observations[lanes], rewards[lanes] = np.nan, np.nan

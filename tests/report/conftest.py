@@ -74,3 +74,17 @@ def store(tmp_path):
 def store_class():
     """The class of results folders, for those that fill one for several tests."""
     return Store
+
+
+@pytest.fixture
+def boards(store):
+    """Five methods that differ in one family and not in the other, and a collapsed seed."""
+    for index in range(5):
+        for seed in range(5):
+            fall = 60 * (index == 4 and seed == 1)
+            store.put("point-goal", f"m{index}", seed, (90 - 5 * index - fall, 60 - 10 * index))
+            jitter = float(np.random.default_rng([index, seed]).normal(0, 3))
+            store.put("cheetah-vel", f"m{index}", seed, (80 + jitter, 50 + jitter))
+    for family, seed in ((family, seed) for family in ("point-goal", "cheetah-vel") for seed in range(5)):
+        store.put(family, "oracle", seed, (95, 95))
+    return store

@@ -18,8 +18,10 @@ from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
 
 NAMES = {f"{stem}.{ending}" for stem in ("score", "return", "drop") for ending in ("md", "tex")}
 NAMES |= {f"score.{ending}" for ending in ("csv", "svg", "pdf", "png")} | {"methods.md"}
+NAMES |= {"discrimination.md", "discrimination.csv"}
 NAMES |= {f"profiles.{ending}" for ending in ("csv", "svg", "pdf", "png")}
 COMPARED = {f"{stem}.{ending}" for stem in ("ranks", "improvement") for ending in ("csv", "svg", "pdf", "png")}
+ROBUST = {"robust.md", "robust.tex"}  # where methods collect their contexts
 
 
 def pictures(stem):
@@ -51,7 +53,7 @@ def test_files_and_their_contents(store, tmp_path):
     assert {path.name for path in paths} == NAMES | COMPARED == {path.name for path in (out / "shift-quick").iterdir()}
 
     table = pd.read_csv(out / "shift-quick" / "score.csv")
-    assert tuple(table.columns) == (*SUMMARY_COLUMNS, "privileges")
+    assert tuple(table.columns) == (*SUMMARY_COLUMNS, "z", "z_low", "z_high", "collapsed", "privileges")
     assert set(table.query("method == 'oracle'")["privileges"]) == {"descriptors"}
     assert list(dict.fromkeys(table["family"])) == ["cheetah-vel", "point-goal", ALL]
     order = ["family", "condition", "method"]
@@ -205,7 +207,7 @@ def test_episodes_are_drawn_where_methods_collect_their_contexts(store, tmp_path
     store.fill(families=("point-goal",), seeds=2, suite="zero-shot")
     folder = build(store.path, tmp_path)[0].parent
     names = {path.name for path in folder.iterdir()}
-    assert names == (NAMES | COMPARED | pictures("episodes")) - {"drop.md", "drop.tex"}
+    assert names == (NAMES | COMPARED | ROBUST | pictures("episodes")) - {"drop.md", "drop.tex"}
     assert set(pd.read_csv(folder / "ranks.csv")["condition"]) == {"episode-1", "episode-2"}
 
 
@@ -213,7 +215,7 @@ def test_a_suite_that_explores_has_no_area_under_its_episodes(store, tmp_path, m
     monkeypatch.setattr(sys.modules[type(store).__module__], "QUALITIES", ("explore-1", "execute"))
     store.fill(families=("point-goal",), seeds=2, suite="ood")
     names = {path.name for path in build(store.path, tmp_path)}
-    assert names == (NAMES | COMPARED | pictures("episodes")) - {"drop.md", "drop.tex"}
+    assert names == (NAMES | COMPARED | ROBUST | pictures("episodes")) - {"drop.md", "drop.tex"}
 
 
 def test_the_mean_over_families_is_that_over_all_in_every_table(store, tmp_path, unsaved):
@@ -264,3 +266,34 @@ def test_large_sets_are_rendered_in_processes_with_the_same_bytes(store, tmp_pat
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert contents(tmp_path / "together") == alone
     assert len(alone) == 2 * len(NAMES | COMPARED) + 3
+
+
+def test_collapsed_seeds_are_written_where_there_are_any(boards, tmp_path, unsaved):
+    folder = build(boards.path, tmp_path)[0].parent
+    collapsed = pd.read_csv(folder / "collapsed.csv")
+    assert list(collapsed[["family", "method", "condition", "seed"]].itertuples(index=False, name=None)) == [
+        ("point-goal", "m4", "high", 1)
+    ]
+    scores = pd.read_csv(folder / "score.csv", dtype={"collapsed": str}, keep_default_na=False)
+    marked = scores[scores["collapsed"] != ""][["family", "method", "condition", "collapsed"]]
+    assert sorted(marked.itertuples(index=False, name=None)) == [
+        ("all", "m4", "high", "point-goal:1"),
+        ("point-goal", "m4", "high", "1"),
+    ]
+    table = pd.read_csv(folder / "discrimination.csv").set_index(["family", "condition"])["discriminates"]
+    assert table["point-goal", "low"] and not table["cheetah-vel", "high"] and not table["cheetah-vel", "low"]
+
+
+def test_ratio_of_sums_stands_beside_mean_and_interquartile_mean_of_the_last_episode(
+    store, tmp_path, monkeypatch, unsaved
+):
+    monkeypatch.setattr(sys.modules[type(store).__module__], "QUALITIES", ("episode-1", "episode-2"))
+    store.fill(families=("point-goal",), seeds=2, suite="zero-shot")
+    folder = build(store.path, tmp_path)[0].parent
+    text = (folder / "robust.md").read_text()
+    assert "Score in episode-2: mean, interquartile mean and ratio of sums" in text
+    row = pd.read_csv(folder / "score.csv").query("method == 'focal' and condition == 'episode-2'").iloc[0]
+    cells = [cell.strip() for line in text.splitlines() if line.startswith("| focal") for cell in line.split("|")[2:5]]
+    assert [float(cell.split()[0]) for cell in cells] == [
+        pytest.approx(row[name], abs=0.051) for name in ("score_mean", "score_iqm", "score_ratio")
+    ]

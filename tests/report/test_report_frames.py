@@ -94,7 +94,8 @@ def test_frame_is_that_of_the_cubes_one_by_one(store):
         cube = read_cube(record.cell.cube_path(store.path))
         for q, t, d in np.ndindex(cube.returns.shape):
             values = dict(record.cell) | {"condition": cube.conditions[q], "task": cube.tasks[t], "draw": d}
-            rows.append(values | {"return": float(cube.returns[q, t, d]), "score": float(cube.scores()[q, t, d])})
+            values |= {"return": float(cube.returns[q, t, d]), "score": float(cube.scores()[q, t, d])}
+            rows.append(values | {"range": float(cube.expert[t] - cube.random[t])})
     expected = pd.DataFrame(rows)[list(COLUMNS)]
     pd.testing.assert_frame_equal(frame.astype(expected.dtypes), expected, check_exact=True)
 

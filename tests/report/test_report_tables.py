@@ -6,13 +6,15 @@ import pytest
 from rich.console import Console
 
 from omrl_bench.report.reading.frames import collect
+from omrl_bench.report.tables.boards import board_of, discrimination_table
 from omrl_bench.report.tables.captions import sample_note, sizes_text
 from omrl_bench.report.tables.layout import Layout, layout_of
 from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.terminal import terminal_table
 from omrl_bench.report.tables.text import escape_latex, latex, markdown
-from omrl_bench.report.tables.wide import Entry, Table, drop_table, return_table, score_table
+from omrl_bench.report.tables.wide import Entry, Table, drop_table, return_table, score_table, with_z_scores
 from omrl_bench.stats.differences import drop_under_shift
+from omrl_bench.stats.panels import panels
 from omrl_bench.stats.summary import summarise
 
 HOSTILE = r"a|b_c%&$#{x}\y~^<i>[red]*`"
@@ -22,7 +24,7 @@ def tables(store):
     (results,) = collect(store.path)
     summary = summarise(results.frame, resamples=200)
     layout = layout_of(results, summary)
-    drops = drop_under_shift(results.frame, resamples=200)
+    drops = drop_under_shift(results.frame)
     return (
         summary,
         score_table(results, summary, layout),
@@ -65,15 +67,16 @@ def test_returns_have_no_column_for_all_and_fitting_decimals(store):
 
 def test_drop_table_is_paired_differences(store):
     summary, _, _, drops = tables(store.fill())
-    assert drops.layout.conditions == ("",)
-    entry = drops.entries["focal", "point-goal", ""]
+    assert drops.layout.conditions == ("on these tasks", "on new tasks")
+    entry, of_new = (drops.entries["focal", "point-goal", question] for question in drops.layout.conditions)
+    assert entry.estimate == of_new.estimate and (entry.low, entry.high) != (of_new.low, of_new.high)
     of = summary.query("family == 'point-goal' and method == 'focal'").set_index("condition")["score_mean"]
     assert entry.estimate == pytest.approx(of["high"] - of["low"])
     assert "positive means that the shift costs" in " ".join(drops.footnotes)
     assert "| focal" in markdown(drops)
     with pytest.raises(ValueError, match="no method"):
         (results,) = collect(store.path)
-        empty = drop_under_shift(results.frame, resamples=10).iloc[:0]
+        empty = drop_under_shift(results.frame).iloc[:0]
         drop_table(results, empty, drops.layout)
 
 
@@ -83,7 +86,7 @@ def test_footnotes_say_n_interval_privileges_and_gaps(store):
     _, scores, _, _ = tables(store)
     text = "\n".join(scores.footnotes)
     assert "n = 3 seeds × 4 tasks × 2 draws. Other numbers: point-goal / focal 2 × 4 × 2." in text  # noqa: RUF001
-    assert "95 % percentile interval of a two-way bootstrap over seeds and tasks (10,000 resamples)" in text
+    assert "95 % interval of a mean for new seeds and new tasks" in text
     assert "† sees more than the training data and the context: oracle (descriptors)." in text
     assert "all: mean over the 2 families" in text
     assert "point-goal / focal: seed 1 failed: OutOfMemoryError: 12 GiB" in text
@@ -182,11 +185,11 @@ def test_latex_escapes_names_and_groups_columns():
     assert escape_latex("focal-plus 1.5") == "focal-plus 1.5"
 
 
-def test_latex_of_one_column_per_family_has_one_header_row(store):
+def test_latex_has_a_column_per_family_and_question(store):
     _, _, _, drops = tables(store.fill())
     text = latex(drops, "drop")
-    assert r"method & \multicolumn{1}{c}{cheetah-vel} &" in text
-    assert "cmidrule" not in text
+    assert r" & \multicolumn{2}{c}{cheetah-vel} &" in text and text.count("cmidrule") == 3
+    assert "method & on these tasks & on new tasks & on these" in text
 
 
 def test_terminal_shows_names_as_they_are(store):
@@ -200,3 +203,54 @@ def test_terminal_shows_names_as_they_are(store):
     focal = [line for line in lines if "focal" in line]
     assert len(focal) == 3  # a row in each family and in "all"
     assert " ".join(scores.entries["focal", "cheetah-vel", "high"].texts()) in focal[0]
+
+
+def scores_of(store):
+    """Of a store: what it says, the layout, and the score table with z-scores."""
+    (results,) = collect(store.path)
+    board = board_of(panels(results.frame), resamples=200)
+    layout = layout_of(results, board.summary, board.discrimination)
+    return board, layout, with_z_scores(score_table(results, board.summary, layout), board.summary)
+
+
+def test_what_does_not_discriminate_and_what_collapsed_is_marked_everywhere(boards):
+    board, layout, scores = scores_of(boards)
+    assert set(layout.unreliable) == {("cheetah-vel", "high"), ("cheetah-vel", "low")}
+    text, tex = markdown(scores), latex(scores, "scores")
+    head, _, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert "cheetah-vel high ≈" in head and "point-goal high |" in head
+    assert tex.count(r"high $\approx$ & low $\approx$ & high & low & high & low & high & low") == 1
+    (row,) = (line for line in lines if line.startswith("| m4"))
+    cells = [cell.strip() for cell in row.split("|")[2:-1]]
+    marked = ["§" in cell for cell in cells]
+    assert marked == [False, False, True, False, True, False, True, False]  # point-goal high, all high, z high
+    assert text.count("§") == 4 and r"\S{}" in tex  # three cells and the note
+    assert any(note.endswith("point-goal / m4 1 (high).") for note in scores.footnotes)
+    assert any("cheetah-vel high 0." in note and "point-goal" not in note for note in scores.footnotes)
+    screen = shown(terminal_table(scores), width=200)
+    assert "cheetah-vel ≈" in screen and "point-goal ≈" not in screen
+    assert "§" in screen
+    verdicts = discrimination_table(board.discrimination, layout)
+    assert verdicts.count("no ≈") == 2 and verdicts.count(" yes |") >= 2
+
+
+def test_the_mean_over_families_is_of_scores_and_of_z_scores(boards):
+    board, _, scores = scores_of(boards)
+    assert scores.layout.families == ("cheetah-vel", "point-goal", "all", "z")
+    row = board.summary.query("family == 'all' and condition == 'high' and method == 'm0'").iloc[0]
+    entry = scores.entries["m0", "z", "high"]
+    assert (entry.estimate, entry.low, entry.high, entry.decimals) == (row["z"], row["z_low"], row["z_high"], 2)
+    assert any(note.startswith("z: mean over the families") for note in scores.footnotes)
+
+
+def test_without_a_mean_over_families_there_are_no_z_scores(store):
+    _, _, scores = scores_of(store.fill(families=("ant-dir",)))
+    assert scores.layout.families == ("ant-dir",)
+
+
+def test_a_family_is_named_with_the_conditions_under_which_it_does_not_discriminate():
+    layout = Layout(("f",), ("high", "low"), ("m",), frozenset(), unreliable={("f", "low"): 0.3})
+    table = Table("t", layout, {("m", "f", "high"): Entry(1, 0, 2)}, ())
+    lines = [line.strip() for line in shown(terminal_table(table)).splitlines()]
+    assert any("≈ low" in line for line in lines)
+    assert layout.heading("f", "low") == "f low ≈" and layout.heading("f", "high") == "f high"

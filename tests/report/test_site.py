@@ -19,17 +19,16 @@ from omrl_bench.report.site import leaderboard as leaderboard_module
 from omrl_bench.report.site import page as site_module
 from omrl_bench.report.site.leaderboard import Leaderboard, leaderboard
 from omrl_bench.report.site.page import build_site
+from omrl_bench.report.tables.boards import board_of
 from omrl_bench.runner.records import Cube, read_cube, write_record
-from omrl_bench.stats.panels import ALL
+from omrl_bench.stats.panels import ALL, panels
 from omrl_bench.stats.ranks import rank_intervals
-from omrl_bench.stats.summary import summarise
 
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
     """Be quick: 200 resamples show whether numbers are in their places."""
-    for name in ("summarise", "rank_intervals"):
-        monkeypatch.setattr(leaderboard_module, name, partial(getattr(leaderboard_module, name), resamples=200))
+    monkeypatch.setattr(leaderboard_module, "board_of", partial(leaderboard_module.board_of, resamples=200))
 
 
 EVIL = "</script><b>&'\""
@@ -68,15 +67,21 @@ def test_every_number_is_that_of_the_tables(store):
     content = leaderboard(store.path)
     frame = load(store.path)[0]
     keys = ["family", "condition", "method"]
-    ranks = rank_intervals(frame, 200)[[*keys, "rank", "rank_low", "rank_high"]]
-    expected = summarise(frame, 200).merge(ranks, on=keys)
+    placed = ["rank", "rank_low", "rank_high", "could_be_best"]
+    ranks = rank_intervals(frame)[[*keys, *placed]]
+    expected = board_of(panels(frame), 200).summary.merge(ranks, on=keys)
     assert len(content.entries) == len(expected) == 2 * 3 * 3  # conditions, families and their mean, methods
     rows = expected.set_index(keys)
     for entry in content.entries:
         run = content.runs[entry.run]
         row = rows.loc[run.family, entry.condition, run.method]
         assert (run.suite, run.preset, run.dataset, run.backbone) == ("shift", "quick", "mixed", "iql")
-        for name, column in (("score", "score_mean"), ("iqm", "score_iqm"), ("return_mean", "return_mean")):
+        for name, column in (
+            ("score", "score_mean"),
+            ("iqm", "score_iqm"),
+            ("ratio", "score_ratio"),
+            ("return_mean", "return_mean"),
+        ):
             for end in ("", "_low", "_high"):
                 value = getattr(entry, name + end)
                 if value is None:
@@ -84,7 +89,7 @@ def test_every_number_is_that_of_the_tables(store):
                 else:
                     assert value == pytest.approx(row[column + end], abs=0.0051)
         assert (entry.seeds, entry.tasks, entry.draws) == (row["n_seeds"], row["n_tasks"], row["n_draws"])
-        assert (entry.rank, entry.rank_low, entry.rank_high) == tuple(row[["rank", "rank_low", "rank_high"]])
+        assert (entry.rank, entry.rank_low, entry.rank_high, entry.could_be_best) == tuple(row[placed])
         assert entry.rank_low <= entry.rank <= entry.rank_high
     best = [content.runs[e.run].method for e in content.entries if e.rank == 1 and e.condition == "low"]
     assert best == ["oracle"] * 3
@@ -371,3 +376,33 @@ def test_a_table_whose_records_do_not_fit_together_costs_itself_only(store, tmp_
     assert shown == {"standard"}
     assert {run.status for run in made.runs if run.preset == "quick"} == {"missing"}
     build_site(store.path, tmp_path / "site")
+
+
+def test_the_page_says_what_discriminates_and_what_collapsed(boards):
+    content = leaderboard(boards.path)
+    (board,) = content.boards
+    found = {(row.family, row.condition): row for row in board.discrimination}
+    assert len(found) == 6 and {row.methods for row in found.values()} == {5}
+    assert found["cheetah-vel", "high"].discriminates is False
+    assert found["point-goal", "low"].discriminates is True and found["point-goal", "low"].reliability > 0.9
+    collapsed = {
+        (content.runs[entry.run].family, content.runs[entry.run].method, entry.condition): entry.collapsed
+        for entry in content.entries
+        if entry.collapsed
+    }
+    assert collapsed == {("point-goal", "m4", "high"): ("1",), (ALL, "m4", "high"): ("point-goal:1",)}
+    over = {content.runs[e.run].method: e.z for e in content.entries if content.runs[e.run].family == ALL}
+    assert over["oracle"] > over["m0"] > over["m4"]
+
+
+def test_few_methods_are_no_board_that_could_discriminate(store):
+    content = leaderboard(store.fill().path)
+    assert {row.discriminates for row in content.boards[0].discrimination} == {None}
+    assert {entry.z for entry in content.entries} == {None}
+    assert Leaderboard.model_validate_json(content.model_dump_json()) == content
+
+
+def test_readers_without_scripts_see_what_does_not_discriminate(boards, tmp_path):
+    text = build_site(boards.path, tmp_path)[0].read_text()
+    assert '<th scope="col">cheetah-vel ≈</th>' in text
+    assert '<th scope="col">point-goal</th>' in text

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from omrl_bench.report.site import leaderboard as leaderboard_module
-from omrl_bench.report.site.leaderboard import Board, BoardEntry, Leaderboard, Notes, Run
+from omrl_bench.report.site.models import Board, BoardEntry, Leaderboard, Notes, Run
 from omrl_bench.report.site.page import build_site, page
 
 from .browser import EXECUTABLE, NAMES, ROWS, Site
@@ -47,7 +47,7 @@ def address(store_class, tmp_path_factory):
     store.put("point-goal", "pearl", 0, (60, 35), backbone="sac", costs={"parameters": 900, "fit_seconds": 30}, **names)
     store.put("point-goal", "focal", 0, (50, 20), suite="zero-shot", preset="quick")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("summarise", "rank_intervals"):  # quickly
+        for name in ("board_of", "rank_intervals"):  # quickly
             patch.setattr(leaderboard_module, name, partial(getattr(leaderboard_module, name), resamples=200))
         return build_site(store.path, store.path.parent / "site")[0].as_uri()
 
@@ -344,8 +344,9 @@ def large_leaderboard(size):
         )
         for number in range(size)
     )
-    values = {f"{name}{end}": 0 for name in ("iqm", "return_mean") for end in ("", "_low", "_high")}
-    ends = {"rank_low": 1, "rank_high": size, "seeds": 5, "tasks": 20, "draws": 10}
+    values = {f"{name}{end}": 0 for name in ("iqm", "ratio", "z", "return_mean") for end in ("", "_low", "_high")}
+    ends = {"could_be_best": True, "rank_low": 1, "rank_high": size, "seeds": 5, "tasks": 20, "draws": 10}
+    ends |= {"collapsed": ()}
     entries = tuple(
         BoardEntry(
             run=number,
@@ -361,5 +362,31 @@ def large_leaderboard(size):
         **{"suite": "large", "preset": "standard", "title": "Large", "kind": "context quality"},
         **{"conditions": ("high",), "main_condition": "high", "families": ("ant-dir",)},
         tables=(Notes(dataset="mixed", backbone="iql", notes=()),),
+        discrimination=(),
     )
     return Leaderboard(boards=(board,), runs=runs, entries=entries)
+
+
+def test_what_does_not_discriminate_or_collapsed_is_said_where_it_is_shown(site, boards, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("board_of", "rank_intervals"):
+            patch.setattr(leaderboard_module, name, partial(getattr(leaderboard_module, name), resamples=200))
+        address = build_site(boards.path, tmp_path)[0].as_uri()
+    site.open(address)
+    verdict = "document.getElementById('verdict')"
+    assert site.run(f"{verdict}.hidden")  # of the mean over families
+    assert "z" in site.headers and all("[" in text for text in site.column("z"))
+    site.sort("z")
+    assert site.methods[0] == "oracle"
+    (marked,) = [text for text in site.column("score") if "collapsed" in text]
+    assert marked.endswith("§ seed collapsed: point-goal:1")
+    site.choose("family", "cheetah-vel")
+    assert not site.run(f"{verdict}.hidden") and "z" not in site.headers
+    assert "Does not discriminate" in site.run(f"{verdict}.textContent")
+    site.choose("family", "point-goal")
+    assert site.run(f"{verdict}.hidden")
+    summary = site.run("document.querySelector('#discrimination summary').textContent")
+    assert summary.endswith("2 of 6 combinations of family and context quality do not")
+    site.run("document.querySelector('#discrimination summary').click()")
+    assert site.run("[...document.querySelectorAll('#discrimination tbody tr')].length") == 6
+    assert site.run("document.querySelector('#discrimination').offsetHeight") > 100

@@ -1,11 +1,13 @@
 """Suites that differ in their protocol train once."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from omrl_bench.envs.families import get_family
+from omrl_bench.data.manifest import freeze
+from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.runner.records import iterate_records, read_cube
 
 ONE_SHOT = (("given-context", "one-shot"), ('["high", "low"]', "[]"), ('["high"]', "[]"), ('"tiny"', '"other"'))
@@ -138,6 +140,35 @@ def test_an_evaluation_that_failed_does_not_cost_the_training(tiny, cli, inline,
     assert done.code == 0, done
     found = [record for record in records(tmp_path / "runs", "tiny") if record.cell.method == "Once"]
     assert [record.status for record in found] == ["complete", "complete"]
+    assert (tmp_path / "trained").read_text() == "once"
+
+
+def test_tasks_that_a_later_version_appends_are_evaluated_without_training_again(
+    tiny, cli, inline, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "data"))
+    suite, adapter, point = tiny(), tmp_path / "once.py", get_family("point-goal")
+    adapter.write_text(TRAINS_ONCE)
+    command = "run", "--suite", suite, "--method", f"{adapter}:Once", "--out", tmp_path / "runs"
+    assert cli(*command).code == 0
+    package = tmp_path / "later_point"
+    for folder in ("tasks", "manifests"):
+        (package / folder).mkdir(parents=True)
+    (package / "__init__.py").touch()
+    appended = f"{len(point.tasks())},test,2,0.6,0.8\n"
+    (package / "tasks" / "point-goal-v2.csv").write_text(point.tasks().text.rstrip() + "\n" + appended)
+    monkeypatch.syspath_prepend(tmp_path)
+    later = replace(point, env_id="omrl/PointGoal-v2", package="later_point")
+    monkeypatch.setitem(FAMILIES, "point-goal", later)
+    manifest = freeze(later, 1, lambda line: None)
+    (package / "manifests" / "point-goal-v2.json").write_text(manifest)
+    plan = cli("run", "--suite", suite, "--method", f"{adapter}:Once", "--out", tmp_path / "runs", "--dry-run")
+    assert "changed since: contexts, tasks" in plan.words
+    done = cli(*command)
+    assert done.code == 0, done
+    found = records(tmp_path / "runs", "tiny")
+    assert [record.family_version for record in found] == ["v2", "v2"]
+    assert {len(read_cube(record.cell.cube_path(tmp_path / "runs")).tasks) for record in found} == {101}
     assert (tmp_path / "trained").read_text() == "once"
 
 

@@ -106,6 +106,8 @@ class Paper(Frozen):
     venue: str
     arxiv: str = ""
     numbers: str  # what the numbers are, and what stands behind the plus-minus sign
+    seeds: int = 0  # runs behind a spread; 0 if there are no spreads
+    spread: Literal["standard deviation", "not said"] = "not said"  # what stands behind the plus-minus sign
     differs: tuple[str, ...]  # in all tables
     own: tuple[str, ...] = ()  # the algorithms that the paper proposes
     environments: dict[str, Environment] = {}

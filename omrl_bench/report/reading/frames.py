@@ -299,6 +299,10 @@ def _frame(kept: list[tuple[Record, Cube]]) -> pd.DataFrame:
     columns["draw"] = np.concatenate([np.tile(np.arange(draws), n * tasks) for n, tasks, draws in shapes])
     columns["return"] = np.concatenate([cube.returns.ravel() for _, cube in kept]).astype(float)
     columns["score"] = np.concatenate([cube.scores().ravel() for _, cube in kept]).astype(float)
+    ranges = [(cube.expert - cube.random)[:, None] for _, cube in kept]
+    columns["range"] = np.concatenate(
+        [np.broadcast_to(each, s).ravel() for each, s in zip(ranges, shapes, strict=True)]
+    )
     return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 

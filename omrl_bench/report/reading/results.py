@@ -13,10 +13,10 @@ from omrl_bench.api import STAGES
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Record
 
-#: Columns of the tidy frame.
+#: Columns of the tidy frame; ``range`` is the expert's return minus the random policy's, of the task.
 COLUMNS = (
     *("suite", "preset", "family", "dataset", "method", "backbone", "seed"),
-    *("condition", "task", "draw", "return", "score"),
+    *("condition", "task", "draw", "return", "score", "range"),
 )
 
 #: Columns of the frame of costs, of a stage its milliseconds per update; 0 where a method has no such stage.
@@ -30,7 +30,7 @@ NO_RESULTS = "no results"  # the reason of a row that has none
 REFERENCE = "\N{DOUBLE DAGGER}"  # marks a row of another results folder
 
 #: Those of them that are names, and so categorical.
-NAMES = tuple(name for name in COLUMNS if name not in ("seed", "task", "draw", "return", "score"))
+NAMES = tuple(name for name in COLUMNS if name not in ("seed", "task", "draw", "return", "score", "range"))
 
 
 class SetKey(NamedTuple):

@@ -1,8 +1,4 @@
-"""The leaderboard as data: what ``leaderboard.json`` holds and the page shows.
-
-The models are the documentation of the file; ``Leaderboard.model_json_schema()`` is its JSON Schema. Every number
-stands in an :class:`BoardEntry`; everything else about the row it belongs to stands once, in a :class:`Run`.
-"""
+"""The leaderboard as data: from records to what ``leaderboard.json`` holds and the page shows."""
 
 from __future__ import annotations
 
@@ -11,118 +7,32 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from omrl_bench import __version__
-from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.suite import Suite
 from omrl_bench.report.reading.frames import NoRecordsError, collect
 from omrl_bench.report.reading.groups import CONTROLS, ordered
 from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
 from omrl_bench.report.reading.results import Note, Results
-from omrl_bench.report.tables.captions import INTERVAL_NOTE, SCORE_NOTE, are_episodes, condition_word
+from omrl_bench.report.site.models import Board, BoardEntry, Discrimination, Leaderboard, Notes, Run
+from omrl_bench.report.tables.boards import board_of
+from omrl_bench.report.tables.captions import are_episodes, condition_word
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Record
-from omrl_bench.stats.bootstrap import CONFIDENCE
-from omrl_bench.stats.panels import ALL
+from omrl_bench.stats.panels import ALL, panels
 from omrl_bench.stats.ranks import rank_intervals
-from omrl_bench.stats.summary import summarise
 
-SCHEMA_VERSION: Literal[1] = 1
-RANK_NOTE = (
-    "Rank: place by mean score among all methods, controls too, of the same suite, preset, data, backbone, family and "
-    f"condition; equal means share a rank. (low to high): {100 * CONFIDENCE:.0f} % interval, from the same kind of "
-    "resamples; places inside it are not told apart by these data."
-)
-VERIFIED_NOTE = (
-    "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it (or as code had it that equivalences.toml declares equal, with the evidence), trained by it on data that "
-    "are the canonical ones or equivalent, by code that was committed, with records that have a content hash; a mean "
-    "over families is over all of the suite's. It says that the row can be traced and compared; it does not say that "
-    "someone else ran it again."
-)
 #: Names in a summary and in an entry, and decimals kept.
-_VALUES = (("score_mean", "score", 2), ("score_iqm", "iqm", 2), ("return_mean", "return_mean", 4))
+_VALUES = (
+    ("score_mean", "score", 2),
+    ("score_iqm", "iqm", 2),
+    ("score_ratio", "ratio", 2),
+    ("z", "z", 3),
+    ("return_mean", "return_mean", 4),
+)
 _ENDS = ("", "_low", "_high")
-
-
-class BoardEntry(Frozen):
-    """What one run of a method scored under one condition; low and high bound the 95 % interval."""
-
-    run: int  # position in Leaderboard.runs
-    condition: str  # context quality, or episode
-    rank: int
-    rank_low: int
-    rank_high: int
-    score: float
-    score_low: float
-    score_high: float
-    iqm: float
-    iqm_low: float
-    iqm_high: float
-    return_mean: float | None  # undiscounted; null for family "all": returns of families have no common scale
-    return_mean_low: float | None
-    return_mean_high: float | None
-    seeds: int
-    tasks: int
-    draws: int  # per task and seed
-
-
-class Run(Frozen):
-    """A method in one table and family; family ``all`` stands for the mean over the table's families."""
-
-    suite: str
-    preset: str
-    dataset: str
-    backbone: str
-    family: str
-    method: str
-    control: bool  # a row that bounds the others
-    privileges: tuple[str, ...]  # what it sees beyond the training data and the context
-    status: Literal["complete", "partial", "missing"]  # seeds: all that the table has, some, none
-    reasons: tuple[str, ...]  # what is missing or failed, and why
-    verified: bool
-    doubts: tuple[str, ...]  # why it is not verified
-    parameters: float | None  # trained, per seed; like the next two a median over seeds, and for `all` a mean of those
-    training_seconds: float | None  # wall-clock time per seed: that of its process, by the seeds trained in it
-    memory_mib: float | None  # peak of the training process
-    created: str | None  # date of the newest record
-    versions: dict[str, str]  # of packages; several, if seeds differ, with commas
-    commits: tuple[str, ...]
-
-
-class Notes(Frozen):
-    """What a reader must know of one table: what is missing, failed or not as it should be."""
-
-    dataset: str
-    backbone: str
-    notes: tuple[str, ...]
-
-
-class Board(Frozen):
-    """One suite with one preset."""
-
-    suite: str
-    preset: str
-    title: str
-    kind: str  # what conditions are: "context quality" or "episode"
-    conditions: tuple[str, ...]
-    main_condition: str
-    families: tuple[str, ...]  # in order, `all` first if there are several
-    tables: tuple[Notes, ...]
-
-
-class Leaderboard(Frozen):
-    """All results of a folder of records."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    omrl_bench: str = __version__
-    notes: tuple[str, ...] = (SCORE_NOTE, INTERVAL_NOTE, RANK_NOTE, VERIFIED_NOTE)
-    boards: tuple[Board, ...]
-    runs: tuple[Run, ...]
-    entries: tuple[BoardEntry, ...]
 
 
 def leaderboard(
@@ -145,7 +55,7 @@ def leaderboard(
     sets = collect(results, suite, preset, warn)
     if not any(len(each.frame) for each in sets):
         raise NoRecordsError(results, suite, preset)
-    boards: dict[tuple[str, str], list[tuple[Results, tuple[str, ...]]]] = defaultdict(list)
+    boards: dict[tuple[str, str], list[_TableOf]] = defaultdict(list)
     runs: list[Run] = []
     entries: list[BoardEntry] = []
     for each in sets:
@@ -155,29 +65,63 @@ def leaderboard(
         of_table = _runs(each)
         positions = {(run.family, run.method): len(runs) + position for position, run in enumerate(of_table)}
         runs += of_table
-        if isinstance(numbers, pd.DataFrame):
-            entries += _entries(numbers, positions)
+        discrimination: list[Discrimination] = []
+        if isinstance(numbers, _Numbers):
+            entries += _entries(numbers.rows, positions)
+            discrimination = _discrimination(each, numbers.discrimination)
         families = tuple(sorted({run.family for run in of_table} - {ALL}))
-        boards[each.suite, each.preset].append((each, families))
+        boards[each.suite, each.preset].append(_TableOf(each, families, discrimination))
     return Leaderboard(
         boards=tuple(_board(*key, tables) for key, tables in boards.items()), runs=tuple(runs), entries=tuple(entries)
     )
 
 
-def _numbers(results: Results) -> pd.DataFrame | str:
-    """Summary and ranks of a table; or why its records do not fit together, which costs that table only."""
+class _Numbers(NamedTuple):
+    """Of one table: summary with ranks, and how well it discriminates."""
+
+    rows: pd.DataFrame
+    discrimination: pd.DataFrame
+
+
+class _TableOf(NamedTuple):
+    """One table of a board."""
+
+    results: Results
+    families: tuple[str, ...]
+    discrimination: list[Discrimination]
+
+
+def _numbers(results: Results) -> _Numbers | str:
+    """The numbers of a table; or why its records do not fit together, which costs that table only."""
     try:
-        summary, ranks = summarise(results.frame), rank_intervals(results.frame)
+        groups = panels(results.frame)
+        board, ranks = board_of(groups), rank_intervals(groups)
     except ValueError as error:
         return f"not shown: {error}"
     keys = ["family", "condition", "method"]
-    return summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
+    columns = [*keys, "rank", "rank_low", "rank_high", "could_be_best"]
+    rows = board.summary.merge(ranks[columns], on=keys, validate="one_to_one")
+    return _Numbers(rows, board.discrimination)
 
 
-def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, ...]]]) -> Board:
-    frames = [results.frame for results, _ in tables if len(results.frame)]
+def _discrimination(results: Results, boards: pd.DataFrame) -> list[Discrimination]:
+    decimals = {"between": 2, "error": 2, "reliability": 3, "reliability_new": 3, "rank_agreement": 3}
+    return [
+        Discrimination(
+            dataset=results.dataset,
+            backbone=results.backbone,
+            **{name: row[name] for name in ("family", "condition", "methods", "discriminates")},
+            **{name: _rounded(row[name], places) for name, places in decimals.items()},
+            at_oracle=None if pd.isna(row["at_oracle"]) else int(row["at_oracle"]),
+        )
+        for row in boards.to_dict("records")
+    ]
+
+
+def _board(suite: str, preset: str, tables: Sequence[_TableOf]) -> Board:
+    frames = [table.results.frame for table in tables if len(table.results.frame)]
     conditions = tuple(dict.fromkeys(name for frame in frames for name in frame["condition"].unique()))
-    families = sorted({family for _, names in tables for family in names})
+    families = sorted({family for table in tables for family in table.families})
     of_package = shipped(suite)
     return Board(
         suite=suite,
@@ -189,8 +133,9 @@ def _board(suite: str, preset: str, tables: Sequence[tuple[Results, tuple[str, .
         families=(*([ALL] if len(families) > 1 else []), *families),
         tables=tuple(
             Notes(dataset=results.dataset, backbone=results.backbone, notes=tuple(map(str, results.notes)))
-            for results, _ in tables
+            for results, *_ in tables
         ),
+        discrimination=tuple(row for table in tables for row in table.discrimination),
     )
 
 
@@ -203,12 +148,14 @@ def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> li
             rank=row["rank"],
             rank_low=row["rank_low"],
             rank_high=row["rank_high"],
+            could_be_best=row["could_be_best"],
             **{
                 f"{new}{end}": _rounded(row[f"{old}{end}"], decimals) for old, new, decimals in _VALUES for end in _ENDS
             },
             seeds=row["n_seeds"],
             tasks=row["n_tasks"],
             draws=row["n_draws"],
+            collapsed=tuple(row["collapsed"].split()),
         )
         for row in rows.to_dict("records")
     ]

@@ -15,7 +15,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from omrl_bench.files import write_atomically
-from omrl_bench.report.site.leaderboard import Board, Leaderboard, leaderboard
+from omrl_bench.report.site.leaderboard import leaderboard
+from omrl_bench.report.site.models import Board, Leaderboard
 from omrl_bench.report.tables.captions import MISSING
 
 
@@ -67,7 +68,7 @@ def page(content: Leaderboard) -> str:
     return environment.from_string(template).render(
         leaderboard=content,
         data=htmlsafe_json_dumps(_compact(content), dumps=json.dumps, separators=(",", ":"), allow_nan=False),
-        boards=[(board, list(_rows(content, board))) for board in content.boards],
+        boards=[(board, list(_rows(content, board)), _weak(board)) for board in content.boards],
         style=Markup(style),
         style_hash=_source_hash(style),
         script=Markup(script),
@@ -95,6 +96,12 @@ def _rows(content: Leaderboard, board: Board) -> Iterable[Row]:
     missing = float("-inf"), MISSING
     for key in sorted(scores, key=lambda key: (-scores[key].get(board.families[0], missing)[0], key)):
         yield Row(*key, scores=[scores[key].get(family, missing)[1] for family in board.families])
+
+
+def _weak(board: Board) -> set[str]:
+    """Families that do not discriminate, in one table at least, under the main condition."""
+    rows = (row for row in board.discrimination if row.condition == board.main_condition)
+    return {row.family for row in rows if row.discriminates is False}
 
 
 def _source_hash(text: str) -> str:

@@ -9,16 +9,28 @@ import pandas as pd
 
 from omrl_bench.conditions import Condition
 from omrl_bench.report.reading.groups import ordered
-from omrl_bench.report.tables.layout import DAGGER, Layout
-from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
+from omrl_bench.report.tables.layout import ALMOST, COLLAPSED, DAGGER, Layout
+from omrl_bench.stats.bootstrap import CONFIDENCE
+from omrl_bench.stats.collapse import DEVIATIONS, POINTS
+from omrl_bench.stats.discrimination import RELIABLE
 from omrl_bench.stats.panels import ALL
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 MISSING = "\N{EN DASH}"
 SCORE_NOTE = "Score = 100 (R - random) / (expert - random), per task: 0 is the random policy, 100 the expert."
 INTERVAL_NOTE = (
-    f"[low, high]: {100 * CONFIDENCE:.0f} % percentile interval of a two-way bootstrap over seeds and tasks "
-    f"({RESAMPLES:,} resamples), expanded for the numbers of seeds and tasks; with one seed it covers tasks only."
+    f"[low, high]: {100 * CONFIDENCE:.0f} % interval of a mean for new seeds and new tasks (crossed random effects); "
+    "with one seed it covers tasks only."
+)
+
+Z_NOTE = (
+    "z: mean over the families of (score - mean) / standard deviation, both over the methods of the family and "
+    "condition without controls. Every family counts alike, which in the mean of scores it does not; the interval "
+    "takes mean and deviation as known."
+)
+RATIO_NOTE = (
+    "IQM: mean of the middle half of all seed-task pairs. Ratio of sums: 100 sum(R - random) / sum(expert - random), "
+    "sums over tasks. A few tasks where very little is to be gained, or lost, move them less than the mean."
 )
 
 Sizes = tuple[int, int, int]  # seeds, tasks, draws
@@ -39,6 +51,42 @@ def privilege_note(privileges: Mapping[str, tuple[str, ...]]) -> str:
     """Say which methods are marked, and why."""
     methods = (f"{method} ({', '.join(privileges[method])})" for method in ordered(privileges))
     return f"{DAGGER} sees more than the training data and the context: {'; '.join(methods)}."
+
+
+def collapse_note(summary: pd.DataFrame, layout: Layout) -> list[str]:
+    """Name the collapsed seeds; nothing where there are none.
+
+    Args:
+        summary: With a column ``collapsed``, see :func:`omrl_bench.report.tables.boards.board_of`; none without it.
+        layout: Order of the methods.
+    """
+    if "collapsed" not in summary:
+        return []
+    rows = summary[(summary["family"] != ALL) & (summary["collapsed"] != "")]
+    found: dict[tuple[str, int, str], dict[str, list[str]]] = {}
+    columns = rows[["family", "method", "condition", "collapsed"]]
+    for family, method, condition, seeds in columns.itertuples(index=False, name=None):
+        of_row = found.setdefault((family, layout.methods.index(method), method), {})
+        for seed in seeds.split():
+            of_row.setdefault(seed, []).append(condition)
+    texts = [
+        f"{family} / {method} " + ", ".join(f"{seed} ({', '.join(where)})" for seed, where in of_row.items())
+        for (family, _, method), of_row in sorted(found.items())
+    ]
+    rule = f"more than {POINTS:g} points and {DEVIATIONS:g} usual deviations below the median of the method's seeds"
+    return [f"{COLLAPSED} collapsed seeds, {rule}: {'; '.join(texts)}."] if texts else []
+
+
+def discrimination_note(layout: Layout) -> list[str]:
+    """Say which columns do not discriminate; nothing where all do, or it is not known."""
+    weak = [
+        f"{family} {condition} {layout.unreliable[family, condition]:.2f}"
+        for family in layout.families
+        for condition in layout.conditions
+        if (family, condition) in layout.unreliable
+    ]
+    said = f"{ALMOST} does not discriminate: trained again, the methods would often be in another order (reliability"
+    return [f"{said} below {RELIABLE}): {', '.join(weak)}."] if weak else []
 
 
 def usual_sizes(rows: pd.DataFrame) -> dict[str, Sizes]:

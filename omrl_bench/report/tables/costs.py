@@ -37,7 +37,7 @@ def method_table(results: Results, summary: pd.DataFrame, layout: Layout, condit
         ]
         for method in layout.methods
     ]
-    headers = ["method", *(escape(f"{family} {condition}") for family, condition in columns), *COSTS.values()]
+    headers = ["method", *(escape(layout.heading(*column)) for column in columns), *COSTS.values()]
     notes = (*scores.footnotes, _cost_note(results, layout.families))
     return page(f"Scores and costs by method ({where(results)})", grid(headers, rows), notes)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -11,6 +12,8 @@ from omrl_bench.report.reading.results import REFERENCE, Results
 from omrl_bench.stats.panels import ALL
 
 DAGGER = "\N{DAGGER}"
+COLLAPSED = "\N{SECTION SIGN}"  # marks an estimate with a collapsed seed
+ALMOST = "\N{ALMOST EQUAL TO}"  # marks what does not discriminate
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Layout:
         methods: Methods.
         marked: Methods that use privileges.
         reference: Methods that were run elsewhere, see :func:`omrl_bench.report.reading.frames.read`.
+        unreliable: Reliability of each (family, condition) that does not discriminate, see
+            :mod:`omrl_bench.stats.discrimination`.
     """
 
     families: tuple[str, ...]
@@ -30,6 +35,7 @@ class Layout:
     methods: tuple[str, ...]
     marked: frozenset[str]
     reference: frozenset[str] = frozenset()
+    unreliable: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def without_means(self) -> Layout:
         """The same without :data:`ALL`."""
@@ -39,18 +45,30 @@ class Layout:
         """The marks of a method; empty for none."""
         return DAGGER * (method in self.marked) + REFERENCE * (method in self.reference)
 
+    def mark_of(self, family: str, condition: str) -> str:
+        """What marks a column that does not discriminate; empty for others."""
+        return ALMOST if (family, condition) in self.unreliable else ""
+
+    def heading(self, family: str, condition: str) -> str:
+        """Head of a column, with its mark."""
+        return " ".join(filter(None, (family, condition, self.mark_of(family, condition))))
+
     def label(self, method: str) -> str:
         """A method's name with its marks."""
         return f"{method} {self.marks(method)}" if self.marks(method) else method
 
 
-def layout_of(results: Results, summary: pd.DataFrame) -> Layout:
+def layout_of(results: Results, summary: pd.DataFrame, boards: pd.DataFrame | None = None) -> Layout:
     """Order the families and methods of a summary, controls first; conditions come in the order of the records.
 
     Args:
         results: What the summary was made from.
         summary: See :func:`omrl_bench.stats.summary.summarise`.
+        boards: See :func:`omrl_bench.stats.discrimination.discrimination`; without them, nothing is marked as not
+            discriminating.
     """
+    columns = ["family", "condition", "discriminates", "reliability"]
+    rows = [] if boards is None else boards[columns].itertuples(index=False, name=None)
     present = set(summary["family"])
     return Layout(
         families=(*sorted(present - {ALL}), *({ALL} & present)),
@@ -58,4 +76,5 @@ def layout_of(results: Results, summary: pd.DataFrame) -> Layout:
         methods=tuple(ordered(summary["method"])),
         marked=frozenset(results.privileges),
         reference=results.reference,
+        unreliable={(family, condition): value for family, condition, verdict, value in rows if verdict is False},
     )

@@ -17,12 +17,21 @@ MEASURES = {
     "alignment": "alignment",
     "silhouette": "silhouette",
     "probe": "probe R^2",
+    "disentanglement": "disentanglement",
+    "completeness": "completeness",
+    "informativeness": "informativeness",
+    "modularity": "modularity",
+    "explicitness": "explicitness",
+    "compactness": "compactness",
     "attention": "attention",
 }
 NOTE = (
     "Means over seeds. RMS and separation rate: distances of contexts of different tasks (FOCAL++); uniformity and "
     "alignment: on the unit sphere, lower is better (HS-OMRL, equations 9 and 10); silhouette: contexts clustered by "
     "task; probe: R^2 of a ridge regression to the task descriptor, fitted on training tasks, on the evaluated ones; "
+    "disentanglement, completeness, informativeness: DCI, of a lasso on the evaluated tasks; modularity, explicitness, "
+    "compactness: InfoMEC; both from one context of each task, and empty where a descriptor has too few or too many "
+    "parameters, or (InfoMEC) parameters that tell of one another; "
     "attention: rank correlation of a transition's attention weight with its reward (FOCAL++, figure 7)."
 )
 

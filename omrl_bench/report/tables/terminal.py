@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from omrl_bench.report.reading.results import Results
-from omrl_bench.report.tables.layout import layout_of
-from omrl_bench.report.tables.wide import Table, score_table
-from omrl_bench.stats.summary import summarise
+from omrl_bench.report.tables.boards import board_of
+from omrl_bench.report.tables.captions import are_episodes
+from omrl_bench.report.tables.layout import ALMOST, layout_of
+from omrl_bench.report.tables.wide import Table, robust_table, score_table, with_z_scores
+from omrl_bench.stats.panels import panels
 
 
 def print_scores(sets: Iterable[Results]) -> None:
@@ -21,8 +23,12 @@ def print_scores(sets: Iterable[Results]) -> None:
         sets: From :func:`omrl_bench.report.reading.frames.collect`, with complete records.
     """
     for each in sets:
-        summary = summarise(each.frame)
-        Console().print(terminal_table(score_table(each, summary, layout_of(each, summary))))
+        board = board_of(panels(each.frame))
+        layout = layout_of(each, board.summary, board.discrimination)
+        scores = with_z_scores(score_table(each, board.summary, layout), board.summary)
+        Console().print(terminal_table(scores))
+        if are_episodes(layout.conditions):
+            Console().print(terminal_table(robust_table(each, board.summary, layout, layout.conditions[-1])))
 
 
 def terminal_table(table: Table) -> rich.table.Table:
@@ -40,6 +46,16 @@ def terminal_table(table: Table) -> rich.table.Table:
     for family in table.layout.families:
         for row, method in enumerate(table.layout.methods):
             cells = [Text(table.text(method, family, condition)) for condition in table.layout.conditions]
-            view.add_row(Text(family if row == 0 else ""), Text(table.layout.label(method)), *cells)
+            first = (_family(table, family), "")[row > 0]
+            view.add_row(Text(first), Text(table.layout.label(method)), *cells)
         view.add_section()
     return view
+
+
+def _family(table: Table, family: str) -> str:
+    """A family with the conditions under which it does not discriminate, on lines of their own."""
+    conditions = table.layout.conditions
+    weak = [condition for condition in conditions if table.layout.mark_of(family, condition)]
+    if weak and len(weak) == len(conditions):
+        return f"{family} {ALMOST}"
+    return "\n".join([family, *(f"{ALMOST} {condition}" for condition in weak)])

@@ -8,7 +8,7 @@ import pandas as pd
 
 from omrl_bench.report.reading.results import REFERENCE
 from omrl_bench.report.tables.captions import MISSING, TIMES
-from omrl_bench.report.tables.layout import DAGGER
+from omrl_bench.report.tables.layout import ALMOST, COLLAPSED, DAGGER
 from omrl_bench.report.tables.markdown import escape, grid, page
 from omrl_bench.report.tables.wide import Table
 
@@ -23,6 +23,8 @@ _LATEX = {
     DAGGER: r"$^\dagger$",
     REFERENCE: r"$^\ddagger$",
     MISSING: "--",
+    ALMOST: r"$\approx$",
+    COLLAPSED: r"\S{}",
     **{character: f"\\{character}" for character in "{}$&#_%"},
 }
 
@@ -39,7 +41,7 @@ def method_label(table: Table, method: str) -> str:
 
 def markdown(table: Table) -> str:
     """Write a table as Markdown: title, table, footnotes."""
-    headers = ["method", *(escape(f"{family} {condition}") for family, condition in table.columns)]
+    headers = ["method", *(escape(table.layout.heading(*column)) for column in table.columns)]
     rows = [
         [method_label(table, method), *(table.text(method, *column) for column in table.columns)]
         for method in table.layout.methods
@@ -83,12 +85,13 @@ def _latex_head(table: Table) -> list[str]:
     families, conditions = table.layout.families, table.layout.conditions
     width = len(conditions)
     groups = [rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(family)}}}" for family in families]
-    lines = [" & ".join(["" if any(conditions) else "method", *groups]) + r" \\"]
-    if any(conditions):
-        starts = range(2, 2 + width * len(families), width)
-        lines.append(" ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts))
-        lines.append(" & ".join(["method", *map(escape_latex, conditions * len(families))]) + r" \\")
-    return lines
+    starts = range(2, 2 + width * len(families), width)
+    heads = [f"{condition} {table.layout.mark_of(family, condition)}" for family, condition in table.columns]
+    return [
+        " & ".join(["", *groups]) + r" \\",
+        " ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts),
+        " & ".join(["method", *map(escape_latex, heads)]) + r" \\",
+    ]
 
 
 def _latex_row(table: Table, method: str) -> str:
@@ -98,7 +101,7 @@ def _latex_row(table: Table, method: str) -> str:
         if entry is None:
             cells.append(escape_latex(MISSING))
         else:
-            estimate, interval = (text.replace("-", "$-$") for text in entry.texts())
+            estimate, interval = (escape_latex(text).replace("-", "$-$") for text in entry.texts())
             cells.append(rf"{estimate} {{\scriptsize {interval}}}")
     return " & ".join(cells) + r" \\"
 

@@ -107,6 +107,9 @@
     const decimals = decimalsOf(entry.return_mean);
     return `${fixed(entry.return_mean, decimals)} ${interval(entry, "return_mean", decimals)}`;
   };
+  const collapsed = (entry) =>
+    `\u00a7 ${entry.collapsed.length === 1 ? "seed" : "seeds"} collapsed: ${entry.collapsed.join(", ")}`;
+  const standardised = (entry) => (entry.z === null ? DASH : `${fixed(entry.z, 2)} ${interval(entry, "z", 2)}`);
   const time = (seconds) => (seconds < 90 ? `${fixed(seconds, 1)} s` : `${fixed(seconds / 60, 1)} min`);
   const count = (value) => Math.round(value).toLocaleString("en");
   const verdict = (run) => (run.verified ? "\u2713 yes" : "no");
@@ -125,6 +128,7 @@
       ...(several("dataset") ? [one("dataset", "Data")] : []),
       ...(several("backbone") ? [one("backbone", "Backbone")] : []),
       ofEntry("score", "Score", "score", scoreCell),
+      ...(state.family === ALL ? [ofEntry("z", "Mean z-score", "z", standardised)] : []),
       ...(state.returns ? [ofEntry("return", "Return", "return_mean", returned)] : []),
       { ...ofRun("verified", "Verified", (run) => Number(run.verified), verdict), up: false },
       ofEntry("sizes", "Seeds \u00d7 tasks", "seeds", (entry) => `${entry.seeds} \u00d7 ${entry.tasks}`),
@@ -177,7 +181,9 @@
       drawing("circle", { cx: at(entry.score), cy: 7, r: 3.5 }),
     );
     const text = element("span", {}, element("b", {}, fixed(entry.score, 1)), ` ${interval(entry, "score", 1)}`);
-    return element("div", { className: "bar" }, text, bar);
+    const cell = element("div", { className: "bar" }, text, bar);
+    if (!entry.collapsed.length) return cell;
+    return element("div", {}, cell, element("div", { className: "reason" }, collapsed(entry)));
   }
 
   function methodCell(run) {
@@ -207,9 +213,11 @@
       const entry = run.entries.get(condition);
       if (!entry) continue;
       add(`${board.kind} ${condition}`,
-        `rank ${placed(entry)}; score ${fixed(entry.score, 1)} ${interval(entry, "score", 1)}; interquartile mean ` +
-        `${fixed(entry.iqm, 1)} ${interval(entry, "iqm", 1)}; return ${returned(entry)}; ${entry.seeds} seeds \u00d7 ` +
-        `${entry.tasks} tasks \u00d7 ${entry.draws} draws`);
+        `rank ${placed(entry)}${entry.could_be_best ? ", could be best" : ""}; score ${fixed(entry.score, 1)} ` +
+        `${interval(entry, "score", 1)}; interquartile mean ${fixed(entry.iqm, 1)} ${interval(entry, "iqm", 1)}; ` +
+        (entry.ratio === null ? "" : `ratio of sums ${fixed(entry.ratio, 1)} ${interval(entry, "ratio", 1)}; `) +
+        `z-score ${standardised(entry)}; return ${returned(entry)}; ${entry.seeds} seeds \u00d7 ` +
+        `${entry.tasks} tasks \u00d7 ${entry.draws} draws` + (entry.collapsed.length ? `; ${collapsed(entry)}` : ""));
     }
     add("Missing or failed", ...run.reasons);
     add("Verified", ...(run.verified ? ["yes"] : run.doubts.map((doubt) => `no: ${doubt}`)));
@@ -300,6 +308,7 @@
     document.getElementById("caption").textContent =
       `Suite ${board.suite}, preset ${board.preset}, ${board.kind} ${state.condition}. ` +
       "A method's name opens its details.";
+    drawVerdict();
     writeAddress();
   }
 
@@ -323,6 +332,45 @@
       ...(notes.length ? notes : ["Nothing is missing."]).map((note) => element("li", {}, note)));
   }
 
+  const ofTable = (each) => (board.tables.length > 1 ? ` (${each.dataset} data, backbone ${each.backbone})` : "");
+  const twoDecimals = (value) => (value === null ? DASH : fixed(value, 2));
+
+  /** Above the table: which of the boards that are shown do not tell their methods apart. */
+  function drawVerdict() {
+    const weak = board.discrimination.filter((each) =>
+      each.discriminates === false && each.condition === state.condition &&
+      (state.family ? each.family === state.family : each.family !== ALL) &&
+      (!state.dataset || each.dataset === state.dataset) && (!state.backbone || each.backbone === state.backbone));
+    const where = weak.map((each) => `${each.family}${ofTable(each)}, reliability ${twoDecimals(each.reliability)}`);
+    const verdict = document.getElementById("verdict");
+    verdict.hidden = !weak.length;
+    verdict.textContent =
+      `\u2248 Does not discriminate: trained again, the methods would often be in another order: ${where.join("; ")}.`;
+  }
+
+  /** Below the table: how well each family and condition of the suite discriminates. */
+  function drawDiscrimination() {
+    const rows = board.discrimination;
+    const known = rows.filter((each) => each.discriminates !== null);
+    const weak = known.filter((each) => !each.discriminates);
+    const section = document.getElementById("discrimination");
+    section.hidden = !rows.length;
+    section.querySelector("summary").textContent =
+      "How well this suite tells its methods apart" +
+      (known.length ? `: ${weak.length} of ${known.length} combinations of family and ${board.kind} do not` : "");
+    section.querySelector("tbody").replaceChildren(...rows.map((each) => {
+      const verdict = each.discriminates === null ? DASH : each.discriminates ? "yes" : "\u2248 no";
+      const numbers = [
+        each.methods, twoDecimals(each.between), twoDecimals(each.error), twoDecimals(each.reliability),
+        twoDecimals(each.reliability_new), twoDecimals(each.rank_agreement), each.at_oracle ?? DASH, verdict,
+      ];
+      return element("tr", {},
+        Object.assign(element("th", {}, each.family + ofTable(each)), { scope: "row" }),
+        element("td", {}, each.condition),
+        ...numbers.map((number) => element("td", { className: "number" }, String(number))));
+    }));
+  }
+
   function drawTabs() {
     const tabs = suites.map((suite) => {
       const tab = element("button", { type: "button", id: `tab-${suites.indexOf(suite)}` }, suite);
@@ -341,6 +389,7 @@
   function drawAll() {
     drawTabs();
     drawFilters();
+    drawDiscrimination();
     draw();
   }
 
