@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from omrl_bench.report.reading.results import Results
 
 
+_QUESTIONS = {"these": "On these tasks", "new": "On new tasks"}
+
+
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A method.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The method that it is compared with.")] = "task-blind",
@@ -23,10 +27,10 @@ def compare(
     preset: Annotated[str | None, typer.Option(help="Only this preset.")] = None,
     family: Annotated[list[str] | None, typer.Option(help="Only this family (repeatable).")] = None,
 ) -> None:
-    """Compare two methods: difference of their scores, probability that A beats B, and whether that is decided.
+    """Compare two methods: is A better, worse or equivalent, on these tasks and on new ones, and how often does it win?
 
-    Paired over tasks and seeds; verdicts are corrected for the number of rows (Holm). docs/statistics.md explains it.
-    Against task-blind, the difference is what adaptation gains.
+    Verdicts are corrected for the number of rows (Holm). docs/statistics.md explains it. Against task-blind, the
+    difference is what adaptation gains.
 
     Examples:
       omrl-bench compare focal --results results
@@ -55,18 +59,23 @@ def compare(
         raise InputError(f"{first} and {second} have no family and condition in common")
 
 
-def conclusion(table: pd.DataFrame, first: str, second: str) -> str:
-    """Say in one sentence in how many rows the first method is better, worse, or undecided."""
-    verdicts = table["verdict"].value_counts()
-    parts = [
-        f"{text} in {verdicts[verdict]}"
-        for verdict, text in (("better", f"better than {second}"), ("worse", f"worse than {second}"))
-        if verdict in verdicts
-    ]
+def conclusion(table: pd.DataFrame, first: str, second: str, question: str) -> str:
+    """Say in one sentence in how many rows the first method is better, worse, equivalent, or none of these.
+
+    Args:
+        table: From :func:`omrl_bench.stats.comparison.compare`.
+        first: The first method.
+        second: The second.
+        question: ``these`` or ``new``.
+    """
+    verdicts = table[f"{question}_verdict"].value_counts()
+    words = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}
+    parts = [f"{text} {second} in {verdicts[verdict]}" for verdict, text in words.items() if verdict in verdicts]
+    where = _QUESTIONS[question]
     if not parts:
-        return f"Between {first} and {second} nothing is decided in any of the {len(table)} rows."
+        return f"{where}: between {first} and {second} nothing is decided in any of the {len(table)} rows."
     undecided = f"; undecided in {verdicts['undecided']}" if "undecided" in verdicts else ""
-    return f"Of {len(table)} rows, {first} is {' and '.join(parts)}{undecided}."
+    return f"{where}: of {len(table)} rows, {first} is {' and '.join(parts)}{undecided}."
 
 
 def missing_cells(frame: pd.DataFrame, methods: tuple[str, str], families: tuple[str, ...]) -> list[str]:
@@ -92,7 +101,7 @@ def missing_cells(frame: pd.DataFrame, methods: tuple[str, str], families: tuple
             )
             for absent in filter(None, seeds):
                 names = ", ".join(map(str, absent))
-                notes.append(f"{family} / {method}: without seeds {names} of {other}; seeds are not paired there")
+                notes.append(f"{family} / {method}: without seeds {names} of {other}")
     return notes
 
 
@@ -103,12 +112,12 @@ def _print(results: Results, first: str, second: str, chosen: tuple[str, ...]) -
     from omrl_bench.errors import InputError
     from omrl_bench.report.reading.results import NO_RESULTS
     from omrl_bench.stats.comparison import compare as compare_frame
+    from omrl_bench.stats.verdicts import MARGIN
 
     frame = results.frame
     if chosen:
         frame = frame[frame["family"].isin(chosen)]
     families = tuple(sorted(set(frame["family"])))
-    # of the other methods only the families matter: a mean over some of them would not be one over all
     pair = frame[frame["method"].isin([first, second])]
     common = _conditions(pair, first) & _conditions(pair, second)
     where = f"{results.suite} / {results.preset} / {results.dataset} / {results.backbone}"
@@ -116,20 +125,22 @@ def _print(results: Results, first: str, second: str, chosen: tuple[str, ...]) -
         say(f"{where}: {first} and {second} have no family and condition in common here")
         return False
     try:
-        table = compare_frame(pair, first, second)
+        # other methods have their say in whether seeds are paired, and in what families there are
+        table = compare_frame(frame, first, second)
     except ValueError as error:
         raise InputError(f"{where}: {error}") from error
-    if len(set(pair["family"])) < len(families):
-        table = table[table["family"] != "all"]
     say(f"{where}: {first} compared with {second}")
     Console().print(_view(table, tuple(dict.fromkeys(frame["condition"]))))
-    say(conclusion(table, first, second))
+    for question in _QUESTIONS:
+        say(conclusion(table, first, second, question))
     if (table[["n_seeds", "n_tasks"]] == 1).any(axis=None):
-        say("With a single seed or task nothing is ever decided.")
+        say("With a single seed nothing is ever decided, and with a single task nothing on new tasks.")
     say(
-        "Difference: of mean scores, [low, high] the 95 % interval of the two-way bootstrap, paired. "
-        "P(A > B): probability that a run of A beats a run of B on a task. "
-        "Verdict: at 5 %, corrected over all rows of the table (Holm). n: seeds x tasks."
+        "A - B: difference of mean scores. [low, high]: its 95 % interval. On these tasks: only training runs vary. On "
+        "new tasks: tasks vary too. Verdict on A: at 5 %, corrected over all rows of the table (Holm); equivalent: the "
+        f"difference is less than {MARGIN:g} points. finds: the smallest difference that so many seeds and tasks would "
+        "find with 80 % power, not corrected. P(A > B): probability that a run of A beats a run of B on a task. "
+        "n: seeds x tasks."
     )
     for lacking in missing_cells(frame, (first, second), families):
         say(f"note: {lacking}")
@@ -148,32 +159,37 @@ def _view(table: pd.DataFrame, conditions: tuple[str, ...]) -> Any:
     from rich.text import Text
 
     view = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
-    for name in ("family", "condition"):
-        view.add_column(name, overflow="fold")
+    view.add_column("family\ncondition", overflow="fold")
     # on a narrow screen names are broken, but half of a number would be worse than none
-    for name, width in (("A", 5), ("B", 5), ("difference", 14), ("P(A > B)", 12), ("A is", 9), ("n", 6)):
-        view.add_column(name, justify="left" if name == "A is" else "right", no_wrap=True, min_width=width)
+    columns = (("A\nB", 5), ("A - B\nn", 7), ("on these tasks\nA is", 15), ("on new tasks\nA is", 15), ("P(A > B)", 12))
+    for name, width in columns:
+        view.add_column(name, justify="right", no_wrap=True, min_width=width)
     order = {condition: number for number, condition in enumerate(conditions)}
     rows = sorted(table.to_dict("records"), key=lambda r: (r["family"] == "all", r["family"], order[r["condition"]]))
     for row, before in zip(rows, [None, *rows], strict=False):
         if before and before["family"] != row["family"]:
             view.add_section()
         cells = (
-            row["family"],
-            row["condition"],
-            f"{row['score_first']:.1f}",
-            f"{row['score_second']:.1f}",
-            _with_interval(row, "difference", "+.1f"),
-            _with_interval(row, "improvement", ".2f"),
-            row["verdict"],
-            f"{row['n_seeds']} x {row['n_tasks']}",
+            f"{row['family']}\n{row['condition']}",
+            f"{row['score_first']:.1f}\n{row['score_second']:.1f}",
+            f"{row['difference']:+.1f}\n{row['n_seeds']} x {row['n_tasks']}",
+            *(_judged(row, question) for question in _QUESTIONS),
+            f"{row['improvement']:.2f}\n{_interval(row, 'improvement', '.2f')}",
         )
         view.add_row(*(Text(str(cell)) for cell in cells))
     return view
 
 
-def _with_interval(row: dict[str, Any], name: str, form: str) -> str:
-    return f"{row[name]:{form}}\n[{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
+def _judged(row: dict[str, Any], question: str) -> str:
+    """Interval, verdict, and what could be found."""
+    verdict = row[f"{question}_verdict"]
+    if isnan(row[f"{question}_low"]):  # of a single seed
+        return f"-\n{verdict}"
+    return f"{_interval(row, question, '+.1f')}\n{verdict}\nfinds {row[f'{question}_detectable']:.1f}"
+
+
+def _interval(row: dict[str, Any], name: str, form: str) -> str:
+    return f"[{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
 
 
 def _conditions(frame: pd.DataFrame, method: str) -> set[tuple[str, str]]:

@@ -20,6 +20,9 @@ def paper(
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: RESULTS/report/papers).")] = None,
     run: Annotated[bool, typer.Option("--run", help="Run the cells that are missing first.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what --run would run, and stop.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Print how many published numbers have a counterpart, and stop.")
+    ] = False,
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
@@ -32,10 +35,18 @@ def paper(
       omrl-bench paper hs-omrl --results results
 
       omrl-bench paper gentle --preset quick --run
+
+      omrl-bench paper focalpp --coverage
     """
+    if coverage:
+        from omrl_bench.report.papers import coverage as of_paper
+
+        typer.echo("\n".join(of_paper.sentences(of_paper.coverage(name, preset))))
+        return
     from omrl_bench.cli.display import print_plan
     from omrl_bench.errors import no_results_folder
-    from omrl_bench.report.papers.pages import compare_with, summary, write
+    from omrl_bench.report.papers.claims import summary
+    from omrl_bench.report.papers.pages import compare_with, write
     from omrl_bench.runner.executors import make_executor
     from omrl_bench.runner.plan import unknown_statuses
     from omrl_bench.runner.run import make_plan
@@ -52,7 +63,7 @@ def paper(
     comparison = compare_with(name, results, preset)
     for path in write(comparison, out or results / "report" / "papers"):
         typer.echo(path)
-    for sentence in summary(comparison):
+    for sentence in summary(comparison.paper, comparison.orderings):
         typer.echo(sentence)
     end_with(errors)
 

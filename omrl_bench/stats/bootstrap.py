@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from omrl_bench.stats.estimators import OF_COUNTS, Estimator, mean, mean_of_counts
+from omrl_bench.stats.estimators import OF_COUNTS, Estimator, mean
 from omrl_bench.stats.small_samples import Correction
 
 RESAMPLES = 10_000
@@ -54,43 +54,6 @@ def distribution(
         seeds, tasks = (_draw(rng, size, resamples) for size in matrix.shape)
         total += estimate_of_counts(matrix, seeds, tasks, estimator)
     return total / len(matrices)
-
-
-def difference_distribution(
-    first: Sequence[np.ndarray],
-    second: Sequence[np.ndarray],
-    same_seeds: Sequence[bool],
-    seed: int,
-    resamples: int = RESAMPLES,
-) -> np.ndarray:
-    """Resample the paired difference ``first - second`` of means, averaged over families.
-
-    Both sides of a resample see the same tasks. They see the same seeds too where the seed sets are the same;
-    elsewhere each side draws its own seeds.
-
-    Args:
-        first: One (seeds, tasks) array per family.
-        second: One (seeds, tasks) array per family; its tasks are those of ``first``, in the same order.
-        same_seeds: For each family, whether the seeds of both sides are the same, in the same order.
-        seed: Seed of the resampling; see :func:`seed_from`.
-        resamples: Number of resamples.
-
-    Returns:
-        (resamples,) differences.
-
-    Raises:
-        ValueError: if there is nothing to compare, or the shapes do not match.
-    """
-    _check([*first, *second])
-    rng = np.random.default_rng(seed)
-    total = np.zeros(resamples)
-    for a, b, same in zip(first, second, same_seeds, strict=True):
-        if a.shape[1] != b.shape[1] or (same and a.shape != b.shape):
-            raise ValueError(f"cannot pair matrices of shapes {a.shape} and {b.shape}")
-        seeds, tasks = (_draw(rng, size, resamples) for size in a.shape)
-        other = seeds if same else _draw(rng, b.shape[0], resamples)
-        total += mean_of_counts(a, seeds, tasks) - mean_of_counts(b, other, tasks)
-    return total / len(first)
 
 
 def shared_counts(label: str, names: Sequence[object], resamples: int = RESAMPLES) -> np.ndarray:
@@ -144,30 +107,6 @@ def interval(
     low, middle, high = np.quantile(samples, (tail, 0.5, 1 - tail), axis=-1)
     stretch = correction.stretch(np.array(tail)) if correction else 1.0
     return middle + stretch * (low - middle), middle + stretch * (high - middle)
-
-
-def p_value(samples: np.ndarray, correction: Correction | None = None) -> float:
-    """Two-sided p value of "the difference is zero" from a bootstrap distribution (resamples,).
-
-    It is the level at which :func:`interval`, with the same correction, begins to hold zero. Counts include one for
-    the data themselves, so that the value is never zero.
-    """
-    if correction:
-        samples = np.sort(samples)
-        levels = (np.arange(len(samples)) + 0.5) / len(samples)
-        middle = np.median(samples)
-        samples = middle + correction.stretch(levels) * (samples - middle)
-    below, above = np.count_nonzero(samples <= 0), np.count_nonzero(samples >= 0)
-    return min(1.0, 2 * (1 + min(below, above)) / (1 + len(samples)))
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction over one table: (n,) p values -> (n,) adjusted p values, in the same order."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * np.asarray(p_values)[order]))
-    return adjusted
 
 
 def _check(matrices: Sequence[np.ndarray]) -> None:

@@ -11,32 +11,34 @@ higher, ties counting one half: the Mann-Whitney statistic divided by the number
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
-from omrl_bench.stats.differences import (
-    check_tasks,
-    enough_resamples,
-    fewest,
-    mean_score,
-    paired_difference,
-    with_verdicts,
-)
+from omrl_bench.stats.contrasts import Questions
+from omrl_bench.stats.differences import check_tasks, difference, fewest, mean_score
 from omrl_bench.stats.estimated import Estimated, Resamples, over_families
+from omrl_bench.stats.pairing import are_paired, pairing
 from omrl_bench.stats.panels import Key, Panel, Panels, panels
 from omrl_bench.stats.small_samples import Part
+from omrl_bench.stats.verdicts import Judgement, judge
 
 MATRIX_RESAMPLES = 2_000
 _CONDITION = tuple(name for name in Key._fields if name != "method")
 _IMPROVEMENT = ("improvement", "improvement_low", "improvement_high")
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
+_JUDGED = tuple(f"{question}_{name}" for question in Questions._fields for name in Judgement._fields)
+#: The verdict on the first method.
+WORDS = {"higher": "better", "lower": "worse", "equivalent": "equivalent", "undecided": "undecided"}
 COMPARISON_COLUMNS = (
     *_CONDITION,
-    *("first", "second", "score_first", "score_second", "difference", "difference_low", "difference_high"),
-    *("p_value", "p_holm", *_IMPROVEMENT, "verdict", *_COUNTS),
+    *("first", "second", "score_first", "score_second", "difference"),
+    *_JUDGED,
+    *_IMPROVEMENT,
+    *_COUNTS,
 )
 MATRIX_COLUMNS = (*_CONDITION, "first", "second", *_IMPROVEMENT, *_COUNTS)
 
@@ -47,21 +49,21 @@ def compare(
     """Compare two methods in every family and condition that both have.
 
     Args:
-        frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
+        frame: Tidy frame; see :mod:`omrl_bench.stats.panels`. It may have other methods, which help to say whether
+            seeds are paired (:mod:`omrl_bench.stats.pairing`).
         first: A method.
         second: Another.
-        resamples: Resamples of the two-way bootstrap; raised where a table has so many rows that the smallest p value
-            could not survive the correction.
-        confidence: Coverage of the intervals, and 1 - the level of the verdict.
+        resamples: Resamples of the two-way bootstrap, for the probability of improvement.
+        confidence: Coverage of the intervals, and 1 - the level of the verdicts.
 
     Returns:
         One row per (suite, preset, dataset, backbone, family, condition) that both have, sorted by them, with columns
-        ``first``, ``second``, ``score_first``, ``score_second``; ``difference`` (of the means, paired), with ``_low``
-        and ``_high``; ``p_value``, ``p_holm`` (corrected over the rows of a table); ``improvement`` (the
-        probability of it), with ``_low`` and ``_high``; ``verdict`` on the first method: ``better`` or
-        ``worse`` where ``p_holm`` is below 1 - ``confidence``, else ``undecided``, and always so with a single seed or
-        task on either side; ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` is the mean over families; a method
-        that lacks a family has none.
+        ``first``, ``second``, ``score_first``, ``score_second``; ``difference`` (of the means); for each question,
+        ``these`` (on these tasks) and ``new`` (on new tasks), what :class:`omrl_bench.stats.verdicts.Judgement` has,
+        as ``these_low``, ..., ``new_verdict``, judged over the rows of a table, the verdict on the first method being
+        ``better``, ``worse``, ``equivalent`` or ``undecided``; ``improvement`` (the probability of it), with ``_low``
+        and ``_high``; ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` is the mean over families; a method that
+        lacks a family has none.
 
     Raises:
         ValueError: if both are the same, one has no results, they have no family and condition in common or not the
@@ -80,19 +82,28 @@ def compare(
     }
     if not pairs:
         raise ValueError(f"{first!r} and {second!r} have no family and condition in common")
-    comparisons = Counter(key.table for key in pairs)
-    rows = []
+    shared, paired = Resamples(resamples), pairing(groups)
+    rows, contrasts = [], []
     for key, sides in pairs.items():
-        enough = enough_resamples(resamples, comparisons[key.table], confidence)
-        difference = paired_difference(key, *sides, f"difference from {second}", enough)
-        shared = Resamples(enough)
-        improvement = over_families([_improvement(key, a, b, shared) for a, b in zip(*sides, strict=True)])
+        of_families = list(zip(*sides, strict=True))
+        pair = [are_paired(paired, key, a, b) for a, b in of_families]
+        contrasts.append(difference(key, *sides, pair, f"difference from {second}"))
+        improvement = over_families([family_improvement(key, a, b, shared) for a, b in of_families])
         row = _condition(key) | {"first": first, "second": second}
         row |= {"score_first": mean_score(sides[0]), "score_second": mean_score(sides[1])}
-        row |= difference.columns("difference", confidence) | {"p_value": difference.p_value()}
+        row |= {"difference": contrasts[-1].new.estimate}
         rows.append(row | _bounded(improvement, confidence) | fewest(*sides))
-    table = with_verdicts(pd.DataFrame(rows), "difference", 1 - confidence)
-    return table[list(COMPARISON_COLUMNS)]
+    tables: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index, key in enumerate(pairs):
+        tables[key.table].append(index)
+    for indices in tables.values():
+        for question in Questions._fields:
+            found = [getattr(contrasts[index], question) for index in indices]
+            judged = judge(found, [_can_be_tested(rows[index], question) for index in indices], confidence=confidence)
+            for index, judgement in zip(indices, judged, strict=True):
+                named = judgement._replace(verdict=WORDS[judgement.verdict])._asdict()  # type: ignore[arg-type]
+                rows[index] |= {f"{question}_{name}": value for name, value in named.items()}
+    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
 
 def improvement_matrix(
@@ -131,12 +142,17 @@ def improvement_matrix(
                 for a, b in zip(groups[key], groups[other], strict=True):
                     pair = a.family, key.method, other.method
                     if pair not in of_families:
-                        of_families[pair] = _improvement(key, a, b, shared)
+                        of_families[pair] = family_improvement(key, a, b, shared)
                     estimates.append(of_families[pair])
                 numbers = fewest(groups[key], groups[other])
                 rows += [row | numbers for row in _both_ways(key, other, over_families(estimates), confidence)]
     table = pd.DataFrame(rows, columns=list(MATRIX_COLUMNS))
     return table.sort_values([*_CONDITION, "first", "second"], ignore_index=True)
+
+
+def _can_be_tested(row: Mapping[str, object], question: str) -> bool:
+    """With one seed (and for new tasks, with one task) half of the uncertainty is missing."""
+    return row["n_seeds"] != 1 and (question == "these" or row["n_tasks"] != 1)
 
 
 def _both_ways(key: Key, other: Key, improvement: Estimated, confidence: float) -> list[dict[str, object]]:
@@ -149,7 +165,7 @@ def _both_ways(key: Key, other: Key, improvement: Estimated, confidence: float) 
     return [_condition(key) | names | forward, _condition(key) | reverse | backward]
 
 
-def _improvement(key: Key, first: Panel, second: Panel, shared: Resamples) -> Estimated:
+def family_improvement(key: Key, first: Panel, second: Panel, shared: Resamples) -> Estimated:
     """Probability of improvement in one family; tasks are resampled jointly, and seeds too if they are the same."""
     wins = _wins(first.scores, second.scores)
     seeds, tasks = shared.counts(key, first)

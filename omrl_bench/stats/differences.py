@@ -1,27 +1,31 @@
-"""Paired differences of mean scores: what a shift of the context costs, and the rules of every comparison."""
+"""Differences of mean scores, on these tasks and on new ones; what a shift of the context costs."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from omrl_bench.stats.bootstrap import (
-    CONFIDENCE,
-    RESAMPLES,
-    difference_distribution,
-    holm,
-    seed_from,
+from omrl_bench.stats.bootstrap import CONFIDENCE
+from omrl_bench.stats.contrasts import (
+    Contrast,
+    Marginals,
+    Questions,
+    marginals,
+    on_new_tasks,
+    on_these_tasks,
+    over_families,
 )
-from omrl_bench.stats.estimated import Estimated
 from omrl_bench.stats.estimators import mean
 from omrl_bench.stats.panels import Key, Panel, Panels, counts, panels
-from omrl_bench.stats.small_samples import difference_parts
 
 _COUNTS = ("n_seeds", "n_tasks", "n_draws")
 _DROP_KEY = tuple(name for name in Key._fields if name != "condition")
 DROP_COLUMNS = (
     *_DROP_KEY,
-    *("from_condition", "to_condition", "score_from", "score_to", "drop", "drop_low", "drop_high"),
+    *("from_condition", "to_condition", "score_from", "score_to", "drop"),
+    *("these_low", "these_high", "new_low", "new_high"),
     *_COUNTS,
 )
 
@@ -30,22 +34,23 @@ def drop_under_shift(
     frame: pd.DataFrame | Panels,
     from_condition: str = "high",
     to_condition: str = "low",
-    resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> pd.DataFrame:
-    """Mean score with one context quality minus that with another, paired over seeds and tasks.
+    """Mean score with one context quality minus that with another.
+
+    Seeds are paired, for both sides are the same training runs (not so where a side lacks some of them).
 
     Args:
         frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
         from_condition: Context quality before the shift.
         to_condition: Context quality after the shift.
-        resamples: Resamples of the two-way bootstrap.
         confidence: Coverage of the intervals.
 
     Returns:
         One row per (suite, preset, dataset, backbone, family, method) that has both conditions, sorted by them, with
         columns ``from_condition``, ``to_condition``, ``score_from``, ``score_to``, ``drop`` (positive: the shift
-        costs), ``drop_low``, ``drop_high``, ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` as in
+        costs), its interval on these tasks (``these_low``, ``these_high``) and on new ones (``new_low``,
+        ``new_high``), ``n_seeds``, ``n_tasks``, ``n_draws``. Family ``all`` as in
         :func:`omrl_bench.stats.summary.summarise`.
 
     Raises:
@@ -62,69 +67,51 @@ def drop_under_shift(
         other = groups.get(key._replace(condition=to_condition))
         if key.condition != from_condition or other is None:
             continue
-        drop = paired_difference(key, group, other, f"drop to {to_condition}", resamples)
+        same_runs = [one.seeds == another.seeds for one, another in zip(group, other, strict=True)]
+        drop = difference(key, group, other, same_runs, f"drop to {to_condition}")
         about: dict[str, object] = {name: getattr(key, name) for name in _DROP_KEY}
         about |= {"from_condition": from_condition, "to_condition": to_condition}
-        about |= {"score_from": mean_score(group), "score_to": mean_score(other)}
-        rows.append(about | drop.columns("drop", confidence) | fewest(group, other))
+        about |= {"score_from": mean_score(group), "score_to": mean_score(other), "drop": drop.new.estimate}
+        for question, contrast in drop._asdict().items():
+            ends = contrast.interval(confidence)
+            about |= dict(zip((f"{question}_low", f"{question}_high"), ends, strict=True))
+        rows.append(about | fewest(group, other))
     rows.sort(key=lambda row: [row[name] for name in _DROP_KEY])
     return pd.DataFrame(rows, columns=list(DROP_COLUMNS))
 
 
-def enough_resamples(resamples: int, comparisons: int, confidence: float) -> int:
-    """At least so many resamples that the smallest p value can survive the correction for so many comparisons."""
-    return max(resamples, int(4 * comparisons / (1 - confidence)))
-
-
-def paired_difference(
-    key: Key, first: tuple[Panel, ...], second: tuple[Panel, ...], label: str, resamples: int
-) -> Estimated:
-    """Difference of mean scores, paired over tasks, and over seeds in the families where both have the same.
+def difference(
+    key: Key, first: Sequence[Panel], second: Sequence[Panel], paired: Sequence[bool], label: str
+) -> Questions:
+    """Difference of mean scores, averaged over families, for both questions.
 
     Args:
         key: What ``first`` is.
         first: A panel per family.
         second: A panel per family.
-        label: What is compared; it seeds the bootstrap, and says so in the error.
-        resamples: Resamples of the two-way bootstrap.
+        paired: For each family, whether seeds are paired; see :mod:`omrl_bench.stats.pairing`.
+        label: What is compared, for the error.
 
     Raises:
         ValueError: if the two sides do not have the same tasks.
     """
     check_tasks(key, first, second, label)
-    a, b = ([panel.scores for panel in side] for side in (first, second))
-    same_seeds = [one.seeds == other.seeds for one, other in zip(first, second, strict=True)]
-    samples = difference_distribution(a, b, same_seeds, seed_from(f"{key.label}/{label}"), resamples=resamples)
-    parts = difference_parts(a, b, same_seeds)
-    return Estimated(mean_score(first) - mean_score(second), samples, tuple(parts))
+    of_families: list[tuple[Marginals, ...]] = [
+        (marginals(a.scores - b.scores),) if pair else (marginals(a.scores), marginals(b.scores))
+        for a, b, pair in zip(first, second, paired, strict=True)
+    ]
+    questions: tuple[Callable[..., Contrast], ...] = (on_these_tasks, on_new_tasks)
+    return Questions(*(over_families([question(*sides) for sides in of_families]) for question in questions))
 
 
-def check_tasks(key: Key, first: tuple[Panel, ...], second: tuple[Panel, ...], label: str) -> None:
+def check_tasks(key: Key, first: Sequence[Panel], second: Sequence[Panel], label: str) -> None:
     """Raise a ValueError unless both sides have the same tasks in every family."""
     for a, b in zip(first, second, strict=True):
         if a.tasks != b.tasks:
             raise ValueError(f"{key.family} / {key.method} / {key.condition}: {label}: the tasks are not the same")
 
 
-def with_verdicts(table: pd.DataFrame, difference: str, level: float) -> pd.DataFrame:
-    """Fill ``p_holm`` and ``verdict`` of a table of differences.
-
-    Args:
-        table: With columns ``p_value``, ``n_seeds``, ``n_tasks``, the columns of :attr:`Key.table`, and the difference.
-        difference: Name of the column whose sign decides between ``better`` and ``worse``.
-        level: Level of the verdicts. Rows without a p value take no part in the correction.
-    """
-    table["p_holm"] = float("nan")
-    for _, rows in table[table["p_value"].notna()].groupby(list(Key._fields[:4])):
-        table.loc[rows.index, "p_holm"] = holm(rows["p_value"].to_numpy(dtype=float))
-    # One seed or one task leaves half of the uncertainty out, and a p value of zero spread means nothing.
-    decided = (table["p_holm"] < level) & (table["n_seeds"] > 1) & (table["n_tasks"] > 1)
-    direction = np.where(table[difference].to_numpy(dtype=float) > 0, "better", "worse")
-    table["verdict"] = np.where(decided, direction, "undecided")
-    return table
-
-
-def mean_score(group: tuple[Panel, ...]) -> float:
+def mean_score(group: Sequence[Panel]) -> float:
     """Mean over families of the mean score."""
     return float(np.mean([mean(panel.scores) for panel in group]))
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from omrl_bench.conditions import EPISODE, Condition
-from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
-from omrl_bench.stats.estimated import Resamples, over_families
+from omrl_bench.stats.bootstrap import CONFIDENCE
+from omrl_bench.stats.contrasts import marginals, on_new_tasks, over_families
 from omrl_bench.stats.panels import Key, Panel, counts, panels
 
 _KEY = tuple(name for name in Key._fields if name != "condition")
@@ -19,14 +18,11 @@ AREA_COLUMNS = (*_KEY, "episodes", "area", "area_low", "area_high", *_COUNTS)
 _Curve = list[tuple[Key, tuple[Panel, ...]]]  # by episode
 
 
-def area_under_episodes(
-    frame: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> pd.DataFrame:
+def area_under_episodes(frame: pd.DataFrame, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """Mean over episodes of the mean score: the area under the adaptation curve, in score units.
 
     Args:
         frame: Tidy frame; see :mod:`omrl_bench.stats.panels`. Only conditions ``episode-1``, ``episode-2`` ... count.
-        resamples: Resamples of the two-way bootstrap; a resample has the same seeds and tasks in every episode.
         confidence: Coverage of the intervals.
 
     Returns:
@@ -37,14 +33,11 @@ def area_under_episodes(
     Raises:
         ValueError: if there are no episodes, results are incomplete, or a method lacks episodes that others have.
     """
-    shared = Resamples(resamples)
     rows = []
     for key, curve in _curves(frame).items():
         families = list(zip(*(group for _, group in curve), strict=True))  # per family, a panel of each episode
-        over_episodes = [
-            replace(each[0], scores=np.mean([panel.scores for panel in each], axis=0)) for each in families
-        ]
-        area = over_families([shared.estimate(key, panel, panel.scores) for panel in over_episodes])
+        over_episodes = [np.mean([panel.scores for panel in each], axis=0) for each in families]
+        area = over_families([on_new_tasks(marginals(scores)) for scores in over_episodes])
         about = _about(key, curve)
         rows.append(about | area.columns("area", confidence) | counts(curve[0][1]))
     return pd.DataFrame(rows, columns=list(AREA_COLUMNS))

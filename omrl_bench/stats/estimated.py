@@ -1,4 +1,4 @@
-"""An estimate with its bootstrap distribution: what summaries, profiles and curves are made of.
+"""An estimate with its bootstrap distribution: interquartile means, profiles and probabilities of improvement.
 
 All methods of a table see the same resamples of a family's seeds and tasks, as far as these are the same, whatever else
 is in the frame.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from omrl_bench.stats.bootstrap import CONFIDENCE, estimate_of_counts, interval, p_value, shared_counts
+from omrl_bench.stats.bootstrap import CONFIDENCE, estimate_of_counts, interval, shared_counts
 from omrl_bench.stats.estimators import Estimator, mean
 from omrl_bench.stats.panels import Key, Panel
 from omrl_bench.stats.small_samples import Part, correction_of, parts_of, shrunk
@@ -32,10 +32,6 @@ class Estimated:
     def interval(self, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
         """Expanded percentile interval: (low, high)."""
         return interval(self.samples, confidence, correction_of(self.parts))
-
-    def p_value(self) -> float:
-        """Two-sided p value of "it is zero", which agrees with the interval."""
-        return p_value(self.samples, correction_of(self.parts))
 
     def columns(self, name: str, confidence: float = CONFIDENCE) -> dict[str, Any]:
         """Columns ``name``, ``name_low``, ``name_high``."""

@@ -73,21 +73,6 @@ def parts_of(matrices: Sequence[np.ndarray], estimator: Estimator = mean) -> lis
     return shrunk(parts, len(matrices))
 
 
-def difference_parts(
-    first: Sequence[np.ndarray],
-    second: Sequence[np.ndarray],
-    same_seeds: Sequence[bool],
-    same_tasks: bool = True,
-) -> list[Part]:
-    """Parts of the variance of a difference of means, over families; the arguments are those of the resampling."""
-    parts: list[Part] = []
-    for a, b, same in zip(first, second, same_seeds, strict=True):
-        for axis, jointly in ((0, same), (1, same_tasks)):
-            without = [_without_each(matrix, axis, mean) for matrix in (a, b)]
-            parts += [_part(without[0] - without[1])] if jointly else map(_part, without)
-    return shrunk(parts, len(first))
-
-
 def shrunk(parts: Iterable[Part], families: int) -> list[Part]:
     """Parts of the variance of a mean over families."""
     return [Part(part.variance / families**2, part.size) for part in parts]

@@ -1,14 +1,21 @@
-"""The summary of a tidy frame: estimates with intervals, one row per method, family and condition."""
+"""The summary of a tidy frame: estimates with intervals, one row per method, family and condition.
+
+Intervals of means are Student's, for new seeds and tasks (:mod:`omrl_bench.stats.contrasts`); those of interquartile
+means are of the two-way bootstrap (:mod:`omrl_bench.stats.bootstrap`).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
-from omrl_bench.stats.estimated import Estimated, Resamples, over_families
+from omrl_bench.stats.contrasts import marginals, on_new_tasks
+from omrl_bench.stats.contrasts import over_families as mean_of_means
+from omrl_bench.stats.estimated import Resamples, over_families
 from omrl_bench.stats.estimators import iqm, mean
 from omrl_bench.stats.panels import ALL, Key, Panel, Panels, counts, panels
 
@@ -31,7 +38,7 @@ def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confiden
 
     Args:
         frame: Tidy frame; see :mod:`omrl_bench.stats.panels`.
-        resamples: Resamples of the two-way bootstrap.
+        resamples: Resamples of the two-way bootstrap, for interquartile means.
         confidence: Coverage of the intervals.
 
     Returns:
@@ -58,11 +65,12 @@ def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confiden
         for family, group in families.items():
             of_families = [known[panel.family] for panel in group]
             row: dict[str, object] = {}
-            for number, (name, attribute, _) in enumerate(ESTIMATES):
+            for number, (name, attribute, estimator) in enumerate(ESTIMATES):
                 if family == ALL and attribute == "returns":
                     row |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
                 else:
-                    row |= over_families([estimates[number] for estimates in of_families]).columns(name, confidence)
+                    together = mean_of_means if estimator is mean else over_families
+                    row |= together([estimates[number] for estimates in of_families]).columns(name, confidence)
             rows[key._replace(family=family)] = row | counts(group)
     return pd.DataFrame([key._asdict() | rows[key] for key in groups], columns=list(SUMMARY_COLUMNS))
 
@@ -82,6 +90,11 @@ def ratio_of_sums(panel: Panel) -> np.ndarray:
     return linear
 
 
-def _estimates(key: Key, panel: Panel, shared: Resamples) -> list[Estimated]:
+def _estimates(key: Key, panel: Panel, shared: Resamples) -> list[Any]:
     matrices = {"scores": panel.scores, "returns": panel.returns, "ratio": ratio_of_sums(panel)}
-    return [shared.estimate(key, panel, matrices[name], estimator) for _, name, estimator in ESTIMATES]
+    return [
+        on_new_tasks(marginals(matrices[name]))
+        if estimator is mean
+        else shared.estimate(key, panel, matrices[name], estimator)
+        for _, name, estimator in ESTIMATES
+    ]

@@ -25,11 +25,12 @@ def put(
         cell=Cell(family=family, method=method, seed=seed, **names),
         status="failed" if error else "complete",
         error=error,
-        hashes=Hashes(suite="s", family="f", dataset="d", contexts="c", method=method),
+        hashes=Hashes(suite="s", family="f", dataset="d", contexts="c", method=method, tasks="t"),
         dataset_status=data,
         privileges=(),
         configuration={},
         trained_together=(seed,),
+        family_version="v1",
         created="2026-01-01T00:00:00Z",
     )
     rng = np.random.default_rng([seed, len(method)])
@@ -54,14 +55,21 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
+def rows_of(out):
+    """Words of the two lines of each row: (family, A, ...), (condition, B, ...)."""
+    lines = [line.split() for line in out.splitlines()]
+    starts = [index for index, line in enumerate(lines) if line and line[0] in ("high", "low")]
+    return [(lines[index - 1], lines[index]) for index in starts]
+
+
 def test_compare(cli, results):
     outcome = cli("compare", "focal", "pearl", "--results", results)
     assert outcome.code == 0 and outcome.err == ""
-    lines = [line.split() for line in outcome.out.splitlines()]
-    firsts = [line[:2] for line in lines if line[1:2] in (["high"], ["low"])]
+    names = [(first[0], second[0]) for first, second in rows_of(outcome.out)]
     families = ("cheetah-vel", "point-goal", "all")
-    assert firsts == [[family, condition] for family in families for condition in ("high", "low")]
-    assert "Of 6 rows, focal is better than pearl in 6." in outcome.words
+    assert names == [(family, condition) for family in families for condition in ("high", "low")]
+    for question in ("these", "new"):
+        assert f"On {question} tasks: of 6 rows, focal is better than pearl in 6." in outcome.words
     assert "note:" not in outcome.out
 
 
@@ -71,11 +79,13 @@ def test_numbers_are_those_of_the_statistics(cli, results):
     (found,) = collect(results)
     row = compare(found.frame, "focal", "pearl").query("family == 'point-goal' and condition == 'low'").iloc[0]
     out = cli("compare", "focal", "pearl", "--results", results, "--family", "point-goal").out
-    after = out.splitlines()
-    (number,) = [index for index, line in enumerate(after) if line.split()[1:2] == ["low"]]
-    assert f"{row['difference']:+.1f}" in after[number] and f"{row['improvement']:.2f}" in after[number]
-    assert f"[{row['difference_low']:+.1f}, {row['difference_high']:+.1f}]" in after[number + 1]
-    assert "4 x 6" in after[number]
+    lines = out.splitlines()
+    (number,) = [index for index, line in enumerate(lines) if line.split()[:1] == ["low"]]
+    assert f"{row['difference']:+.1f}" in lines[number - 1] and f"{row['improvement']:.2f}" in lines[number - 1]
+    for question in ("these", "new"):
+        assert f"[{row[f'{question}_low']:+.1f}, {row[f'{question}_high']:+.1f}]" in lines[number - 1]
+        assert f"finds {row[f'{question}_detectable']:.1f}" in lines[number + 1]
+    assert lines[number].count("better") == 2 and "4 x 6" in lines[number]
 
 
 def test_no_number_is_cut_off_on_a_screen_of_80_columns(cli, results, monkeypatch):
@@ -84,9 +94,9 @@ def test_no_number_is_cut_off_on_a_screen_of_80_columns(cli, results, monkeypatc
         put(results, "focal", 90, seed, "cheetah-vel-sparse")
         put(results, "pearl", -120, seed, "cheetah-vel-sparse")
     out = cli("compare", "focal", "pearl", "--results", results).out
-    table = out[: out.index("Of ")]
+    table = out[: out.index("On these tasks: ")]
     assert "\N{HORIZONTAL ELLIPSIS}" not in table and max(map(len, table.splitlines())) <= 80
-    assert table.count("]") == 2 * table.count("4 x ")
+    assert table.count("]") == 3 * table.count("4 x ")
 
 
 def test_data_that_do_not_compare_are_noted(cli, results):
@@ -98,14 +108,14 @@ def test_data_that_do_not_compare_are_noted(cli, results):
 
 
 def test_the_other_way_round(cli, results):
-    assert "pearl is worse than focal in 6." in cli("compare", "pearl", "focal", "--results", results).words
+    assert cli("compare", "pearl", "focal", "--results", results).words.count("pearl is worse than focal in 6.") == 2
 
 
-def test_equal_methods_are_undecided(cli, results):
+def test_equal_methods_are_equivalent(cli, results):
     for seed in range(4):
         put(results, "twins", 50, seed, "point-goal")  # a name as long as the other's: the same noise
     words = cli("compare", "twins", "pearl", "--results", results).words
-    assert "Between twins and pearl nothing is decided in any of the 2 rows." in words
+    assert words.count("of 2 rows, twins is equivalent to pearl in 2.") == 2
 
 
 def test_one_family(cli, results):
@@ -117,7 +127,7 @@ def test_a_missing_family_is_noted_and_not_averaged_over(cli, results):
     for seed in range(4):
         put(results, "corro", 90, seed, "point-goal")
     outcome = cli("compare", "corro", "pearl", "--results", results)
-    assert "Of 2 rows, corro is better than pearl in 2." in outcome.words
+    assert "On new tasks: of 2 rows, corro is better than pearl in 2." in outcome.words
     assert not any(line.startswith("all ") for line in outcome.out.splitlines())
     note = "note: cheetah-vel / corro: no results; the family is left out, and so is the mean over all"
     assert outcome.out.splitlines().count(note) == 1
@@ -139,7 +149,7 @@ def test_missing_conditions_seeds_and_failures_are_noted(cli, results):
         put(results, "corro", 90, seed, conditions=conditions, error=None if conditions else "ValueError: [bold]no")
     outcome = cli("compare", "corro", "pearl", "--results", results, "--family", "point-goal")
     assert "note: point-goal / corro: no results with low; left out" in outcome.out
-    assert "note: point-goal / corro: without seeds 3 of pearl; seeds are not paired there" in outcome.out
+    assert "note: point-goal / corro: without seeds 3 of pearl" in outcome.out
     assert "note: point-goal / corro: seed 3 failed: ValueError: [bold]no" in outcome.out
 
 
@@ -147,8 +157,8 @@ def test_a_single_seed_decides_nothing(cli, tmp_path):
     for method, level in (("focal", 80), ("pearl", 50)):
         put(tmp_path, method, level, 0)
     words = cli("compare", "focal", "pearl", "--results", tmp_path).words
-    assert "nothing is decided" in words
-    assert "With a single seed or task nothing is ever decided." in words
+    assert words.count("between focal and pearl nothing is decided in any of the 2 rows.") == 2
+    assert "With a single seed nothing is ever decided, and with a single task nothing on new tasks." in words
 
 
 def test_presets_are_kept_apart(cli, results):

@@ -35,6 +35,14 @@ def test_the_help_names_every_paper(cli):
     assert all(name in words for name in PAPERS)
 
 
+def test_coverage_is_printed_and_nothing_is_written(cli, tmp_path):
+    outcome = cli("paper", "gentle", "--coverage", "--out", tmp_path / "pages")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("gentle: 144 of 144 published numbers have a counterpart (preset standard)\n")
+    assert not (tmp_path / "pages").exists()
+    assert "did you mean 'gentle'" in cli("paper", "gentel", "--coverage").err
+
+
 def test_the_plan_has_what_the_tables_need_and_nothing_else(cli):
     outcome = cli("paper", "focalpp", "--preset", "quick", "--dry-run")
     assert outcome.code == 0 and "suite shift-matrix, preset quick" in outcome.out
@@ -56,6 +64,9 @@ def test_failed_runs_end_with_1_after_the_page(cli, monkeypatch, tmp_path):
     assert outcome.code == 1 and (tmp_path / "r" / "report" / "papers" / "r2pgo.md").is_file()
     assert "2 failed; the same command tries them again:\n  cheetah-vel / csro: no memory\n" in outcome.err
     of_tables, of_figures = seen
-    assert of_tables[:2] == ("zero-shot", ("cheetah-vel", "point-square")) and of_tables[3:] == ("failed", 3)
+    assert of_tables[:2] == (
+        "zero-shot",
+        ("cheetah-vel", "walker-params", "hopper-params", "point-square"),
+    ) and of_tables[3:] == ("failed", 3)
     assert set(of_tables[2]) == {"r2pgo", "borel", "focal", "corro-noise", "csro"}
     assert of_figures[0] == "shift" and set(of_figures[2]) == {"r2pgo", "r2pgo-norctr", "r2pgo-noapg"}

@@ -285,14 +285,16 @@ def test_a_manifest_of_another_definition_is_an_input_error(point):
         read_manifest(replace(point, horizon=61))
 
 
-def test_freeze_measures_the_manifest_that_is_in_the_package_and_writes_nothing(point, root, monkeypatch, canonical):
-    asked = {}
+def test_freeze_writes_the_manifest_that_is_in_the_package(point, root, monkeypatch, canonical):
+    """Without the files: they are tested elsewhere and take seconds."""
+    stored, asked = [], {}
 
     def collect(family, quality, threads, levels=None):
         asked[quality] = levels
         return Collected(canonical[quality], 0)
 
     monkeypatch.setattr(manifest_module, "collect", collect)
+    monkeypatch.setattr(manifest_module, "write_dataset", lambda *arguments: stored.append(arguments))
     again = Manifest.model_validate_json(manifest_module.freeze(point, 1, lambda text: None))
     frozen = read_manifest(point)
     np.testing.assert_allclose(again.expert, frozen.expert, atol=2e-3)
@@ -301,8 +303,9 @@ def test_freeze_measures_the_manifest_that_is_in_the_package_and_writes_nothing(
     np.testing.assert_allclose(asked["medium"].behaviours, frozen.behaviours, atol=2e-3)
     assert asked["medium"].random == pytest.approx(frozen.levels().random, abs=2e-3)
     assert again.family_fingerprint == frozen.family_fingerprint
-    assert list(asked) == list(again.datasets) == list(DATASETS)
-    assert not root.exists()
+    assert list(asked) == list(again.datasets) == [arguments[1] for arguments in stored] == list(DATASETS)
+    assert {arguments[4] for arguments in stored} == {0}
+    assert stored[0][3] == pytest.approx((np.mean(frozen.random), np.mean(frozen.expert)), abs=1e-3)
     if any(canonical[q].content_hash() != frozen.datasets[q].content for q in DATASETS):
         pytest.skip("this processor rounds differently")
     assert again.datasets == frozen.datasets

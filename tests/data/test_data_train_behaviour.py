@@ -254,6 +254,17 @@ def test_the_simulation_is_of_the_task_that_was_drawn(hopper):
         np.testing.assert_allclose(model.body_mass, nominal.body_mass * np.exp(descriptor[: nominal.nbody]))
 
 
+def test_of_a_law_the_agent_is_told_what_the_robot_feels_and_no_other_number(hopper):
+    env = TaskConditionedVecEnv(hopper, 3, seed=0, from_law=True)
+    told = env.reset()[:, hopper.observation_size :]
+    for column, name in enumerate(hopper.descriptor):
+        inert = name.startswith(("mass_world", "inertia_world", "damping_root")) or name.endswith(
+            ("_x", "_z", "_spin", "_roll", "rootx", "rootz")
+        )
+        expected = np.zeros(3) if inert else env._descriptors[:, column]
+        np.testing.assert_array_equal(told[:, column], expected.astype(np.float32))
+
+
 def test_models_of_tasks_that_are_drawn_do_not_fill_the_memory(hopper, monkeypatch):
     monkeypatch.setattr(mujoco_physics, "MODELS", 5)
     law, rng = hopper.make_law(), np.random.default_rng(0)

@@ -111,6 +111,7 @@ class Script:
     def __init__(self, family, lanes, threads=1):
         type(self).made = self
         self.family, self.lanes, self.threads, self.time, self.actions = family, lanes, threads, 0, []
+        self.active = []
 
     def _observations(self):
         return np.stack([np.full(self.lanes, float(self.time)), np.arange(self.lanes)], axis=1)
@@ -119,8 +120,9 @@ class Script:
         self.tasks, self.seeds = np.array(tasks), np.array(seeds)
         return self._observations()
 
-    def step(self, actions):
+    def step(self, actions, active=None):
         self.actions.append(actions)
+        self.active.append(active.copy())
         rewards = self.rewards[self.time]
         self.time += 1
         terminated = self.time >= self.ends
@@ -165,8 +167,8 @@ def test_a_lane_that_terminated_once_stays_ended(script, policy, monkeypatch):
     """Also where the simulation walks back into a healthy state."""
 
     class Recovering(script):
-        def step(self, actions):
-            observations, rewards, _, truncated = super().step(actions)
+        def step(self, actions, active=None):
+            observations, rewards, _, truncated = super().step(actions, active)
             return observations, rewards, self.time == self.ends, truncated
 
     monkeypatch.setattr(rollout, "BatchedEnv", Recovering)
@@ -178,6 +180,12 @@ def test_a_lane_that_terminated_once_stays_ended(script, policy, monkeypatch):
 def test_what_a_lane_does_after_its_end_does_not_matter(script, policy):
     script.rewards = np.where(np.arange(60)[:, None] >= script.ends, np.nan, script.rewards)
     assert np.isfinite(run(policy)).all()
+
+
+def test_lanes_that_have_ended_are_not_simulated(script, policy):
+    run(policy)
+    for step, active in enumerate(script.made.active):
+        np.testing.assert_array_equal(active, script.ends > step)
 
 
 def test_policy_is_told_everything_in_order(script, policy):

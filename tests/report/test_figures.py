@@ -259,10 +259,13 @@ class TestRowsAndMatrices:
         ranks = {"random": 6, "task-blind": 5, "oracle": 1, "focal": 2, "hs-hard": 2, "mine": 4}
         rows = [(ALL, "high", m, r, max(r - 1, 1), min(r + 1, 6)) for m, r in ranks.items()]
         frame = pd.DataFrame(rows, columns=["family", "condition", "method", "rank", "rank_low", "rank_high"])
+        frame["could_be_best"] = frame["rank"] < 3
         figure = drawn(lambda: figures.rank_figure(frame, LAYOUT, [(ALL, "high")]))
         (axes,) = figure.axes
         labels = [label.get_text() for label in axes.get_yticklabels()]
         assert labels == ["oracle \N{DAGGER}", "focal", "hs-hard", "mine", "task-blind", "random"]
+        bold = [label.get_fontweight() == "bold" for label in axes.get_yticklabels()]
+        assert bold == [True, True, True, False, False, False]
         assert [line.get_xdata()[0] for line in axes.lines] == [1, 2, 2, 4, 5, 6]
         assert [line.get_color() for line in axes.lines][1] == styles.method_style("focal").color
         bars = next(each for each in axes.collections if isinstance(each, LineCollection)).get_segments()

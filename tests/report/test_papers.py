@@ -3,17 +3,20 @@
 import csv
 import itertools
 import math
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from omrl_bench.conditions import names
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite, suite_names
 from omrl_bench.registry import methods
+from omrl_bench.report.papers.claims import orderings_frame, summary
 from omrl_bench.report.papers.mapping import (
     Published,
     Target,
@@ -24,14 +27,16 @@ from omrl_bench.report.papers.mapping import (
     parse_paper,
     published,
 )
-from omrl_bench.report.papers.orderings import Sample, orderings, samples
-from omrl_bench.report.papers.pages import compare_with, numbers_frame, orderings_frame, page, summary, write
+from omrl_bench.report.papers.orderings import claimed_level, independent, orderings, welch
+from omrl_bench.report.papers.pages import compare_with, numbers_frame, page, write
+from omrl_bench.report.papers.samples import Sample, samples
 from omrl_bench.report.reading.frames import load, read
 from omrl_bench.report.tables.captions import MISSING, sizes_text
-from omrl_bench.stats.bootstrap import holm
+from omrl_bench.runner.settings import split_reference
 from omrl_bench.stats.panels import Key, Panel
 from omrl_bench.stats.representation import measures
 from omrl_bench.stats.summary import summarise
+from omrl_bench.stats.verdicts import holm
 
 PAPERS = ("ccm", "focalpp", "gentle", "hs-omrl", "r2pgo")
 
@@ -81,7 +86,10 @@ def test_every_mapping_is_used_and_names_what_exists(name):
     assert sorted({(row.split, row.condition) for row in rows}) == sorted((c.split, c.name) for c in paper.conditions)
     assert {e.family for e in paper.environments.values() if e.family} <= set(FAMILIES)
     used = [a.method for a in paper.algorithms.values() if a.method]
-    assert {*used, *(method for figure in paper.figures for method in figure.methods)} <= set(methods())
+    used += [split_reference(method)[0] for figure in paper.figures for method in figure.methods]
+    assert set(used) <= set(methods())
+    assert {e.variant for e in paper.environments.values() if e.variant} <= set(FAMILIES)
+    assert {family for figure in paper.figures for family in figure.families} <= set(FAMILIES)
     for condition in (each for each in paper.conditions if not each.absent):
         assert condition.suite in suite_names()
         suite = load_suite(condition.suite)
@@ -130,10 +138,17 @@ def test_places():
     assert place["Table 3", "Ant-Dir", "test", "mixed encoder data", "FOCAL"] == Target(
         "limited-encoder", "expert+mixed", "td3bc", "ant-dir", "episode-2", "focal", ""
     )
-    assert place["Table 1", "Walker-Params", "test", "one-shot", "FOCAL"].startswith(
-        "Walker-Params: family walker-params"
+    assert place["Table 1", "Walker-Params", "train", "one-shot", "FOCAL"] == Target(
+        "limited-one-shot-train", "expert", "td3bc", "walker-params", "episode-2", "focal", ""
     )
-    assert "no suite evaluates" in place["Table 1", "Ant-Dir", "train", "one-shot", "FOCAL"]
+
+
+def test_what_has_no_place_says_why():
+    paper = load_paper("gentle")
+    lost = paper.environments | {"Ant-Dir": paper.environments["Ant-Dir"].model_copy(update={"family": "ant-mass"})}
+    located = locate(paper.model_copy(update={"environments": lost}), published("gentle"), "standard")
+    found = {place for row, place in located.items() if row.env == "Ant-Dir" and row.table == "Table 1"}
+    assert "Ant-Dir: family ant-mass is not in suite limited-train" in found
 
 
 def test_unknown_papers_and_bad_files():
@@ -170,41 +185,90 @@ def sample(level, seeds=5, tasks=6, noise=1.0, effect=10.0):
     return Sample(key, Panel("E", values, values, tuple(range(seeds)), tuple(range(tasks)), 2), False, 0, 0, 0)
 
 
+PAPER = load_paper("hs-omrl")  # five seeds
+
+
 def judged(rows, levels, **size):
     located = {row: place(row) for row in rows}
     found = {place(row): sample(levels[row.algorithm], **size) for row in rows if row.algorithm in levels}
-    return orderings(located, found), found
+    return orderings(PAPER, located, found), found
+
+
+def verdicts(row):
+    return row.verdict("these"), row.verdict("new")
 
 
 def test_claims_and_verdicts():
-    rows = rows_of(("A", "10", "3"), ("B", "4", "4"), ("C", "5.5", "1"), ("D", "1", ""))
-    result, found = judged(rows, {"A": 80, "B": 50, "C": 49.9})
-    seen = {(r.higher.algorithm, r.lower.algorithm): (r.claim, r.verdict) for r in result}
+    rows = rows_of(("A", "10", "3"), ("B", "4", "4"), ("C", "5.5", "1"), ("D", "1", ""), ("E", "30", "1"))
+    result, found = judged(rows, {"A": 80, "B": 50, "C": 49.9, "E": 80.5})
+    seen = {(r.higher.algorithm, r.lower.algorithm): (r.claim, *verdicts(r)) for r in result}
     assert seen == {
-        ("A", "B"): ("claimed", "survives"),  # 6 > 5 = root of 9 + 16
-        ("A", "C"): ("claimed", "survives"),
-        ("C", "B"): ("within noise", "undecided"),
-        ("A", "D"): ("no spread", "no records"),
-        ("B", "D"): ("no spread", "no records"),
-        ("C", "D"): ("no spread", "no records"),
+        ("A", "B"): ("claimed", "survives", "survives"),  # 6 > 5 = root of 9 + 16
+        ("A", "C"): ("claimed", "survives", "survives"),
+        ("C", "B"): ("within noise", "not tested", "not tested"),
+        ("E", "A"): ("claimed", "equivalent", "equivalent"),
+        ("E", "B"): ("claimed", "survives", "survives"),
+        ("E", "C"): ("claimed", "survives", "survives"),
+        **{(name, "D"): ("no spread", "no records", "no records") for name in "ABCE"},
     }
     first = result[0]
-    expected = found[place(rows[0])].panel.scores.mean() - found[place(rows[1])].panel.scores.mean()
-    assert first.difference == pytest.approx(expected) and first.low < expected < first.high
-    assert first.high - first.low < 5  # paired: the tasks' effect of 10 is not in it
+    a, b = (found[place(row)].panel.scores for row in rows[:2])
+    assert first.difference == pytest.approx(a.mean() - b.mean())
+    welchs = stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False)
+    assert (first.these.low, first.these.high) == pytest.approx(tuple(welchs.confidence_interval()))
+    assert first.these.p_value == pytest.approx(welchs.pvalue)
+    assert first.new.high - first.new.low < 5  # the tasks' effect of 10 is on both sides
     assert (first.n_seeds, first.n_tasks) == (5, 6)
-    assert (result[-1].n_seeds, math.isnan(result[-1].difference)) == (0, True)
+    untested = next(row for row in result if row.claim == "within noise")
+    assert math.isnan(untested.new.p_value) and untested.new.low < untested.difference < untested.new.high
+    assert (result[3].n_seeds, math.isnan(result[3].difference)) == (5, False)
 
 
 def test_a_reversed_ordering_keeps_the_published_order():
     (row,), _ = judged(rows_of(("A", "-50", "1"), ("B", "-20", "1")), {"A": 70, "B": 30})
-    assert (row.higher.algorithm, row.verdict) == ("B", "reversed") and row.high < 0
+    assert row.higher.algorithm == "B" and verdicts(row) == ("reversed", "reversed") and row.new.high < 0
 
 
-@pytest.mark.parametrize("size", [{"seeds": 1}, {"tasks": 1}])
-def test_one_seed_or_task_decides_nothing(size):
-    (row,), _ = judged(rows_of(("A", "2", "1"), ("B", "0", "1")), {"A": 80, "B": 20}, **size)
-    assert row.verdict == "undecided" and row.low > 0
+def test_one_seed_or_task_leaves_questions_undecided():
+    rows = rows_of(("A", "2", "1"), ("B", "0", "1"))
+    (row,), _ = judged(rows, {"A": 80, "B": 20}, seeds=1)
+    assert verdicts(row) == ("undecided", "undecided")
+    (row,), _ = judged(rows, {"A": 80, "B": 20}, tasks=1)
+    assert verdicts(row) == ("survives", "undecided")
+
+
+def test_seeds_are_paired_where_the_rule_says_so():
+    rows = rows_of(("A", "2", "1"), ("B", "0", "1"))
+    found = {place(row): replace(sample(level), paired=True) for row, level in zip(rows, (80, 78), strict=True)}
+    (row,) = orderings(PAPER, {row: place(row) for row in rows}, found)
+    difference = found[place(rows[0])].panel.scores - found[place(rows[1])].panel.scores
+    paired = stats.ttest_1samp(difference.mean(axis=1), 0).confidence_interval()
+    assert (row.these.low, row.these.high) == pytest.approx(tuple(paired))
+
+
+def test_the_published_test_is_welchs():
+    a, b = np.array([[1.0, 4, 2, 7, 3], [9.0, 5, 6, 8, 4]])
+    higher, lower = (rows_of((n, str(x.mean()), str(x.std(ddof=1))))[0] for n, x in (("B", b), ("A", a)))
+    assert welch(higher, lower, 5) == pytest.approx(stats.ttest_ind(b, a, equal_var=False).pvalue)
+    assert math.isnan(welch(higher, lower, 0)) and math.isnan(welch(higher, rows_of(("C", "1", ""))[0], 5))
+    level, edge = claimed_level(5), rows_of(("A", str(math.sqrt(2)), "1"), ("B", "0", "1"))
+    assert welch(*edge, 5) == pytest.approx(level) == pytest.approx(0.0558, abs=1e-4)
+    assert [round(claimed_level(seeds), 3) for seeds in (3, 8)] == [0.158, 0.013]
+    result, _ = judged(rows_of(("A", "9", "1"), ("B", "5", "1"), ("C", "4.9", "1"), ("D", "0", "1")), {})
+    claims = [row for row in result if row.claim == "claimed"]
+    np.testing.assert_allclose([row.published_holm for row in claims], holm(np.array([r.published_p for r in claims])))
+    assert len(claims) == 5 and math.isnan(next(r for r in result if r.claim == "within noise").published_holm)
+
+
+def test_dependent_claims_are_fewer_independent_contrasts():
+    """Of k algorithms at most k - 1 in each environment and condition; a chain, a cycle, two parts."""
+    levels = [(name, str(10 * n), "1") for n, name in enumerate("ABCD")]
+    everything, _ = judged([*rows_of(*levels), *rows_of(*levels[:2], env="F")], {})
+    assert len(everything) == 7 and independent(everything) == 4
+    pairs = {(r.higher.algorithm, r.lower.algorithm): r for r in everything if r.higher.env == "E"}
+    assert independent([pairs["B", "A"], pairs["C", "B"], pairs["C", "A"]]) == 2
+    assert independent([pairs["B", "A"], pairs["D", "C"]]) == 2
+    assert independent([]) == 0
 
 
 def test_a_difference_that_is_the_spread_is_within_noise():
@@ -225,29 +289,39 @@ def test_repeated_numbers_count_once_and_others_again():
     assert len(judged([*first, *other], {})[0]) == 2
 
 
-def test_verdicts_are_corrected_over_their_table_only():
-    rng = np.random.default_rng(0)
+def test_verdicts_are_corrected_over_the_claims_of_an_environment_and_condition():
+    size = {"noise": 12.0, "seeds": 3, "tasks": 4}
     names = [chr(ord("A") + n) for n in range(8)]
-    levels = {name: 50 + 1.2 * n for n, name in enumerate(names)}
-    rows = rows_of(*((name, str(n), "1") for n, name in enumerate(names)))
-    result, _ = judged(rows, levels, noise=4.0, seeds=3, tasks=4)
-    adjusted = holm(np.array([row.p_value for row in result]))
-    signs = ["survives" if row.difference > 0 else "reversed" for row in result]
-    expected = [sign if p < 0.05 else "undecided" for sign, p in zip(signs, adjusted, strict=True)]
-    assert [row.verdict for row in result] == expected
-    raw = sum(row.p_value < 0.05 for row in result)
-    assert expected.count("undecided") > len(result) - raw  # some would be decided without the correction
-    alone = rows_of(("A", "0", "1"), ("H", "1", "1"), table="Table 2", env="F")
-    together, _ = judged([*rows, *rng.permutation(np.array(alone, dtype=object))], levels, noise=4.0, seeds=3, tasks=4)
+    levels = {name: 50 + 4 * n for n, name in enumerate(names)}
+    rows = rows_of(*((name, str(n), "2") for n, name in enumerate(names)))  # three steps apart: claimed
+    result, _ = judged(rows, levels, **size)
+    claims = [row for row in result if row.claim == "claimed"]
+    assert 0 < len(claims) < len(result)
+    for question in ("these", "new"):
+        judgements = [getattr(row, question) for row in claims]
+        adjusted = holm(np.array([each.p_value for each in judgements]))
+        np.testing.assert_allclose([each.p_holm for each in judgements], adjusted)
+        decided = [row.verdict(question) in ("survives", "reversed") for row in claims]
+        assert decided == [p < 0.05 for p in adjusted]
+        assert sum(decided) < sum(each.p_value < 0.05 for each in judgements)  # the correction counts
+    elsewhere = rows_of(("A", "0", "1"), ("H", "9", "1"), table="Table 2", env="F")
+    together, _ = judged([*rows, *elsewhere], levels, **size)
     assert together[-1].higher.env == "F"
-    assert [row.verdict for row in together[:-1]] == expected  # a second table changes nothing in the first
+    assert [verdicts(row) for row in together[:-1]] == [verdicts(row) for row in result]
+    assert together[-1].new.p_holm == together[-1].new.p_value
+    another_table = rows_of(("A", "0.1", "1"), ("H", "9.1", "1"), table="Table 2")
+    same_question, _ = judged([*rows, *another_table], levels, **size)
+    p_values = np.array([row.new.p_value for row in same_question if row.claim == "claimed"])
+    found = [row.new.p_holm for row in same_question if row.claim == "claimed"]
+    assert len(p_values) == len(claims) + 1
+    np.testing.assert_allclose(found, holm(p_values))
 
 
 def test_other_tasks_do_not_compare():
     rows = rows_of(("A", "2", "1"), ("B", "0", "1"))
     found = {place(rows[0]): sample(80), place(rows[1]): sample(20, tasks=5)}
     with pytest.raises(InputError, match=r"cannot compare with 'level 20': .*the tasks are not the same"):
-        orderings({row: place(row) for row in rows}, found)
+        orderings(PAPER, {row: place(row) for row in rows}, found)
 
 
 # --- the page, on records ---
@@ -271,11 +345,11 @@ def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
         for row in published(name):
             assert row.text in text
         if name == "ccm":
-            assert "No complete records of suite ood, preset standard, for rv, dp, ccm-rv, ccm-dp." in text
+            assert "No complete records of suite explore, preset standard, for rv, dp, ccm-rv, ccm-dp." in text
             assert [path.name for path in write(comparison, tmp_path / "out")] == ["ccm.md"]
         else:
-            assert {row.verdict for row in comparison.orderings} == {"no records"}
-            assert "none can be checked in our records" in text
+            assert {verdicts(row) for row in comparison.orderings} == {("no records", "no records")}
+            assert "0 of the claims can be checked in our records." in text
             frame = numbers_frame(comparison)
             assert len(frame) == len(published(name)) and (frame["missing"] != "").all() and frame["ours"].isna().all()
 
@@ -303,28 +377,36 @@ def test_the_page_shows_both_and_says_what_is_missing(filled):
     assert cells[0][:2] == ["HS-OMRL-SCL", "-60.6 ± 9.8"] and cells[0][2].startswith(f"{estimate:.1f} [")
     assert cells[0][3:] == ["309.5 ± 63.4", MISSING, "160.4 ± 58.2", MISSING]
     text = "\n".join(lines)
-    assert "no counterpart of WalkerParams: family walker-params is not in suite shift" in text
+    assert "walker-params (focal, focalpp-series, corro-cvae" in text  # complete records that are missing
     assert f"condition low: n = {sizes_text((3, 4, 2))}" in text
     assert "hs-hp), point-goal (focalpp-series, corro-cvae, hs-hg, hs-hp)" in text
 
 
 def test_orderings_and_their_summary(filled):
     comparison = compare_with("hs-omrl", filled.path, "standard")
-    frame = orderings_frame(comparison)
-    seen = frame[frame["verdict"] != "no records"].set_index(["table", "higher", "lower"])
+    frame = orderings_frame(comparison.orderings)
+    seen = frame[frame["new_verdict"] != "no records"].set_index(["table", "higher", "lower"])
     assert len(seen) == 12 and set(seen["env"]) == {"PointRobotGoal"}
-    assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "FOCAL"), "verdict"] == "reversed"
-    assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "Offline PEARL"), "verdict"] == "survives"
-    assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "HS-OMRL-SCL"), "verdict"] == "undecided"
+    for question in ("these_verdict", "new_verdict"):
+        assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "FOCAL"), question] == "reversed"
+        assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "Offline PEARL"), question] == "survives"
+        assert seen.loc[("Table 1", "HS-OMRL-HP+HG", "HS-OMRL-SCL"), question] == "equivalent"
     row = seen.loc[("Table 1", "HS-OMRL-HP+HG", "FOCAL")]
     assert (row["published_difference"], row["claim"]) == (35.5, "claimed")
-    counts = frame[frame["claim"] == "claimed"]["verdict"].value_counts()
-    checked = counts.sum() - counts["no records"]
-    first, *_, last = summary(comparison)
-    assert first.startswith(f"Of {counts.sum()} published orderings whose means differ by more than")
-    assert f"{checked} can be checked in our records: {counts['survives']} surviving, {counts['reversed']} rev" in first
-    assert "that place the paper's own algorithm above another" in last
-    assert set(page(comparison).splitlines()) >= {f"- {sentence}" for sentence in summary(comparison)}
+    assert row["published_p"] < 0.05 and row["these_detectable"] > 0
+    claims = frame[frame["claim"] == "claimed"]
+    sentences = summary(comparison.paper, comparison.orderings)
+    assert sentences[0].startswith(f"{len(claims)} (37 independent) published orderings are claims: ")
+    assert "5 seeds is p < 0.056, assuming that the spread is a standard deviation" in sentences[0]
+    checked = claims[claims["new_verdict"] != "no records"]
+    assert sentences[1].startswith(f"{len(checked)} (") and "of the claims can be checked" in sentences[1]
+    counts = checked["new_verdict"].value_counts()
+    assert sentences[3].startswith(f"On new tasks: {counts['survives']} ") and "surviving, " in sentences[3]
+    assert "place the paper's own algorithm above another" in sentences[4]
+    shown = page(comparison).replace("\\<", "<").splitlines()
+    assert set(shown) >= {f"- {sentence}" for sentence in sentences}
+    row = next(line for line in shown if "HS-OMRL-HP+HG \\> FOCAL " in line)
+    assert row.count("reversed [") == 2 and row.count(", finds ") == 2
 
 
 def test_incomplete_sets_of_seeds_are_used_and_noted(filled):
@@ -401,11 +483,12 @@ def test_measures_of_the_representation(store):
     found = {place.method: sample for place, sample in comparison.found.items() if place.measure == "separation"}
     assert {method: tuple(sample.panel.scores[:, 0]) for method, sample in found.items()} == values
     assert not [place for place in comparison.found if place.measure == "rms"]
-    (row,) = [r for r in comparison.orderings if r.higher.condition == "ESR" and r.verdict != "no records"]
+    (row,) = [r for r in comparison.orderings if r.higher.condition == "ESR" and r.n_seeds]
+    assert row.new is None and row.verdict("new") == "not tested"
     assert (row.higher.algorithm, row.n_seeds, row.n_tasks) == ("FOCAL++", 3, 0)
     assert row.difference == pytest.approx(0.4)
     text = page(comparison)
-    assert "0.700 [" in text and "0.400 [" in text
+    assert "0.700 [" in text and "|  0.400 |" in text
     assert "3 seeds; the interval covers seeds only" in text
 
 

@@ -24,7 +24,7 @@ def tables(store):
     (results,) = collect(store.path)
     summary = summarise(results.frame, resamples=200)
     layout = layout_of(results, summary)
-    drops = drop_under_shift(results.frame, resamples=200)
+    drops = drop_under_shift(results.frame)
     return (
         summary,
         score_table(results, summary, layout),
@@ -67,15 +67,16 @@ def test_returns_have_no_column_for_all_and_fitting_decimals(store):
 
 def test_drop_table_is_paired_differences(store):
     summary, _, _, drops = tables(store.fill())
-    assert drops.layout.conditions == ("",)
-    entry = drops.entries["focal", "point-goal", ""]
+    assert drops.layout.conditions == ("on these tasks", "on new tasks")
+    entry, of_new = (drops.entries["focal", "point-goal", question] for question in drops.layout.conditions)
+    assert entry.estimate == of_new.estimate and (entry.low, entry.high) != (of_new.low, of_new.high)
     of = summary.query("family == 'point-goal' and method == 'focal'").set_index("condition")["score_mean"]
     assert entry.estimate == pytest.approx(of["high"] - of["low"])
     assert "positive means that the shift costs" in " ".join(drops.footnotes)
     assert "| focal" in markdown(drops)
     with pytest.raises(ValueError, match="no method"):
         (results,) = collect(store.path)
-        empty = drop_under_shift(results.frame, resamples=10).iloc[:0]
+        empty = drop_under_shift(results.frame).iloc[:0]
         drop_table(results, empty, drops.layout)
 
 
@@ -85,7 +86,7 @@ def test_footnotes_say_n_interval_privileges_and_gaps(store):
     _, scores, _, _ = tables(store)
     text = "\n".join(scores.footnotes)
     assert "n = 3 seeds × 4 tasks × 2 draws. Other numbers: point-goal / focal 2 × 4 × 2." in text  # noqa: RUF001
-    assert "95 % percentile interval of a two-way bootstrap over seeds and tasks (10,000 resamples)" in text
+    assert "95 % interval of a mean for new seeds and new tasks" in text
     assert "† sees more than the training data and the context: oracle (descriptors)." in text
     assert "all: mean over the 2 families" in text
     assert "point-goal / focal: seed 1 failed: OutOfMemoryError: 12 GiB" in text
@@ -184,11 +185,11 @@ def test_latex_escapes_names_and_groups_columns():
     assert escape_latex("focal-plus 1.5") == "focal-plus 1.5"
 
 
-def test_latex_of_one_column_per_family_has_one_header_row(store):
+def test_latex_has_a_column_per_family_and_question(store):
     _, _, _, drops = tables(store.fill())
     text = latex(drops, "drop")
-    assert r"method & \multicolumn{1}{c}{cheetah-vel} &" in text
-    assert "cmidrule" not in text
+    assert r" & \multicolumn{2}{c}{cheetah-vel} &" in text and text.count("cmidrule") == 3
+    assert "method & on these tasks & on new tasks & on these" in text
 
 
 def test_terminal_shows_names_as_they_are(store):

@@ -345,7 +345,8 @@ def large_leaderboard(size):
         for number in range(size)
     )
     values = {f"{name}{end}": 0 for name in ("iqm", "ratio", "z", "return_mean") for end in ("", "_low", "_high")}
-    ends = {"rank_low": 1, "rank_high": size, "seeds": 5, "tasks": 20, "draws": 10, "collapsed": ()}
+    ends = {"could_be_best": True, "rank_low": 1, "rank_high": size, "seeds": 5, "tasks": 20, "draws": 10}
+    ends |= {"collapsed": ()}
     entries = tuple(
         BoardEntry(
             run=number,

@@ -1,20 +1,15 @@
-"""The bootstrap against exhaustive enumeration, its qualitative laws, p values and Holm."""
+"""The bootstrap against exhaustive enumeration, and its qualitative laws."""
 
 import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from omrl_bench.stats import estimators
 from omrl_bench.stats.bootstrap import (
-    difference_distribution,
     distribution,
     estimate_of_counts,
-    holm,
     interval,
-    p_value,
     seed_from,
     shared_counts,
 )
@@ -55,23 +50,6 @@ def test_agrees_with_all_resamples_of_two_seeds_and_two_tasks(estimator):
     assert interval(sampled, 0.6) == tuple(np.percentile(exact, [20, 80], method="inverted_cdf"))
 
 
-def test_paired_with_the_same_seeds_agrees_with_all_resamples():
-    exact = enumerated(TINY - OTHER)
-    sampled = difference_distribution([TINY], [OTHER], [True], seed=1, resamples=40_000)
-    np.testing.assert_allclose(np.unique(sampled), np.unique(exact))
-    assert sampled.var() == pytest.approx(exact.var(), rel=0.03)
-
-
-def test_paired_with_other_seeds_agrees_with_all_resamples():
-    other = np.vstack([OTHER, [[30.0, -5.0]]])  # three seeds
-    triples = itertools.product(range(3), repeat=3)
-    cases = itertools.product(PAIRS, triples, PAIRS)
-    exact = np.array([TINY[np.ix_(s, t)].mean() - other[np.ix_(z, t)].mean() for s, z, t in cases])
-    sampled = difference_distribution([TINY], [other], [False], seed=1, resamples=40_000)
-    assert sampled.mean() == pytest.approx(exact.mean(), abs=0.2)
-    assert sampled.var() == pytest.approx(exact.var(), rel=0.03)
-
-
 def test_families_are_resampled_on_their_own_and_averaged():
     exact = np.array([(a + b) / 2 for a in enumerated(TINY) for b in enumerated(OTHER)])
     sampled = distribution([TINY, OTHER], seed=2, resamples=40_000)
@@ -100,27 +78,12 @@ def test_two_way_equals_seeds_only_when_tasks_do_not_vary():
     assert width(both) == pytest.approx(width(distribution([seeds], seed=0)), rel=0.1)
 
 
-def test_pairing_narrows_the_interval_of_correlated_methods():
-    rng = np.random.default_rng(4)
-    first = crossed(rng)
-    second = first - 4 + rng.normal(0, 1, first.shape)
-    paired = difference_distribution([first], [second], [True], seed=0)
-    shared_tasks = difference_distribution([first], [second], [False], seed=0)
-    unpaired = distribution([first], seed=1) - distribution([second], seed=2)
-    assert width(paired) < width(shared_tasks) < width(unpaired)
-    low, high = interval(paired)
-    assert 0 < low < 4 < high
-
-
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
 def test_degenerate_shapes(shape):
     scores = np.arange(np.prod(shape), dtype=float).reshape(shape)
     low, high = interval(distribution([scores], seed=0, estimator=iqm, resamples=500))
     assert low <= mean(scores) <= high
     assert (low == high) == (scores.size == 1)
-    difference = difference_distribution([scores], [scores], [True], seed=0, resamples=500)
-    assert not difference.any()
-    assert p_value(difference) == 1
 
 
 def test_chunks_do_not_change_the_result(monkeypatch):
@@ -187,36 +150,3 @@ def test_coverage_for_crossed_effects(seeds, seed_sd):
 def test_nothing_to_resample(matrices):
     with pytest.raises(ValueError, match=r"nothing|at least one"):
         distribution(matrices, seed=0)
-
-
-def test_pairs_must_fit():
-    with pytest.raises(ValueError, match="cannot pair"):
-        difference_distribution([np.zeros((2, 3))], [np.zeros((2, 4))], [False], seed=0)
-    with pytest.raises(ValueError, match="cannot pair"):
-        difference_distribution([np.zeros((2, 3))], [np.zeros((3, 3))], [True], seed=0)
-
-
-def test_p_value_counts():
-    assert p_value(np.linspace(1, 2, 999)) == 2 / 1000  # never zero
-    assert p_value(-np.linspace(1, 2, 999)) == 2 / 1000
-    assert p_value(np.array([-1.0] * 10 + [1.0] * 89)) == 2 * 11 / 100
-    assert p_value(np.zeros(99)) == 1
-
-
-def test_holm_closed_form():
-    np.testing.assert_allclose(holm(np.array([0.04, 0.01, 0.03])), [0.06, 0.03, 0.06])
-    np.testing.assert_allclose(holm(np.array([0.5, 0.6])), [1, 1])
-    assert holm(np.array([0.2])) == [0.2]
-    assert holm(np.array([])).size == 0
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.randoms())
-def test_holm_laws(p_values, random):
-    adjusted = holm(np.array(p_values))
-    bonferroni = np.minimum(1, len(p_values) * np.array(p_values))
-    assert (adjusted >= np.array(p_values)).all()
-    assert (adjusted <= bonferroni + 1e-12).all()
-    assert adjusted.min() == pytest.approx(bonferroni.min())
-    order = list(range(len(p_values)))
-    random.shuffle(order)
-    np.testing.assert_allclose(holm(np.array(p_values)[order]), adjusted[order])

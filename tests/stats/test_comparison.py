@@ -9,19 +9,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import mannwhitneyu
 
-from omrl_bench.stats.bootstrap import holm
 from omrl_bench.stats.comparison import (
     COMPARISON_COLUMNS,
     MATRIX_COLUMNS,
-    _improvement,
     _wins,
     compare,
+    family_improvement,
     improvement_matrix,
 )
+from omrl_bench.stats.contrasts import marginals, on_new_tasks, on_these_tasks
 from omrl_bench.stats.estimated import Resamples
 from omrl_bench.stats.estimators import iqm, mean
 from omrl_bench.stats.panels import panels
 from omrl_bench.stats.small_samples import parts_of
+from omrl_bench.stats.verdicts import holm
 
 scores = st.integers(1, 5).flatmap(lambda seeds: arrays(float, (seeds, 4), elements=st.integers(0, 6).map(float)))
 
@@ -79,7 +80,7 @@ def test_improvement_agrees_with_all_resamples(frame, same_seeds):
         key.method: (key, group[0]) for key, group in panels(frame(both, {} if same_seeds else {"b": [7, 8]})).items()
     }
     key, panel = of["a"]
-    found = _improvement(key, panel, of["b"][1], Resamples(40_000))
+    found = family_improvement(key, panel, of["b"][1], Resamples(40_000))
     draws = list(itertools.product(range(2), repeat=2))
     exact = np.array(
         [
@@ -100,7 +101,7 @@ def test_parts_of_an_improvement_over_a_constant_are_those_of_a_mean(frame):
     first = rng.normal(size=(5, 8))
     both = {("ant-dir", "high", "a"): first, ("ant-dir", "high", "b"): np.zeros((5, 8))}
     of = {key.method: (key, group[0]) for key, group in panels(frame(both, {"b": range(10, 15)})).items()}
-    found = _improvement(*of["a"], of["b"][1], Resamples(10))
+    found = family_improvement(*of["a"], of["b"][1], Resamples(10))
     seeds, of_constant, tasks = found.parts
     assert [seeds, tasks] == [pytest.approx(part) for part in parts_of([(first > 0).astype(float)])]
     assert of_constant.variance == 0
@@ -112,13 +113,14 @@ def test_compare_two_methods(frame):
     assert [tuple(row) for row in table[["family", "condition"]].to_numpy()] == [
         (family, condition) for family in ("all", "ant-dir", "point-goal") for condition in ("high", "low")
     ]
-    assert set(table["verdict"]) == {"better"}
-    assert (table["difference"] == table["score_first"] - table["score_second"]).all()
-    assert (table["difference_low"] < 20).all() and (table["difference_high"] > 20).all()
+    np.testing.assert_allclose(table["difference"], table["score_first"] - table["score_second"])
+    for question in ("these", "new"):
+        assert set(table[f"{question}_verdict"]) == {"better"}
+        assert (table[f"{question}_low"] < 20).all() and (table[f"{question}_high"] > 20).all()
+        np.testing.assert_allclose(table[f"{question}_p_holm"], holm(table[f"{question}_p_value"].to_numpy()))
     assert (table["improvement"] > 0.9).all()
     assert (table["improvement_low"] <= table["improvement"]).all()
     assert (table["improvement_high"] <= 1).all()
-    np.testing.assert_allclose(table["p_holm"], holm(table["p_value"].to_numpy()))
     assert set(table["n_seeds"]) == {5} and set(table.query("family == 'all'")["n_tasks"]) == {24}
 
 
@@ -128,20 +130,25 @@ def test_comparison_turned_round(frame):
     np.testing.assert_allclose(back["difference"], -there["difference"])
     np.testing.assert_allclose(back["improvement"], 1 - there["improvement"])
     np.testing.assert_allclose(back["improvement_low"], 1 - there["improvement_high"], atol=1e-9)
-    assert set(back["verdict"]) == {"worse"}
+    for question in ("these", "new"):
+        assert set(back[f"{question}_verdict"]) == {"worse"}
+        np.testing.assert_allclose(back[f"{question}_low"], -there[f"{question}_high"])
+        np.testing.assert_allclose(back[f"{question}_p_value"], there[f"{question}_p_value"])
 
 
 def test_a_verdict_needs_a_difference(frame):
-    clear, none = (pair(np.random.default_rng(2), gap=gap) for gap in (20, 0))
-    data = frame({key: (clear if key[1] == "high" else none)[key] for key in clear})
-    assert list(compare(data, "focal", "pearl", resamples=2000)["verdict"]) == ["better", "undecided"] * 3
+    clear, none = (pair(np.random.default_rng(2), gap=gap) for gap in (20, 6))
+    noisy = {key: none[key] + np.random.default_rng(3).normal(0, 12, (5, 1)) for key in sorted(none)}
+    data = frame({key: (clear if key[1] == "high" else noisy)[key] for key in clear})
+    table = compare(data, "focal", "pearl", resamples=200)
+    assert list(table["these_verdict"]) == list(table["new_verdict"]) == ["better", "undecided"] * 3
 
 
-def test_equal_methods_are_undecided(frame):
+def test_equal_methods_are_equivalent(frame):
     same = {key: np.tile([[50.0, 60.0, 70.0]], (4, 1)) for key in pair(np.random.default_rng(0))}
     table = compare(frame(same), "focal", "pearl", resamples=200)
-    assert set(table["verdict"]) == {"undecided"}
-    assert set(table["p_value"]) == {1.0}
+    assert set(table["these_verdict"]) == set(table["new_verdict"]) == {"equivalent"}
+    assert set(table["new_p_value"]) == {1.0}
     assert (table[["improvement", "improvement_low", "improvement_high"]] == 0.5).all(axis=None)
 
 
@@ -152,7 +159,33 @@ def test_three_seeds_that_agree_decide_less_than_twenty(frame):
         effect = 6 + np.tile([-4.0, 0.0, 4.0, 0.0], 5)[:seeds, None]
         both = {("ant-dir", "high", "a"): effect + rng.normal(0, 0.1, (seeds, 9)), ("ant-dir", "high", "b"): 0 * effect}
         both["ant-dir", "high", "b"] = np.zeros((seeds, 9))
-        assert list(compare(frame(both), "a", "b")["verdict"]) == [verdict]
+        table = compare(frame(both), "a", "b", resamples=200)
+        assert list(table["these_verdict"]) == list(table["new_verdict"]) == [verdict]
+
+
+def test_tasks_that_differ_are_decided_where_new_ones_are_not(frame):
+    """A wins by 60 on one of eight tasks, without any noise of seeds."""
+    base = np.random.default_rng(6).normal(50, 0.5, (2, 5, 8))
+    scores = {("ant-dir", "high", "a"): base[0] + 60 * (np.arange(8) == 0), ("ant-dir", "high", "b"): base[1]}
+    (row,) = compare(frame(scores), "a", "b", resamples=200).to_dict("records")
+    assert (row["these_verdict"], row["new_verdict"]) == ("better", "undecided")
+    assert row["new_detectable"] > 10 * row["these_detectable"]
+
+
+def test_seeds_are_paired_where_all_methods_share_their_noise(frame):
+    """Noise of the seeds that eight methods share drops out; six of them decide that, and are not compared."""
+    rng = np.random.default_rng(7)
+    noise = rng.normal(0, 20, (5, 1))
+    scores = {("ant-dir", "high", f"m{n}"): 50 + noise + rng.normal(0, 3, (5, 6)) for n in range(8)}
+    data = frame(scores)
+    (row,) = compare(data, "m0", "m1", resamples=200).to_dict("records")
+    (alone,) = compare(data[data["method"].isin(["m0", "m1"])], "m0", "m1", resamples=200).to_dict("records")
+    first, second = (scores["ant-dir", "high", name] for name in ("m0", "m1"))
+    paired, unpaired = (marginals(first - second),), (marginals(first), marginals(second))
+    for found, sides in ((row, paired), (alone, unpaired)):
+        for name, question in (("these", on_these_tasks), ("new", on_new_tasks)):
+            assert (found[f"{name}_low"], found[f"{name}_high"]) == pytest.approx(question(*sides).interval())
+    assert row["these_high"] - row["these_low"] < 0.3 * (alone["these_high"] - alone["these_low"])
 
 
 def test_a_missing_family_leaves_no_mean_over_all(frame):

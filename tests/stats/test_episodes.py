@@ -26,7 +26,7 @@ def curves(families=("ant-dir",), methods=("focal",), levels=LEVELS, seeds=4, ta
 
 def test_area_is_the_mean_over_episodes(frame):
     scores = curves()
-    row = area_under_episodes(frame(scores), resamples=500).iloc[0]
+    row = area_under_episodes(frame(scores)).iloc[0]
     assert row["area"] == pytest.approx(np.mean(list(scores.values())))
     assert row["area_low"] < row["area"] < row["area_high"]
     assert (row["episodes"], row["n_seeds"], row["n_tasks"], row["n_draws"]) == (3, 4, 6, 1)
@@ -35,7 +35,7 @@ def test_area_is_the_mean_over_episodes(frame):
 def test_area_of_a_flat_curve_is_the_summary_of_an_episode(frame):
     one = curves(levels=(50.0,))[("ant-dir", "episode-1", "focal")]
     flat = frame({("ant-dir", f"episode-{number}", "focal"): one for number in range(1, 12)})
-    area = area_under_episodes(flat, resamples=300).iloc[0]
+    area = area_under_episodes(flat).iloc[0]
     summary = summarise(flat, resamples=300).iloc[0]
     for end in ("", "_low", "_high"):
         assert area[f"area{end}"] == pytest.approx(summary[f"score_mean{end}"])
@@ -45,15 +45,15 @@ def test_area_of_a_flat_curve_is_the_summary_of_an_episode(frame):
 def test_other_conditions_do_not_count(frame):
     scores = curves()
     more = scores | {("ant-dir", name, "focal"): np.zeros((4, 6)) for name in ("high", "execute", "explore-1")}
-    table = area_under_episodes(frame(more), resamples=50)
+    table = area_under_episodes(frame(more))
     assert tuple(table.columns) == AREA_COLUMNS
-    assert table.equals(area_under_episodes(frame(scores), resamples=50))
+    assert table.equals(area_under_episodes(frame(scores)))
 
 
 def test_all_needs_every_family(frame):
     scores = curves(("ant-dir", "point-goal"), ("focal", "pearl"))
     lacking = {key: matrix for key, matrix in scores.items() if key[::2] != ("point-goal", "pearl")}
-    table = area_under_episodes(frame(lacking), resamples=50)
+    table = area_under_episodes(frame(lacking))
     assert list(table.query("family == 'all'")["method"]) == ["focal"]
     assert len(table) == 4
 
@@ -82,38 +82,43 @@ def test_gap(frame):
     rng = np.random.default_rng(0)
     runs = rng.normal(0, 15, (5, 1))
     train, test = 80 + runs + rng.normal(0, 3, (5, 30)), 60 + runs + rng.normal(0, 3, (5, 20))
-    table = generalisation_gap(*sides(frame, train, test), resamples=1000)
+    table = generalisation_gap(*sides(frame, train, test))
     assert tuple(table.columns) == GAP_COLUMNS
     row = table.iloc[0]
     assert row["gap"] == pytest.approx(train.mean() - test.mean())
     # the same runs on both sides: what they differ in does not count
     assert row["gap_low"] < 20 < row["gap_high"] < row["gap_low"] + 6
     assert (row["n_seeds"], row["n_tasks"]) == (5, 20)
-    unpaired = generalisation_gap(*sides(frame, train, test, {"focal": range(10, 15)}), resamples=1000).iloc[0]
+    unpaired = generalisation_gap(*sides(frame, train, test, {"focal": range(10, 15)})).iloc[0]
     assert unpaired["gap_high"] - unpaired["gap_low"] > 15
 
 
 @pytest.mark.parametrize("same_seeds", [True, False])
-def test_gap_agrees_with_all_resamples(same_seeds):
-    train, test = np.array([[0.0, 10.0], [4.0, 50.0]]), np.array([[1.0, 3.0], [7.0, 20.0]])
+def test_gap_as_written_out(same_seeds):
+    """Tasks are never the same, seeds may be: a of the runs' differences, b and e of each side."""
+    rng = np.random.default_rng(1)
+    train, test = rng.normal(80, 5, (5, 6)) + rng.normal(0, 9, (5, 1)), rng.normal(60, 5, (5, 4))
     key = Key("shift", "quick", "mixed", "iql", "ant-dir", "high", "focal")
     panels = (
-        Panel("ant-dir", train, train, (0, 1), (0, 1), 1),
-        Panel("ant-dir", test, test, (0, 1) if same_seeds else (7, 8), (40, 41), 1),
+        Panel("ant-dir", train, train, tuple(range(5)), tuple(range(6)), 1),
+        Panel("ant-dir", test, test, tuple(range(5) if same_seeds else range(7, 12)), (40, 41, 42, 43), 1),
     )
-    found = _gap(key, *panels, resamples=40_000)
-    draws = list(itertools.product(range(2), repeat=2))
-    exact = np.array(
-        [
-            train[np.ix_(s, t)].mean() - test[np.ix_(z, u)].mean()
-            for s, z, t, u in itertools.product(draws, repeat=4)
-            if not same_seeds or s == z
-        ]
-    )
-    assert found.samples.mean() == pytest.approx(exact.mean(), abs=0.3)
-    assert found.samples.var() == pytest.approx(exact.var(), rel=0.03)
-    assert set(np.round(found.samples, 9)) <= set(np.round(exact, 9))
-    assert len(found.parts) == (3 if same_seeds else 4)
+    found = _gap(key, *panels)
+    by_seed = [side.mean(axis=1) for side in (train, test)]
+    a = [by_seed[0] - by_seed[1]] if same_seeds else by_seed
+    parts = [(values.var(ddof=1) / 5, 4) for values in a]
+    b = [(side.mean(axis=0).var(ddof=1) / side.shape[1], side.shape[1] - 1) for side in (train, test)]
+    e = []
+    for side in (train, test):
+        rest = side - side.mean(axis=1, keepdims=True) - side.mean(axis=0, keepdims=True) + side.mean()
+        degrees = 4 * (side.shape[1] - 1)
+        e.append(((rest**2).sum() / degrees / side.size, degrees))
+    total_a, total_b, total_e = (sum(variance for variance, _ in part) for part in (parts, b, e))
+    variance = max(total_a + total_b - total_e, total_a, total_b)
+    assert found.estimate == pytest.approx(train.mean() - test.mean())
+    assert found.variance == pytest.approx(variance)
+    degrees = variance**2 / sum(value**2 / of for value, of in (*parts, *b, *e))
+    assert found.degrees == pytest.approx(max(degrees, 3))
 
 
 def test_gap_needs_both_sides_and_different_tasks(frame):

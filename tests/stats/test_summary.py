@@ -1,17 +1,21 @@
 """Summaries of tidy frames, drops and gains."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 
-from omrl_bench.stats.bootstrap import holm
 from omrl_bench.stats.comparison import COMPARISON_COLUMNS, compare
+from omrl_bench.stats.contrasts import marginals, on_new_tasks
 from omrl_bench.stats.differences import DROP_COLUMNS, drop_under_shift
 from omrl_bench.stats.estimators import iqm
 from omrl_bench.stats.panels import panels
 from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
+from omrl_bench.stats.verdicts import holm
 
 METHODS = {"task-blind": 40.0, "focal": 70.0, "corro": 41.0}
 SHIFT = {"high": 0.0, "low": -20.0}
@@ -92,8 +96,8 @@ def test_order_of_rows_and_further_columns_do_not_matter():
     frame = tidy()
     shuffled = frame.sample(frac=1, random_state=3).assign(note="x")
     shuffled = shuffled[shuffled.columns[::-1]]
-    for function in (summarise, drop_under_shift, gain):
-        pd.testing.assert_frame_equal(function(frame, resamples=100), function(shuffled, resamples=100), rtol=0, atol=0)
+    for function in (partial(summarise, resamples=100), drop_under_shift, partial(gain, resamples=100)):
+        pd.testing.assert_frame_equal(function(frame), function(shuffled), rtol=0, atol=0)
 
 
 def test_other_methods_do_not_change_a_row():
@@ -151,21 +155,30 @@ def test_panels_may_be_cut_once_for_all_statistics():
 
 
 def test_drop_is_paired():
-    table = drop_under_shift(tidy(), resamples=500)
+    table = drop_under_shift(tidy())
     assert tuple(table.columns) == DROP_COLUMNS
     assert len(table) == 9
     row = cell(table, family="ant-dir", method="focal")
     assert row["drop"] == pytest.approx(row["score_from"] - row["score_to"])
-    assert row["drop_low"] < 20 < row["drop_high"]
+    difference = of_cell("focal", "high") - of_cell("focal", "low")
+    paired = ttest_1samp(difference.mean(axis=1), 0).confidence_interval()
+    assert (row["these_low"], row["these_high"]) == pytest.approx(tuple(paired))
+    assert row["new_low"] < 20 < row["new_high"]
     # tasks differ by 15 points; pairing takes that out
-    assert row["drop_high"] - row["drop_low"] < 4
+    assert row["new_high"] - row["new_low"] < 4
     blind = cell(table, family="all", method="task-blind")
-    assert blind["drop_low"] < 0 < blind["drop_high"]
+    assert blind["new_low"] < 0 < blind["new_high"]
+
+
+def of_cell(method, condition, family="ant-dir"):
+    """(seeds, tasks) of :func:`tidy`."""
+    rows = tidy().query(f"family == '{family}' and method == '{method}' and condition == '{condition}'")
+    return rows.groupby(["seed", "task"])["score"].mean().unstack().to_numpy()
 
 
 def test_drop_of_missing_qualities():
     frame = tidy(families=("ant-dir",)).query("not (method == 'focal' and condition == 'low')")
-    assert set(drop_under_shift(frame, resamples=50)["method"]) == {"corro", "task-blind"}
+    assert set(drop_under_shift(frame)["method"]) == {"corro", "task-blind"}
     with pytest.raises(ValueError, match="'medium'; there are high, low"):
         drop_under_shift(frame, to_condition="medium")
 
@@ -184,18 +197,21 @@ def gain(frame, method="focal", resamples=500):
 def test_gain_over_the_task_blind_control():
     table = gain(tidy(), resamples=1000)
     assert tuple(table.columns) == COMPARISON_COLUMNS
-    assert cell(table, family="all", condition="high")["verdict"] == "better"
-    assert cell(gain(tidy(), "corro", resamples=1000), family="all", condition="low")["verdict"] == "worse"
-    row = cell(table, family="ant-dir", condition="high")
-    assert row["difference"] == pytest.approx(row["score_first"] - row["score_second"])
-    assert row["difference_low"] < 30 < row["difference_high"]
-    np.testing.assert_allclose(table["p_holm"], holm(table["p_value"].to_numpy()))
-    assert (table["p_holm"] >= table["p_value"]).all()
+    worse = cell(gain(tidy(), "corro", resamples=1000), family="all", condition="low")
+    for question in ("these", "new"):
+        assert cell(table, family="all", condition="high")[f"{question}_verdict"] == "better"
+        assert worse[f"{question}_verdict"] == "worse"
+        row = cell(table, family="ant-dir", condition="high")
+        assert row["difference"] == pytest.approx(row["score_first"] - row["score_second"])
+        assert row[f"{question}_low"] < 30 < row[f"{question}_high"]
+        p_values, p_holm = table[f"{question}_p_value"], table[f"{question}_p_holm"]
+        np.testing.assert_allclose(p_holm, holm(p_values.to_numpy()))
+        assert (p_holm >= p_values).all()
 
 
-def test_a_method_as_good_as_the_control_is_undecided():
-    table = gain(tidy(methods={"task-blind": 40.0, "twin": 40.0}), "twin")
-    assert set(table.query("condition == 'high'")["verdict"]) == {"undecided"}
+def test_a_method_as_good_as_the_control_is_equivalent():
+    rows = gain(tidy(methods={"task-blind": 40.0, "twin": 40.0}), "twin").query("condition == 'high'")
+    assert set(rows["these_verdict"]) == set(rows["new_verdict"]) == {"equivalent"}
 
 
 def test_correction_is_per_table():
@@ -205,24 +221,29 @@ def test_correction_is_per_table():
     pd.testing.assert_frame_equal(one, same)
 
 
-def test_resamples_suffice_for_the_correction():
+def test_small_p_values_survive_the_correction_of_a_large_table():
     """Of 31 families with two conditions each the smallest p value is multiplied by 64."""
     families = [f"family-{number:02}" for number in range(31)]
     table = gain(tidy(families, {"task-blind": 40.0, "focal": 90.0}, tasks=3, draws=1), resamples=100)
-    assert (table["p_holm"] < 0.05).all()
+    assert (table[["these_p_holm", "new_p_holm"]] < 0.05).all(axis=None)
 
 
 def test_single_seed_is_never_decided():
-    assert set(gain(tidy(seeds=1), resamples=200)["verdict"]) == {"undecided"}
+    table = gain(tidy(seeds=1), resamples=200)
+    assert set(table["these_verdict"]) == set(table["new_verdict"]) == {"undecided"}
+    assert table[["these_low", "new_p_value"]].isna().all(axis=None)
+    single_task = gain(tidy(tasks=1), resamples=200)
+    assert "undecided" not in set(single_task.query("condition == 'high'")["these_verdict"])
+    assert set(single_task.query("family != 'all'")["new_verdict"]) == {"undecided"}
 
 
-def test_other_seeds_are_not_paired():
-    frame = tidy(families=("ant-dir",))
-    renumbered = frame.copy()
-    renumbered.loc[frame["method"] == "focal", "seed"] += 10
-    jointly, independently = (cell(gain(each), condition="high") for each in (frame, renumbered))
-    assert independently["difference"] == jointly["difference"]
-    assert independently["difference_low"] != jointly["difference_low"]
+def test_a_mean_has_students_interval_for_new_seeds_and_tasks():
+    row = cell(summarise(tidy(), resamples=50), family="ant-dir", method="focal", condition="high")
+    found = on_new_tasks(marginals(of_cell("focal", "high")))
+    half = student.ppf(0.975, found.degrees) * found.variance**0.5
+    assert (row["score_mean_low"], row["score_mean_high"]) == pytest.approx(
+        (found.estimate - half, found.estimate + half)
+    )
 
 
 def test_comparison_needs_the_same_tasks():

@@ -104,14 +104,16 @@ def draw_ranks(ranks: pd.DataFrame, layout: Layout, scopes: Sequence[tuple[str, 
         below=0.4,
         between=0.37,
         note=(
-            "Rank 1 is the best mean score. Bars: 95 % intervals, bootstrap over seeds and tasks; overlapping bars are "
-            "no test of a difference.",
+            "Rank 1 is the best mean score. Bars: 95 % intervals on new tasks, of each method on its own. Bold: could "
+            "be best, all methods taken together.",
             mark_note(methods, layout),
         ),
     )
     for axes, scope, each in zip(sheet.panels, scopes, rows, strict=True):
         _rank_panel(axes, each, longest)
         axes.set_yticks(range(len(each)), labels_of(each["method"], layout))
+        for label, could_be_best in zip(axes.get_yticklabels(), each["could_be_best"], strict=True):
+            label.set_fontweight("bold" if could_be_best else "normal")
         canvas.title(axes, scope[0], condition_text(scope[1]))
     return sheet.figure
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.figures.lines import learning_figure
-from omrl_bench.report.papers.mapping import Paper, PaperFigure
+from omrl_bench.report.papers.mapping import Paper, PaperFigure, figure_families
 from omrl_bench.report.reading.results import Reading
 from omrl_bench.report.tables.layout import Layout
 
@@ -58,7 +58,7 @@ def _curves(figure: PaperFigure, reading: Reading, preset: str) -> Curves | None
             frame = each.curves[each.curves["method"].isin(figure.methods)]
             families, methods = set(frame["family"]), set(frame["method"])
             layout = Layout(
-                families=tuple(family for family in suite.families_of(preset) if family in families),
+                families=tuple(family for family in figure_families(figure, preset) if family in families),
                 conditions=(figure.condition,),
                 methods=tuple(method for method in figure.methods if method in methods),
                 marked=frozenset(each.privileges),

@@ -22,6 +22,7 @@ from omrl_bench.protocols.suite import Suite, load_suite, parse_as, parse_toml
 
 Field = Literal["env", "split", "condition", "algorithm"]
 TRAIN_SPLIT = "train"
+VARIANTS = "variants"  # preset of the families that are environments as a paper has them
 
 
 class _Counterpart(Frozen):
@@ -35,6 +36,8 @@ class Environment(_Counterpart):
     """A published environment and the family that is nearest to it."""
 
     family: str = ""
+    variant: str = ""  # a family that is the environment as the paper has it, where `family` differs
+    suites: dict[str, str] = {}  # suites in the place of a setting's, where the environment needs one of its own
 
     @model_validator(mode="after")
     def _either(self) -> Environment:
@@ -62,6 +65,7 @@ class PaperSetting(_Counterpart):
     dataset: str = ""
     condition: str = ""  # context quality or episode
     measure: str = ""  # of the representation, instead of the score
+    method_suffix: str = ""  # what a method's name ends in where this is a setting of the methods
 
     @model_validator(mode="after")
     def _either(self) -> PaperSetting:
@@ -90,6 +94,7 @@ class PaperFigure(Frozen):
     suite: str = ""
     condition: str = ""
     methods: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()  # instead of all of the suite's
 
 
 class Paper(Frozen):
@@ -101,6 +106,8 @@ class Paper(Frozen):
     venue: str
     arxiv: str = ""
     numbers: str  # what the numbers are, and what stands behind the plus-minus sign
+    seeds: int = 0  # runs behind a spread; 0 if there are no spreads
+    spread: Literal["standard deviation", "not said"] = "not said"  # what stands behind the plus-minus sign
     differs: tuple[str, ...]  # in all tables
     own: tuple[str, ...] = ()  # the algorithms that the paper proposes
     environments: dict[str, Environment] = {}
@@ -193,20 +200,39 @@ def locate(paper: Paper, rows: Iterable[Published], preset: str) -> dict[Publish
     Raises:
         InputError: if a suite has no such preset.
     """
-    suites = {name: load_suite(name) for name in {setting.suite for setting in paper.conditions} if name}
+    named = [setting.suite for setting in paper.conditions]
+    named += [name for environment in paper.environments.values() for name in environment.suites.values()]
+    suites = {name: load_suite(name) for name in dict.fromkeys(named) if name}
     return {row: _locate(paper, row, suites, preset) for row in rows}
 
 
+def locate_variants(paper: Paper, located: Mapping[Published, Target | str]) -> dict[Published, Target]:
+    """A second counterpart of published numbers, in preset :data:`VARIANTS`: in the environment as the paper has it."""
+    suites = {place.suite for place in located.values() if isinstance(place, Target)}
+    families = {name: _variants(load_suite(name)) for name in suites}
+    found = {}
+    for row, place in located.items():
+        variant = paper.environments[row.env].variant
+        if isinstance(place, Target) and variant in families[place.suite]:
+            found[row] = place._replace(family=variant)
+    return found
+
+
 def figure_targets(figure: PaperFigure, preset: str) -> list[Target]:
-    """Our numbers that are nearest to a figure: every method of it in every family of the suite's preset."""
+    """Our numbers that are nearest to a figure: every method of it in each of its families."""
     if not figure.suite:
         return []
     suite = load_suite(figure.suite)
     return [
         Target(suite.name, suite.datasets[0], suite.backbones[0], family, figure.condition, method, "")
         for method in figure.methods
-        for family in suite.families_of(preset)
+        for family in figure_families(figure, preset)
     ]
+
+
+def figure_families(figure: PaperFigure, preset: str) -> tuple[str, ...]:
+    """The families of a figure: its own, or all of the suite's preset."""
+    return figure.families or load_suite(figure.suite).families_of(preset)
 
 
 def all_targets(paper: Paper, located: Mapping[Published, Target | str], preset: str) -> list[Target]:
@@ -227,7 +253,7 @@ def _locate(paper: Paper, row: Published, suites: Mapping[str, Suite], preset: s
     for name, counterpart in named:
         if counterpart.absent:
             return f"{name}: {counterpart.absent}"
-    suite = suites[setting.suite]
+    suite = suites[environment.suites.get(setting.suite, setting.suite)]
     if environment.family not in _families(suite, preset):
         return f"{row.env}: family {environment.family} is not in suite {suite.name}"
     return Target(
@@ -236,7 +262,7 @@ def _locate(paper: Paper, row: Published, suites: Mapping[str, Suite], preset: s
         backbone=suite.backbones[0],
         family=environment.family,
         condition=setting.condition,
-        method=algorithm.method,
+        method=algorithm.method + setting.method_suffix,
         measure=setting.measure,
     )
 
@@ -244,6 +270,10 @@ def _locate(paper: Paper, row: Published, suites: Mapping[str, Suite], preset: s
 def _families(suite: Suite, preset: str) -> set[str]:
     """Families that can be run: ``omrl-bench run --family`` takes any of the suite's or the preset's."""
     return {*suite.families, *suite.families_of(preset)}
+
+
+def _variants(suite: Suite) -> tuple[str, ...]:
+    return suite.families_of(VARIANTS) if VARIANTS in suite.presets else ()
 
 
 def _folder() -> Traversable:

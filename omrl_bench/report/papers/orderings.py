@@ -1,47 +1,33 @@
-"""Do published orderings of algorithms survive in our records? Differences, intervals, verdicts."""
+"""Do published orderings of algorithms survive in our records? Differences, intervals, verdicts.
+
+The rule, which was written down before the records were made: a published ordering is *claimed* where the published
+means differ by more than the root of the sum of their squared spreads. Only claims are tested, on these tasks and on
+new tasks, with Holm's correction over the claims of one question: one environment and condition of a paper.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtr
 
 from omrl_bench.errors import InputError
-from omrl_bench.report.papers.mapping import Published, Target
-from omrl_bench.report.reading.results import Reading, Results
-from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES, holm
-from omrl_bench.stats.differences import enough_resamples, paired_difference
-from omrl_bench.stats.estimated import Resamples
-from omrl_bench.stats.panels import Key, Panel, panels
+from omrl_bench.report.papers.mapping import Paper, Published, Target
+from omrl_bench.report.papers.samples import Sample
+from omrl_bench.stats.contrasts import Questions
+from omrl_bench.stats.differences import difference
+from omrl_bench.stats.verdicts import MARGIN, Judgement, holm, judge
 
 Claim = Literal["claimed", "within noise", "no spread"]
-Verdict = Literal["survives", "reversed", "undecided", "no records"]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Our results at one place.
-
-    Attributes:
-        key: What they are results of.
-        panel: (seeds, tasks); a measure of the representation, which is one number per seed, is (seeds, 1).
-        is_measure: Whether it is such a measure.
-        estimate: The mean.
-        low: Lower end of its interval, the same as in the score table.
-        high: Upper end of its interval.
-    """
-
-    key: Key
-    panel: Panel
-    is_measure: bool
-    estimate: float
-    low: float
-    high: float
+Verdict = Literal["survives", "reversed", "equivalent", "undecided", "not tested", "no records"]
+VERDICTS: tuple[Verdict, ...] = ("survives", "reversed", "equivalent", "undecided")
+_WORDS: dict[str, Verdict] = {"higher": "survives", "lower": "reversed"}
 
 
 @dataclass(frozen=True)
@@ -52,66 +38,55 @@ class Ordering:
         higher: The published number of the first.
         lower: The published number of the second.
         claim: Whether the published means differ by more than the root of the sum of their squared spreads.
-        difference: Ours, first minus second; NaN without records, like its interval.
-        low: Lower end of its interval.
-        high: Upper end of its interval.
-        p_value: Two-sided, not corrected; NaN without records.
+        published_p: Two-sided p value of Welch's test of the published numbers, see :func:`welch`; NaN if unknown.
+        published_holm: The same, corrected as ours is; NaN unless it is a claim.
+        difference: Ours, first minus second; NaN without records.
+        these: Ours on these tasks; None without records. Its p values are NaN where it is not tested.
+        new: Ours on new tasks, likewise; None too for measures of the representation, which are one number per seed.
         n_seeds: Seeds of ours, the fewer of both sides.
-        n_tasks: Tasks of ours; 0 for measures of the representation, which are one number per seed.
-        verdict: ``survives`` or ``reversed`` where Holm's correction over the table leaves p below 5 %.
+        n_tasks: Tasks of ours; 0 for measures of the representation.
     """
 
     higher: Published
     lower: Published
     claim: Claim
+    published_p: float = math.nan
+    published_holm: float = math.nan
     difference: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    p_value: float = math.nan
+    these: Judgement | None = None
+    new: Judgement | None = None
     n_seeds: int = 0
     n_tasks: int = 0
-    verdict: Verdict = "no records"
+
+    @property
+    def question(self) -> tuple[str, str, str]:
+        """Environment, split and condition: what claims are corrected over."""
+        return self.higher.env, self.higher.split, self.higher.condition
+
+    def verdict(self, question: str) -> Verdict:
+        """The verdict on a question, ``these`` or ``new``."""
+        if not self.n_seeds:
+            return "no records"
+        judgement: Judgement | None = getattr(self, question)
+        if self.claim != "claimed" or judgement is None:
+            return "not tested"
+        return _WORDS.get(judgement.verdict, judgement.verdict)  # type: ignore[arg-type]
 
 
-def samples(readings: Mapping[str, Reading], targets: Iterable[Target]) -> tuple[dict[Target, Sample], list[str]]:
-    """Find our results at some places.
-
-    Args:
-        readings: What was read of each suite, of one preset.
-        targets: The places.
-
-    Returns:
-        The samples of the places that have complete records, and notes on those that lack some.
-    """
-    wanted: dict[str, list[Target]] = defaultdict(list)
-    for target in targets:
-        wanted[target.suite].append(target)
-    found: dict[Target, tuple[Key, Panel]] = {}
-    notes: list[str] = []
-    for suite, places in wanted.items():
-        reading = readings[suite]
-        pairs = {(place.family, place.method) for place in places}
-        notes += [f"{suite}: {note}" for note in reading.notes if not note.reason or note[1:3] in pairs]
-        for each in reading.sets:
-            of_set = [place for place in places if (place.dataset, place.backbone) == (each.dataset, each.backbone)]
-            found |= _scores(each, [place for place in of_set if not place.measure])
-            found |= _measures(each, [place for place in of_set if place.measure])
-    shared = Resamples(RESAMPLES)
-    estimates = {place: shared.estimate(key, panel, panel.scores) for place, (key, panel) in found.items()}
-    return {
-        place: Sample(*found[place], bool(place.measure), estimated.estimate, *estimated.interval())
-        for place, estimated in estimates.items()
-    }, notes
-
-
-def orderings(located: Mapping[Published, Target | str], found: Mapping[Target, Sample]) -> list[Ordering]:
+def orderings(
+    paper: Paper, located: Mapping[Published, Target | str], found: Mapping[Target, Sample]
+) -> list[Ordering]:
     """Compare every two algorithms of a table under the same condition.
 
     What a later table repeats, number for number, is compared once. Equal published means order nothing.
 
     Args:
+        paper: The paper, which says how many runs stand behind a spread.
         located: Our place of every published number, or the reason why there is none.
         found: Our results by place.
+
+    Raises:
+        InputError: if two of our results are of different tasks.
     """
     groups: dict[tuple[str, ...], list[Published]] = defaultdict(list)
     for row in located:
@@ -125,80 +100,101 @@ def orderings(located: Mapping[Published, Target | str], found: Mapping[Target, 
             numbers = [(row.env, row.split, row.algorithm, row.mean, row.std) for row in (higher, lower)]
             if tuple(numbers) not in seen:
                 seen.add(tuple(numbers))
-                pairs.append((higher, lower))
-    resamples = enough_resamples(RESAMPLES, len(pairs), CONFIDENCE)
-    return _with_verdicts([_ordering(*pair, located, found, resamples) for pair in pairs])
+                pairs.append(Ordering(higher, lower, _claim(higher, lower), welch(higher, lower, paper.seeds)))
+    ours = [_ours(ordering, located, found) for ordering in pairs]
+    questions: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for index, ordering in enumerate(pairs):
+        questions[ordering.question].append(index)
+    result: dict[int, Ordering] = {}
+    for indices in questions.values():
+        judged = _judged([pairs[index] for index in indices], [ours[index] for index in indices])
+        result |= dict(zip(indices, judged, strict=True))
+    return [result[index] for index in range(len(pairs))]
 
 
-def _ordering(
-    higher: Published,
-    lower: Published,
-    located: Mapping[Published, Target | str],
-    found: Mapping[Target, Sample],
-    resamples: int,
-) -> Ordering:
+def welch(higher: Published, lower: Published, seeds: int) -> float:
+    """P value of Welch's two-sided test of two published numbers, if they are what is assumed.
+
+    Assumed: the spread is the standard deviation of ``seeds`` independent runs (0: not known), whose means over the
+    paper's test tasks are near normal. So it is a test on the paper's tasks. NaN without a spread.
+    """
+    a, b = (row.spread**2 / seeds if seeds else math.nan for row in (higher, lower))
+    variance = a + b
+    if seeds < 2 or math.isnan(variance):
+        return math.nan
+    if not variance:
+        return 0.0
+    degrees = (seeds - 1) * variance**2 / (a**2 + b**2)
+    return float(2 * stdtr(degrees, -abs(higher.value - lower.value) / math.sqrt(variance)))
+
+
+def claimed_level(seeds: int) -> float:
+    """P value at which two published means with equal spreads begin to be claimed: of t = root of the runs."""
+    return float(2 * stdtr(2 * seeds - 2, -math.sqrt(seeds)))
+
+
+def independent(rows: Sequence[Ordering]) -> int:
+    """How many independent contrasts some orderings are: of k algorithms at most k - 1 in each question.
+
+    It is the rank of the matrix with a row per ordering, 1 for the first algorithm and -1 for the second.
+    """
+    total = 0
+    for question in {row.question for row in rows}:
+        of_question = [row for row in rows if row.question == question]
+        names = sorted({each.algorithm for row in of_question for each in (row.higher, row.lower)})
+        matrix = np.zeros((len(of_question), len(names)))
+        for index, row in enumerate(of_question):
+            matrix[index, [names.index(row.higher.algorithm), names.index(row.lower.algorithm)]] = 1, -1
+        total += int(np.linalg.matrix_rank(matrix))
+    return total
+
+
+def _claim(higher: Published, lower: Published) -> Claim:
     spread = math.hypot(higher.spread, lower.spread)
-    claim: Claim = "no spread"
-    if not math.isnan(spread):
-        claim = "claimed" if higher.value - lower.value > spread else "within noise"
-    ordering = Ordering(higher, lower, claim)
-    first, second = (found.get(place) if isinstance(place := located[row], Target) else None for row in (higher, lower))
+    if math.isnan(spread):
+        return "no spread"
+    return "claimed" if higher.value - lower.value > spread else "within noise"
+
+
+def _ours(
+    row: Ordering, located: Mapping[Published, Target | str], found: Mapping[Target, Sample]
+) -> tuple[Sample, Sample, Questions] | None:
+    """Our results of both sides, and their difference."""
+    places = (located[row.higher], located[row.lower])
+    first, second = (found.get(place) if isinstance(place, Target) else None for place in places)
     if first is None or second is None:
-        return ordering
-    sides = (first.panel,), (second.panel,)
+        return None
+    paired = [first.paired and second.paired and first.panel.seeds == second.panel.seeds]
+    label = f"difference from {second.key.method}"
     try:
-        ours = paired_difference(first.key, *sides, f"difference from {second.key.method}", resamples)
+        return first, second, difference(first.key, [first.panel], [second.panel], paired, label)
     except ValueError as error:
         raise InputError(f"cannot compare with {second.key.method!r}: {error}") from error
-    low, high = ours.interval()
-    return replace(
-        ordering,
-        difference=ours.estimate,
-        low=low,
-        high=high,
-        p_value=ours.p_value(),
-        n_seeds=min(len(first.panel.seeds), len(second.panel.seeds)),
-        n_tasks=0 if first.is_measure else len(first.panel.tasks),
-        verdict="undecided",
-    )
 
 
-def _with_verdicts(rows: list[Ordering]) -> list[Ordering]:
-    compared: dict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        if row.verdict != "no records":
-            compared[row.higher.table].append(index)
-    for indices in compared.values():
-        adjusted = holm(np.array([rows[index].p_value for index in indices]))
-        for index, p in zip(indices, adjusted, strict=True):
-            row = rows[index]
-            # one seed or one task leaves half of the uncertainty out; measures have no tasks to resample
-            if p < 1 - CONFIDENCE and row.n_seeds > 1 and row.n_tasks != 1:
-                rows[index] = replace(row, verdict="survives" if row.difference > 0 else "reversed")
-    return rows
-
-
-def _scores(results: Results, places: list[Target]) -> dict[Target, tuple[Key, Panel]]:
-    """Scores of a set, at the places where there are any."""
-    keys = {place: Key(place.suite, results.preset, *place[1:4], place.condition, place.method) for place in places}
-    frame = results.frame
-    for column in ("family", "condition", "method"):
-        frame = frame[frame[column].isin({getattr(key, column) for key in keys.values()})]
-    groups = panels(frame) if len(frame) else {}
-    return {place: (key, groups[key][0]) for place, key in keys.items() if key in groups}
-
-
-def _measures(results: Results, places: list[Target]) -> dict[Target, tuple[Key, Panel]]:
-    """Measures of the representation, which records hold beside their cubes: one number per seed."""
-    found = {}
-    for place in places:
-        of_place = [r for r in results.records if (r.cell.family, r.cell.method) == (place.family, place.method)]
-        values = {r.cell.seed: r.representation.get(place.condition, {}).get(place.measure) for r in of_place}
-        known = {seed: value for seed, value in sorted(values.items()) if value is not None and math.isfinite(value)}
-        if known:
-            matrix = np.array(list(known.values()), dtype=float)[:, None]
-            condition = f"{place.condition}/{place.measure}"
-            key = Key(place.suite, results.preset, *place[1:4], condition, place.method)
-            panel = Panel(place.family, matrix, np.full_like(matrix, np.nan), tuple(known), (place.measure,), 0)
-            found[place] = key, panel
-    return found
+def _judged(rows: Sequence[Ordering], ours: Sequence[tuple[Sample, Sample, Questions] | None]) -> list[Ordering]:
+    """Fill in what our records say of the orderings of one question, and correct the published tests likewise."""
+    published = holm(np.array([row.published_p if row.claim == "claimed" else math.nan for row in rows]))
+    result = [replace(row, published_holm=float(p)) for row, p in zip(rows, published, strict=True)]
+    known = [(index, each) for index, each in enumerate(ours) if each is not None]
+    if not known:
+        return result
+    are_measures = any(first.is_measure for _, (first, _, _) in known)
+    sizes = [min(len(first.panel.seeds), len(second.panel.seeds)) for _, (first, second, _) in known]
+    tasks = [0 if are_measures else len(first.panel.tasks) for _, (first, _, _) in known]
+    # one seed, or for new tasks one task, leaves half of the uncertainty out
+    tested = [rows[index].claim == "claimed" and size > 1 for (index, _), size in zip(known, sizes, strict=True)]
+    margin = None if are_measures else MARGIN
+    these = judge([each.these for _, (_, _, each) in known], tested, margin)
+    both = [each and number > 1 for each, number in zip(tested, tasks, strict=True)]
+    new = judge([each.new for _, (_, _, each) in known], both, margin)
+    for number, (index, (_, _, each)) in enumerate(known):
+        result[index] = replace(
+            result[index],
+            difference=float(each.these.estimate),
+            these=these[number],
+            new=None if are_measures else new[number],
+            n_seeds=sizes[number],
+            n_tasks=tasks[number],
+        )
+    return result

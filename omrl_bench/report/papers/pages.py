@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,9 @@ import pandas as pd
 
 from omrl_bench.files import write_atomically
 from omrl_bench.protocols.suite import load_suite
+from omrl_bench.report.papers.claims import orderings_frame, orderings_section, summary
 from omrl_bench.report.papers.curves import Curves, draw_curves, find_curves, picture_name
 from omrl_bench.report.papers.mapping import (
-    TRAIN_SPLIT,
     Field,
     Paper,
     PaperFigure,
@@ -21,30 +21,18 @@ from omrl_bench.report.papers.mapping import (
     Published,
     Target,
     all_targets,
+    figure_families,
     figure_targets,
     load_paper,
     locate,
     published,
 )
-from omrl_bench.report.papers.orderings import Ordering, Sample, orderings, samples
+from omrl_bench.report.papers.orderings import Ordering, orderings
+from omrl_bench.report.papers.samples import Sample, samples
 from omrl_bench.report.reading.frames import read
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
 from omrl_bench.report.tables.markdown import bullets, escape, grid, section
 from omrl_bench.report.tables.wide import Entry
-
-_CLAIMS = {
-    "claimed": "differ by more than their combined spread",
-    "within noise": "differ by less than their combined spread",
-    "no spread": "are printed without a spread",
-}
-
-_ORDERINGS_NOTE = (
-    "Two algorithms of a table under the same condition, the one with the higher published mean first. Combined "
-    "spread: root of the sum of the squared spreads. Ours: difference of scores, paired over tasks (and over seeds "
-    "where both have the same). An ordering survives or is reversed where p stays below 0.05 after Holm's "
-    "correction over its whole table, which asks for more than an interval without zero; with one seed or task it "
-    "is undecided. What a later table repeats is counted once; what cannot be checked is counted but not listed."
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ def compare_with(name: str, results: Path, preset: str) -> Comparison:
     readings = {suite: read(results, suite, preset) for suite in sorted(suites)}
     found, notes = samples(readings, targets)
     curves = find_curves(paper, readings, preset)
-    return Comparison(paper, preset, located, found, orderings(located, found), notes, curves)
+    return Comparison(paper, preset, located, found, orderings(paper, located, found), notes, curves)
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
@@ -98,37 +86,13 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     name = comparison.paper.name
     files = {f"{name}.md": page(comparison).encode()}
     if comparison.located:
-        frames = {f"{name}.csv": numbers_frame(comparison), f"{name}-orderings.csv": orderings_frame(comparison)}
+        frames = {f"{name}.csv": numbers_frame(comparison)}
+        frames[f"{name}-orderings.csv"] = orderings_frame(comparison.orderings)
         files |= {file: frame.to_csv(index=False, lineterminator="\n").encode() for file, frame in frames.items()}
     files |= draw_curves(comparison.paper, comparison.curves)
     for file, content in files.items():
         write_atomically(out / file, content)
     return [out / file for file in files]
-
-
-def summary(comparison: Comparison) -> list[str]:
-    """Say in a sentence for each kind of claim how many published orderings survive in our records."""
-    sentences = []
-    for claim, words in _CLAIMS.items():
-        rows = [row for row in comparison.orderings if row.claim == claim]
-        if rows:
-            sentences.append(f"Of {len(rows)} published orderings whose means {words}, {_counted(rows)}.")
-    own = comparison.paper.own
-    rows = [row for row in comparison.orderings if row.claim == "claimed"]
-    rows = [row for row in rows if row.higher.algorithm in own and row.lower.algorithm not in own]
-    if rows:
-        whose = f"the paper's own {'algorithm' if len(own) == 1 else 'algorithms'} above another"
-        sentences.append(f"Of {len(rows)} that place {whose} by more than their combined spread, {_counted(rows)}.")
-    return sentences
-
-
-def _counted(rows: Sequence[Ordering]) -> str:
-    verdicts = Counter(row.verdict for row in rows)
-    checked = len(rows) - verdicts["no records"]
-    if not checked:
-        return "none can be checked in our records"
-    counts = f"{verdicts['survives']} surviving, {verdicts['reversed']} reversed, {verdicts['undecided']} undecided"
-    return f"{checked} can be checked in our records: {counts}"
 
 
 def page(comparison: Comparison) -> str:
@@ -142,10 +106,10 @@ def page(comparison: Comparison) -> str:
         blocks.append("Published returns are of the paper's own environments: compare orders, not values.")
     blocks += ["What differs everywhere:", bullets(paper.differs)]
     if comparison.orderings:
-        blocks += ["What survives:", bullets(summary(comparison))]
+        blocks += ["What survives:", bullets(summary(paper, comparison.orderings))]
     blocks += [_table(comparison, table) for table in paper.tables]
     if comparison.orderings:
-        blocks.append(_orderings(comparison.orderings))
+        blocks.append(orderings_section(comparison.orderings))
     if paper.figures:
         shown = [block for figure in paper.figures for block in _figure(comparison, figure)]
         blocks.append(section("Published as a figure only", *shown, level=2))
@@ -172,21 +136,6 @@ def numbers_frame(comparison: Comparison) -> pd.DataFrame:
     columns = ["paper", *Published.__dataclass_fields__, "preset", *(f"our_{name}" for name in Target._fields)]
     columns += ["ours", "ours_low", "ours_high", "our_return", "n_seeds", "n_tasks", "n_draws", "missing", "differs"]
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("n_seeds", "n_tasks", "n_draws"), "Int64"))
-
-
-def orderings_frame(comparison: Comparison) -> pd.DataFrame:
-    """One row per published ordering, with our difference, its interval and the verdict."""
-    columns = ["table", "env", "split", "condition", "higher", "lower", "published_difference", "claim"]
-    columns += ["difference", "difference_low", "difference_high", "n_seeds", "n_tasks", "verdict"]
-    rows = [
-        (
-            *(row.higher.table, row.higher.env, row.higher.split, row.higher.condition),
-            *(row.higher.algorithm, row.lower.algorithm, round(row.higher.value - row.lower.value, 6), row.claim),
-            *(row.difference, row.low, row.high, row.n_seeds, row.n_tasks, row.verdict),
-        )
-        for row in comparison.orderings
-    ]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _budget(comparison: Comparison) -> str:
@@ -276,28 +225,13 @@ def _sources(comparison: Comparison, rows: Sequence[Published]) -> list[str]:
     return lines
 
 
-def _orderings(rows: Sequence[Ordering]) -> str:
-    body = []
-    for row in rows:
-        if row.verdict == "no records":
-            continue
-        first, split = row.higher, f" ({row.higher.split} tasks)" if row.higher.split == TRAIN_SPLIT else ""
-        names = (first.table, first.env, f"{first.condition}{split}", f"{first.algorithm} > {row.lower.algorithm}")
-        gap = f"{first.mean} > {row.lower.mean}, {row.claim}"
-        ours = _text(row.difference, row.low, row.high, is_measure=not row.n_tasks)
-        body.append([*map(escape, (*names, gap)), ours, row.verdict])
-    headers = ["table", "env", "condition", "ordering", "published", "ours: difference", "verdict"]
-    table = grid(headers, body, names=5) if body else ""
-    return section("Published orderings", _ORDERINGS_NOTE, table, level=2)
-
-
 def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
     text = f"{figure.label}: {figure.caption} Nearest of ours: {figure.nearest}."
     blocks = [bullets([text])]
     targets = figure_targets(figure, comparison.preset)
     if not targets:
         return blocks
-    families = load_suite(figure.suite).families_of(comparison.preset)
+    families = figure_families(figure, comparison.preset)
     if not any(target in comparison.found for target in targets):
         what = (
             f"No complete records of suite {figure.suite}, preset {comparison.preset}, for {', '.join(figure.methods)}."

@@ -99,7 +99,8 @@ def _numbers(results: Results) -> _Numbers | str:
     except ValueError as error:
         return f"not shown: {error}"
     keys = ["family", "condition", "method"]
-    rows = board.summary.merge(ranks[[*keys, "rank", "rank_low", "rank_high"]], on=keys, validate="one_to_one")
+    columns = [*keys, "rank", "rank_low", "rank_high", "could_be_best"]
+    rows = board.summary.merge(ranks[columns], on=keys, validate="one_to_one")
     return _Numbers(rows, board.discrimination)
 
 
@@ -147,6 +148,7 @@ def _entries(rows: pd.DataFrame, positions: Mapping[tuple[str, str], int]) -> li
             rank=row["rank"],
             rank_low=row["rank_low"],
             rank_high=row["rank_high"],
+            could_be_best=row["could_be_best"],
             **{
                 f"{new}{end}": _rounded(row[f"{old}{end}"], decimals) for old, new, decimals in _VALUES for end in _ENDS
             },

@@ -18,8 +18,8 @@ from omrl_bench.stats.collapse import DEVIATIONS, POINTS
 SCHEMA_VERSION: Literal[1] = 1
 RANK_NOTE = (
     "Rank: place by mean score among all methods, controls too, of the same suite, preset, data, backbone, family and "
-    f"condition; equal means share a rank. (low to high): {100 * CONFIDENCE:.0f} % interval, from the same kind of "
-    "resamples; places inside it are not told apart by these data."
+    f"condition; equal means share a rank. (low to high): {100 * CONFIDENCE:.0f} % interval on new tasks, marginal: of "
+    "each method on its own. Could be best: the set of these methods holds the best one with 95 % confidence."
 )
 VERIFIED_NOTE = (
     "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
@@ -42,6 +42,7 @@ class BoardEntry(Frozen):
     rank: int
     rank_low: int
     rank_high: int
+    could_be_best: bool  # not worse than any other, tested against all of them together
     score: float
     score_low: float
     score_high: float

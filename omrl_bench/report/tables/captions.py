@@ -10,7 +10,7 @@ import pandas as pd
 from omrl_bench.conditions import Condition
 from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.tables.layout import ALMOST, COLLAPSED, DAGGER, Layout
-from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
+from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.collapse import DEVIATIONS, POINTS
 from omrl_bench.stats.discrimination import RELIABLE
 from omrl_bench.stats.panels import ALL
@@ -19,8 +19,8 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 MISSING = "\N{EN DASH}"
 SCORE_NOTE = "Score = 100 (R - random) / (expert - random), per task: 0 is the random policy, 100 the expert."
 INTERVAL_NOTE = (
-    f"[low, high]: {100 * CONFIDENCE:.0f} % percentile interval of a two-way bootstrap over seeds and tasks "
-    f"({RESAMPLES:,} resamples), expanded for the numbers of seeds and tasks; with one seed it covers tasks only."
+    f"[low, high]: {100 * CONFIDENCE:.0f} % interval of a mean for new seeds and new tasks (crossed random effects); "
+    "with one seed it covers tasks only."
 )
 
 Z_NOTE = (

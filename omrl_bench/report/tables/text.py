@@ -85,13 +85,13 @@ def _latex_head(table: Table) -> list[str]:
     families, conditions = table.layout.families, table.layout.conditions
     width = len(conditions)
     groups = [rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(family)}}}" for family in families]
-    lines = [" & ".join(["" if any(conditions) else "method", *groups]) + r" \\"]
-    if any(conditions):
-        starts = range(2, 2 + width * len(families), width)
-        lines.append(" ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts))
-        heads = [f"{condition} {table.layout.mark_of(family, condition)}" for family, condition in table.columns]
-        lines.append(" & ".join(["method", *map(escape_latex, heads)]) + r" \\")
-    return lines
+    starts = range(2, 2 + width * len(families), width)
+    heads = [f"{condition} {table.layout.mark_of(family, condition)}" for family, condition in table.columns]
+    return [
+        " & ".join(["", *groups]) + r" \\",
+        " ".join(rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts),
+        " & ".join(["method", *map(escape_latex, heads)]) + r" \\",
+    ]
 
 
 def _latex_row(table: Table, method: str) -> str:

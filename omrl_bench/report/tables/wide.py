@@ -57,7 +57,7 @@ class Table:
 
     Attributes:
         title: What the numbers are.
-        layout: Order of rows and columns; ``conditions`` is one empty string if families have one column each.
+        layout: Order of rows and columns.
         entries: By (method, family, condition); what is not in it is shown as missing.
         footnotes: What a reader must know, a paragraph each.
     """
@@ -159,13 +159,19 @@ def drop_table(results: Results, drops: pd.DataFrame, layout: Layout) -> Table:
         raise ValueError("no method has results with both context qualities")
     before, after = drops["from_condition"].iloc[0], drops["to_condition"].iloc[0]
     note = f"Score with {before}-quality context minus score with {after}-quality context: positive means that the "
-    note += "shift costs. Paired over seeds and tasks."
+    note += "shift costs. Both are of the same training runs and tasks. On these tasks: only training runs vary; on "
+    note += "new tasks: tasks vary too."
     methods = tuple(method for method in layout.methods if method in set(drops["method"]))
-    layout = replace(layout, conditions=("",), methods=methods, unreliable={})
+    questions = {"on these tasks": "these", "on new tasks": "new"}  # a column each
+    layout = replace(layout, conditions=tuple(questions), methods=methods, unreliable={})
+    rows = [
+        drops.assign(condition=words, drop_low=drops[f"{name}_low"], drop_high=drops[f"{name}_high"])
+        for words, name in questions.items()
+    ]
     return Table(
         title=f"Drop in score from {before} to {after} context quality ({where(results)})",
         layout=layout,
-        entries=_entries(drops.assign(condition=""), "drop"),
+        entries=_entries(pd.concat(rows), "drop"),
         footnotes=(SCORE_NOTE, note, sample_note(drops, layout), INTERVAL_NOTE, *_last_notes(results)),
     )
 

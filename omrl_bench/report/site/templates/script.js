@@ -213,8 +213,8 @@
       const entry = run.entries.get(condition);
       if (!entry) continue;
       add(`${board.kind} ${condition}`,
-        `rank ${placed(entry)}; score ${fixed(entry.score, 1)} ${interval(entry, "score", 1)}; interquartile mean ` +
-        `${fixed(entry.iqm, 1)} ${interval(entry, "iqm", 1)}; ` +
+        `rank ${placed(entry)}${entry.could_be_best ? ", could be best" : ""}; score ${fixed(entry.score, 1)} ` +
+        `${interval(entry, "score", 1)}; interquartile mean ${fixed(entry.iqm, 1)} ${interval(entry, "iqm", 1)}; ` +
         (entry.ratio === null ? "" : `ratio of sums ${fixed(entry.ratio, 1)} ${interval(entry, "ratio", 1)}; `) +
         `z-score ${standardised(entry)}; return ${returned(entry)}; ${entry.seeds} seeds \u00d7 ` +
         `${entry.tasks} tasks \u00d7 ${entry.draws} draws` + (entry.collapsed.length ? `; ${collapsed(entry)}` : ""));
