@@ -117,7 +117,7 @@ MODELS = (
     Model("bimodal: a seed works or does not", seed=8, runs=either),
     Model("saturated at 100", saturated=True),
     Model("unequal: seeds of one method vary 3 times as much", second=3),
-    Model("ties: scores in steps of 20", rounded=20),
+    Model("ties: scores in steps of 10", rounded=10),
     COLLAPSE,
 )
 
