@@ -47,6 +47,7 @@ from torch import Tensor, nn
 from omrl_bench.api import Log
 
 from .conditioned import META_BATCH
+from .encoded import EncodedConfig
 from .focal import MeanEncoder
 from .joint import Joint
 from .networks import Encoder, Rngs, TensorModule, follow, mlp
@@ -62,7 +63,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class RVConfig:
+class RVConfig(EncodedConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
     latent: int = 7
@@ -125,11 +126,19 @@ class Contrast(nn.Module):
         """(R, C, n, features) -> (R, C, latent), without gradient."""
         return self.bound(self.key(context)).mean(dim=-2).detach()
 
-    def losses(self, z: Tensor, keys: Tensor, own: Tensor) -> Tensor:
-        """Eq. 3 of every query: z (R, C, latent), keys (R, M, latent), own (C,) which key is its -> (R, C)."""
+    def similarities(self, z: Tensor, keys: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """F of every query with its own key (R, C), and the logarithm of the sum of exp f over all keys (R, C).
+
+        z is (R, C, latent), keys (R, M, latent), own (C,) which key is a query's own.
+        """
         scores = z @ self.similarity @ keys.transpose(1, 2)
         positive = scores.gather(2, own.expand(scores.shape[0], -1)[..., None])[..., 0]
-        return scores.logsumexp(dim=-1) - positive
+        return positive, scores.logsumexp(dim=-1)
+
+    def losses(self, z: Tensor, keys: Tensor, own: Tensor) -> Tensor:
+        """Eq. 3 of every query, (R, C); arguments as of :meth:`similarities`."""
+        positive, all_keys = self.similarities(z, keys, own)
+        return all_keys - positive
 
     def loss(self, z: Tensor, keys: Tensor) -> Tensor:
         """Eq. 3, mean over tasks: z and keys (R, M, latent), in the same order -> (R,)."""

@@ -5,6 +5,10 @@ With z_i the embedding of the first i transitions of an episode in task n, k_j t
     L_i = - log( exp f(z_i, k_n) / sum_j exp f(z_i, k_j) )                                                       (eq. 8)
     r_exploring = r + alpha (L_i-1 - L_i)                                                                  (eq. 12, 13)
 
+Of the difference, f(z_i, k_n) - f(z_i-1, k_n) is what the similarity to the own task gains; the rest, which the paper
+calls a regularisation term (eq. 14), is what that to all tasks gains. `ccm-rv-explore-noreg` leaves it out (figure 5):
+L_i = - f(z_i, k_n).
+
 `ccm-rv-explore` is `ccm-rv`, whose policy executes, and beside it a second backbone on (s, z_i), which is trained on
 these rewards and acts where the protocol asks for exploration. z_0 = 0, so L_0 = log(number of tasks), and the
 intrinsic rewards of an episode add up to alpha (L_0 - L_T).
@@ -41,10 +45,10 @@ from omrl_bench.api import Log, MetaPolicy, Transitions
 from .ccm import ContrastiveEncoder, ContrastiveRVConfig, ContrastiveValueRecovery
 from .conditioned import draw_rows
 from .networks import take_seed
-from .policies import MeanPolicy
+from .policies import MeanPolicy, Prior
 from .training import Batches, Scale, adam, seed_generators
 
-METHODS = {"ccm-rv-explore": "ContrastiveExploration"}
+METHODS = {"ccm-rv-explore": "ContrastiveExploration", "ccm-rv-explore-noreg": "UnregularisedExploration"}
 
 EPISODES_AT_ONCE = 64  # relabelled at once
 
@@ -116,11 +120,17 @@ class ContrastiveExploration(ContrastiveValueRecovery):
             count = valid.shape[1]
             z = embedded.cumsum(dim=2) / torch.arange(1, count + 1)[:, None]
             own = torch.as_tensor(np.repeat(tasks[episodes], count))
-            losses = self.guide.contrast.losses(z.flatten(1, 2), keys, own).reshape(z.shape[:-1])
-            empty = torch.full_like(losses[..., :1], float(np.log(keys.shape[1])))  # L_0: all similarities are 0
+            losses = self.losses(z.flatten(1, 2), keys, own).reshape(z.shape[:-1])
+            empty = self.losses(torch.zeros_like(z[:, :1, 0]), keys, own[:1])[..., None].expand_as(
+                losses[..., :1]
+            )  # L_0
             beliefs.append(z[:, valid])
             gains.append(torch.cat([empty, losses], dim=-1).diff(dim=-1).neg()[:, valid])
         return torch.cat(beliefs, dim=1), torch.cat(gains, dim=1)
+
+    def losses(self, z: Tensor, keys: Tensor, own: Tensor) -> Tensor:
+        """Eq. 8 of beliefs: z (R, C, latent), keys (R, T, latent), own (C,) which key is a belief's own -> (R, C)."""
+        return self.guide.contrast.losses(z, keys, own)
 
     def task_keys(self, batches: Batches) -> Tensor:
         """The key of every training task, of all its transitions, (R, T, latent)."""
@@ -132,12 +142,21 @@ class ContrastiveExploration(ContrastiveValueRecovery):
     def policy(self, seed: int) -> MetaPolicy:
         """Both agents of a seed."""
         index = self.seeds.index(seed)
-        agents = (self.backbone, self.encoder), (self.explorer, self.guide)
+        nothing = Prior.zero(self.z_size)  # z_0, which the exploring agent has learnt from
+        agents = (self.backbone, self.encoder, self.prior(index)), (self.explorer, self.guide, nothing)
         executing, exploring = (
-            MeanPolicy(backbone.actor(index), take_seed(encoder, index).embed, self.z_size, self.scale)
-            for backbone, encoder in agents
+            MeanPolicy(backbone.actor(index), take_seed(encoder, index).embed, prior, self.scale)
+            for backbone, encoder, prior in agents
         )
         return ExploringPolicy(executing, exploring)
+
+
+class UnregularisedExploration(ContrastiveExploration):
+    """The exploration agent without the regularisation term of its reward."""
+
+    def losses(self, z: Tensor, keys: Tensor, own: Tensor) -> Tensor:
+        """The first term of eq. 14 only: - f(z_i, k_n)."""
+        return -self.guide.contrast.similarities(z, keys, own)[0]
 
 
 class ExploringPolicy(MetaPolicy):

@@ -35,6 +35,7 @@ from omrl_bench.api import (
 )
 
 from .conditioned import Conditioned, fit_backbone
+from .encoded import EncodedConfig
 from .focal import MeanEncoder
 from .joint import Joint
 from .networks import Encoder, Rngs
@@ -186,7 +187,7 @@ class Oracle(Conditioned):
 
 
 @dataclass(frozen=True)
-class SupervisedConfig:
+class SupervisedConfig(EncodedConfig):
     """Hyper-parameters of the encoder, which is FOCAL's; ours."""
 
     latent: int = 20

@@ -45,6 +45,7 @@ from torch.nn.functional import normalize
 from omrl_bench.api import Log
 
 from .conditioned import META_BATCH
+from .encoded import EncodedConfig
 from .joint import Joint
 from .networks import Encoder, Rngs, SeedLinear, mlp, standard_normal
 from .training import Batches, Scale, adam, join_features, seed_generators, split_features, step
@@ -55,7 +56,7 @@ STANDARD_CONTEXTS = 16  # of each training task, that z is standardised by
 
 
 @dataclass(frozen=True)
-class CorroConfig:
+class CorroConfig(EncodedConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
     latent: int = 20  # length of an embedding [5; 40 for hopper, 32 for walker]

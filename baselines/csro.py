@@ -42,7 +42,7 @@ from omrl_bench.api import MetaPolicy, Transitions
 
 from .focal import Focal, FocalConfig, MeanEncoder, metric_loss
 from .networks import Rngs, masked_mean, mlp, take_seed
-from .policies import Actor, MeanPolicy
+from .policies import Actor, MeanPolicy, Prior
 from .training import Batches, Scale
 
 METHODS = {"csro": "CSRO"}
@@ -103,7 +103,9 @@ class CSRO(Focal):
         index = self.seeds.index(seed)
         encoder = take_seed(self.encoder, index)
         random_actions = self.space.horizon // 2, self.space.action_size
-        return CollectingPolicy(self.backbone.actor(index), encoder, self.z_size, self.scale, random_actions, seed)
+        return CollectingPolicy(
+            self.backbone.actor(index), encoder, self.prior(index), self.scale, random_actions, seed
+        )
 
 
 def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -129,16 +131,16 @@ class CollectingPolicy(MeanPolicy):
     Args:
         actor: The seed's actor.
         encoder: The seed's encoder.
-        z_size: Length of z.
+        prior: Before it has seen anything.
         scale: The scaling of the training data.
         random_actions: How many random actions each lane starts with when it explores, and their length.
         seed: Seed of the random actions.
     """
 
     def __init__(
-        self, actor: Actor, encoder: MeanEncoder, z_size: int, scale: Scale, random_actions: tuple[int, int], seed: int
+        self, actor: Actor, encoder: MeanEncoder, prior: Prior, scale: Scale, random_actions: tuple[int, int], seed: int
     ) -> None:
-        super().__init__(actor, encoder.embed, z_size, scale)
+        super().__init__(actor, encoder.embed, prior, scale)
         self._random_actions, self._seed = random_actions, seed
 
     def reset(self, lanes: int) -> None:

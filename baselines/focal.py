@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from .conditioned import META_BATCH
+from .encoded import EncodedConfig
 from .networks import Encoder, Rngs, masked_mean, mlp
 from .training import Batches
 from .two_stage import TwoStage
@@ -38,7 +39,7 @@ METHODS = {"focal": "Focal"}
 
 
 @dataclass(frozen=True)
-class FocalConfig:
+class FocalConfig(EncodedConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
     latent: int = 20

@@ -5,8 +5,8 @@ Of T tasks two contexts each, q_i from the encoder and k_j from the key encoder,
     L = - sum_i log( exp(q_i . k_i / t) / sum_j exp(q_i . k_j / t) )                                         (eq. 8, 9)
     key parameters <- m key parameters + (1 - m) query parameters, after each step                           (eq. 17)
 
-m = 0 is the paper's "hard update": the two encoders are then the same. The encoder is a stack of residual blocks; its
-variants differ in what a block has before its feed-forward part:
+m = 0 is the paper's "hard update", focalpp-<variant>-hard (table 4): the two encoders are then the same. The encoder is
+a stack of residual blocks; its variants differ in what a block has before its feed-forward part:
 
     focalpp-contrastive   nothing
     focalpp-batch         batch-wise channel attention: x w, one weight w of every transition
@@ -48,6 +48,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from omrl_bench.api import Transitions
 
 from .conditioned import META_BATCH
+from .encoded import EncodedConfig
 from .networks import Encoder, Rngs, SeedLayerNorm, SeedLinear, TensorModule, follow, masked_mean, take_seed
 from .training import Batches, Scale
 from .two_stage import TwoStage
@@ -58,11 +59,16 @@ METHODS = {
     "focalpp-sequence": "SequenceWise",
     "focalpp-parallel": "Parallel",
     "focalpp-series": "Series",
+    "focalpp-contrastive-hard": "ContrastiveHard",
+    "focalpp-batch-hard": "BatchWiseHard",
+    "focalpp-sequence-hard": "SequenceWiseHard",
+    "focalpp-parallel-hard": "ParallelHard",
+    "focalpp-series-hard": "SeriesHard",
 }
 
 
 @dataclass(frozen=True)
-class FocalPPConfig:
+class FocalPPConfig(EncodedConfig):
     """Hyper-parameters; the paper's table 7 in brackets where another value is used."""
 
     latent: int = 20  # [5 for point families]
@@ -89,6 +95,13 @@ class FocalPPConfig:
             "learning_rate": 3e-4,
         },
     }
+
+
+@dataclass(frozen=True)
+class HardUpdateConfig(FocalPPConfig):
+    """Hyper-parameters with the hard update of the key encoder."""
+
+    momentum: float = 0.0
 
 
 class BatchWiseAttention(TensorModule):
@@ -280,3 +293,33 @@ class Series(Contrastive):
     """FOCAL++ with both attentions one after the other."""
 
     attention = (("sequence",), ("batch",))
+
+
+class ContrastiveHard(Contrastive):
+    """FOCAL++ without attention, hard update."""
+
+    Config = HardUpdateConfig
+
+
+class BatchWiseHard(BatchWise):
+    """FOCAL++ with batch-wise channel attention, hard update."""
+
+    Config = HardUpdateConfig
+
+
+class SequenceWiseHard(SequenceWise):
+    """FOCAL++ with sequence-wise self-attention, hard update."""
+
+    Config = HardUpdateConfig
+
+
+class ParallelHard(Parallel):
+    """FOCAL++ with both attentions side by side, hard update."""
+
+    Config = HardUpdateConfig
+
+
+class SeriesHard(Series):
+    """FOCAL++ with both attentions one after the other, hard update."""
+
+    Config = HardUpdateConfig

@@ -49,7 +49,7 @@ from omrl_bench.api import Log
 
 from .conditioned import draw_batch
 from .dynamics_ensemble import DynamicsEnsemble
-from .encoded import Encoded
+from .encoded import Encoded, EncodedConfig
 from .focal import MeanEncoder, metric_loss
 from .networks import Encoder, Rngs, mlp
 from .training import Batches, Scale, adam, join_features, seed_generators, split_features
@@ -63,7 +63,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class GentleConfig:
+class GentleConfig(EncodedConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
     latent: int = 5  # [10 for hopper and walker]
@@ -138,6 +138,7 @@ class Gentle(Encoded):
                 buffer = self.relabel(batches, buffer)
             tasks, batch = draw_batch(self, batches)
             loss, z = self.representation_loss(batches, buffer, tasks)
+            self.tried.keep(z)
             z = z.detach().repeat_interleave(batch.rewards.shape[1] // tasks.shape[1], dim=1)
             self.backbone.update(optimiser, batch, z, encoder_loss=loss)
             log("policy", update + 1, updates)

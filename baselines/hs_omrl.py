@@ -40,6 +40,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .conditioned import META_BATCH
+from .encoded import EncodedConfig
 from .networks import Encoder, Rngs, SelfAttention, masked_mean, mlp
 from .training import Batches
 from .two_stage import TwoStage
@@ -53,7 +54,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class HSConfig:
+class HSConfig(EncodedConfig):
     """Hyper-parameters; the paper's table 2 in brackets where another value is used."""
 
     width: int = 64  # of the transition encoder's hidden layers, the aggregator and the projection head

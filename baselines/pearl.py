@@ -24,6 +24,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from .encoded import EncodedConfig, PriorName
 from .joint import Joint
 from .networks import Encoder, Rngs, mlp, standard_normal
 
@@ -31,9 +32,10 @@ METHODS = {"pearl": "Pearl"}
 
 
 @dataclass(frozen=True)
-class PearlConfig:
+class PearlConfig(EncodedConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
+    prior: PriorName = "zero"  # the mean of N(0, I)
     latent: int = 5
     width: int = 128  # of the encoder's three hidden layers [200]
     transitions: int = 32  # per context in the loss [100 to 256]

@@ -39,7 +39,9 @@ class TwoStage(Encoded):
 
     def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Embed every training episode once, train the backbone on (s, z)."""
-        fit_backbone(self, batches, self.embed_episodes(batches), updates, log)
+        embeddings = self.embed_episodes(batches)
+        self.tried.keep(embeddings)
+        fit_backbone(self, batches, embeddings, updates, log)
 
     @torch.no_grad()
     def embed_episodes(self, batches: Batches) -> Tensor:

@@ -36,10 +36,7 @@ class GivenContext(Protocol):
 
     def sentence(self) -> str:
         """What a method is given, and what it does with it."""
-        return (
-            f"a method is given {UNITS[self.unit]} of the task as context, then acts for one episode; "
-            f"{self.draws} times per task and context quality."
-        )
+        return f"a method is given {UNITS[self.unit]} of the task as context, then acts for one episode."
 
     def evaluate(
         self,

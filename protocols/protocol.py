@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 NEEDED = ("reset", "condition", "act")
 
 
+#: Lanes of each task in an evaluation.
+Draws = Annotated[int, Field(strict=True, ge=1, le=20)]
+
+
 class Protocol(Frozen):
     """How a trained method is evaluated; a subclass is one protocol, an instance one with its settings.
 
@@ -38,7 +42,7 @@ class Protocol(Frozen):
         kind: The protocol's name.
         split: Which tasks it evaluates.
         draws: Lanes of each task: context draws, one episode each.
-        gives_contexts: Whether it gives a method logged contexts, of the preset's qualities.
+        gives_contexts: Whether it gives a method logged contexts, of the preset's qualities, if it has any.
         explores: Whether it asks a policy to explore, ``act(observations, explore=True)``.
         asks: The hooks of :class:`omrl_bench.api.MetaPolicy` that it calls; a policy may leave out all but
             :data:`NEEDED`.
@@ -50,7 +54,7 @@ class Protocol(Frozen):
 
     kind: str
     split: EvaluatedSplit = "test"
-    draws: Annotated[int, Field(strict=True, ge=1, le=20)] = 10
+    draws: Draws = 10
 
     @abstractmethod
     def conditions(self, qualities: Sequence[str]) -> tuple[Condition, ...]:
@@ -58,7 +62,7 @@ class Protocol(Frozen):
 
     @abstractmethod
     def sentence(self) -> str:
-        """Say what a method does in an evaluation."""
+        """Say what a method does in an evaluation of a task; how often it does, its draws, is said beside it."""
 
     @abstractmethod
     def evaluate(

@@ -94,10 +94,10 @@ class Rollout:
         running = np.ones(self.lanes, dtype=bool)
         steps = []
         for _ in range(family.horizon):
-            # a lane that has ended is shown zeros: what its simulator goes on doing is nobody's business
+            # a lane that has ended is shown zeros
             shown = np.where(running[:, None], observations, 0.0).astype(np.float32)
             actions = check_actions(policy.act(shown, explore=True) if explore else policy.act(shown), running, family)
-            following, rewards, terminated, _ = env.step(actions)
+            following, rewards, terminated, _ = env.step(actions, running)
             if not np.isfinite(following[running]).all():
                 raise PolicyError("the simulation became unstable (NaN) under the policy's actions")
             happened = self._one_step(observations, actions, rewards, following, terminated, running)

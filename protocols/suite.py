@@ -19,7 +19,8 @@ from omrl_bench.frozen import Frozen
 from omrl_bench.registry import protocols
 from omrl_bench.vocabulary import QUALITIES, Quality
 
-from .protocol import AnyProtocol, load_protocol
+from . import method_sets
+from .protocol import AnyProtocol, Draws, Protocol, load_protocol
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -49,6 +50,18 @@ def _given_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return _no_repeats(names)
 
 
+def _expanded(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods with the members of each named set in its place; ValueError for a set that does not exist."""
+    try:
+        return method_sets.expanded(names)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+#: Methods, or sets of them (``@papers``).
+Methods = Annotated[tuple[str, ...], AfterValidator(_no_repeats), AfterValidator(_expanded)]
+
+
 class Preset(Frozen):
     """The budget of a suite."""
 
@@ -60,7 +73,8 @@ class Preset(Frozen):
     time_limit: Positive  # seconds after which a job (the seeds of one method on one family) is ended
     job_seconds: float = Field(gt=0)  # seconds that a trained method takes per job, measured; for the estimate only
     train_tasks: Count = 0  # of the training tasks, a fixed subset; 0 for all of them
-    methods: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # instead of the suite's
+    draws: Draws | None = None  # of each task in evaluations, instead of the protocol's
+    methods: Methods = ()  # instead of the suite's
     families: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # instead of the suite's
     family_updates: dict[str, Positive] = {}  # instead of `updates`, for families that learn slower
 
@@ -88,7 +102,7 @@ class Suite(Frozen):
     datasets: Annotated[  # "expert+mixed": see dataset_parts
         tuple[Annotated[str, AfterValidator(_dataset)], ...], AfterValidator(_given_once)
     ]
-    methods: Annotated[tuple[str, ...], AfterValidator(_given_once)]
+    methods: Annotated[Methods, AfterValidator(_given_once)]
     backbones: Annotated[tuple[str, ...], AfterValidator(_given_once)]
     default_preset: str
     protocol: AnyProtocol
@@ -112,7 +126,7 @@ class Suite(Frozen):
     @model_validator(mode="after")
     def _qualities_fit(self) -> Suite:
         for name, preset in self.presets.items():
-            if self.protocol.gives_contexts and not preset.qualities:
+            if not self.protocol.conditions(preset.qualities):
                 raise ValueError(f"preset {name!r} gives no context qualities")
             if not self.protocol.gives_contexts and preset.qualities:
                 raise ValueError(f"preset {name!r} gives context qualities, but {self.protocol.kind} gives no contexts")
@@ -150,6 +164,11 @@ class Suite(Frozen):
             raise unknown_name(f"preset of suite {self.name!r}", name, self.presets)
         return name, self.presets[name]
 
+    def protocol_of(self, preset: str | None) -> Protocol:
+        """The protocol as a preset evaluates by it: with its own draws, if it has any."""
+        draws = self.preset(preset)[1].draws
+        return self.protocol if draws is None else self.protocol.model_copy(update={"draws": draws})
+
     def methods_of(self, preset: str | None) -> tuple[str, ...]:
         """Methods of a preset: its own, or the suite's."""
         return self.preset(preset)[1].methods or self.methods
@@ -161,10 +180,10 @@ class Suite(Frozen):
     def fingerprint(self, preset: str, family: str) -> str:
         """Hash of what changes a cell's numbers: version, protocol and budget (not the grid, nor the seeds)."""
         # what came after the first records counts only where it means something
-        grid = {"seeds", "time_limit", "job_seconds", "methods", "families", "family_updates"}
+        grid = {"seeds", "time_limit", "job_seconds", "methods", "families", "family_updates", "draws"}
         later = set() if self.presets[preset].train_tasks else {"train_tasks"}
         budget = self.presets[preset].of(family).model_dump_json(exclude=grid | later)
-        text = f"{self.name} {self.version} {self.protocol.fingerprint()} {budget}"
+        text = f"{self.name} {self.version} {self.protocol_of(preset).fingerprint()} {budget}"
         if family in self.context_rho:
             text += f" rho {self.context_rho[family]}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -194,8 +213,8 @@ def check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 def suite_names() -> list[str]:
     """Names of the suites that come with the package."""
-    files = resources.files("omrl_bench.protocols").iterdir()
-    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+    names = (file.name for file in resources.files("omrl_bench.protocols").iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml") and name != method_sets.FILE)
 
 
 def load_suite(name: str) -> Suite:
@@ -229,7 +248,8 @@ def read_table(text: str, where: str, extending: tuple[str, ...] = ()) -> dict[s
     """Parse a suite's TOML and add what it takes from the suite that it extends.
 
     A table of presets is joined preset by preset and key by key. A preset may extend another of its suite in the same
-    way (``extends = "standard"``). Qualities of contexts are left out where the protocol gives no contexts.
+    way (``extends = "standard"``). Left out of what is inherited are qualities of contexts where the protocol gives no
+    contexts, and updates of families that the suite does not have.
 
     Args:
         text: The TOML.
@@ -255,19 +275,27 @@ def read_table(text: str, where: str, extending: tuple[str, ...] = ()) -> dict[s
     joined = {key: value for key, value in base.items() if key not in ("name", "version", "title", "extends")} | table
     inherited, own, protocol = base.get("presets"), table.get("presets", {}), joined.get("protocol")
     if isinstance(inherited, dict) and isinstance(own, dict) and isinstance(protocol, dict):
-        joined["presets"] = _joined_presets(inherited, own, _gives_contexts(protocol))
+        families = joined.get("families", [])
+        joined["presets"] = _joined_presets(inherited, own, [*families], _gives_contexts(protocol))
     return _with_extended_presets(joined, where)
 
 
-def _joined_presets(base: dict[str, Any], own: dict[str, Any], gives_contexts: bool) -> dict[str, Any]:
-    kept = {
-        name: {key: value for key, value in preset.items() if gives_contexts or key != "qualities"}
-        for name, preset in base.items()
-        if isinstance(preset, dict)
-    }
-    return kept | {
-        name: kept.get(name, {}) | preset if isinstance(preset, dict) else preset for name, preset in own.items()
-    }
+def _joined_presets(
+    base: dict[str, Any], own: dict[str, Any], families: list[Any], gives_contexts: bool
+) -> dict[str, Any]:
+    """Presets of the suite that is extended, with what the extending one says; families are those of the latter."""
+    joined = {name: preset for name, preset in own.items() if name not in base}
+    for name, inherited in base.items():
+        said = own.get(name, {})
+        if not isinstance(inherited, dict) or not isinstance(said, dict):
+            joined[name] = said
+            continue
+        kept = {key: value for key, value in inherited.items() if gives_contexts or key != "qualities"}
+        updates, known = kept.get("family_updates"), [*families, *(kept | said).get("families", [])]
+        if isinstance(updates, dict):
+            kept["family_updates"] = {family: number for family, number in updates.items() if family in known}
+        joined[name] = kept | said
+    return joined
 
 
 def _with_extended_presets(table: dict[str, Any], where: str) -> dict[str, Any]:

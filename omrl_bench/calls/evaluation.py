@@ -77,7 +77,7 @@ def make_evaluation(selection: Selection, privileges: frozenset[str]) -> Evaluat
     suite, (family,) = selection.suite, selection.families
     datasets = Datasets(get_family(family), privileges, suite.context_rho.get(family))
     preset = selection.preset
-    return Evaluation(datasets, suite.protocol, preset.qualities, preset.train_tasks, os.cpu_count() or 1)
+    return Evaluation(datasets, selection.protocol, preset.qualities, preset.train_tasks, os.cpu_count() or 1)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def as_factory(policy: PolicyOrFactory, selection: Selection) -> Callable[[], Me
     Raises:
         InputError: if the policy lacks a hook, or cannot explore where the protocol asks it to.
     """
-    make, protocol = _factory(policy), selection.suite.protocol
+    make, protocol = _factory(policy), selection.protocol
     _check(make(), protocol)
     return lambda: _Delegate(make())
 

@@ -25,7 +25,7 @@ _HATCHES = {"mixed": "//", "expert": "", "medium": "..", "random": "xx", "cross"
 _SPLIT_MARKS: dict[str, dict[str, Any]] = {
     "train": {"marker": "o", "color": "#000000", "s": 14},
     "validation": {"marker": "s", "facecolor": "#ffffff", "edgecolor": "#000000", "linewidth": 0.8, "s": 16},
-    "test": {"marker": "^", "color": "#999999", "s": 18},
+    "test": {"marker": "^", "color": "#999999", "s": 14, "zorder": 0.9},  # there are many: the others on top
     "extrapolation": {"marker": "x", "color": "#000000", "linewidth": 0.8, "s": 18},
 }
 _TASK_MARKS, _LINES = "os^D", ("-", "--", ":", "-.")
@@ -115,7 +115,8 @@ def _plane(axes: Axes, family: Family) -> None:
     axes.set_xlabel(family.descriptor[0])
     axes.set_ylabel(family.descriptor[1])
     axes.set_title("tasks")
-    axes.legend(loc="center", frameon=False, fontsize=6.5)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": len(SPLITS)}
+    axes.legend(frameon=False, fontsize=6.5, handletextpad=0, columnspacing=0.8, **below)
 
 
 def _heat_map(axes: Axes, family: Family) -> None:

@@ -43,8 +43,8 @@ def print_plan(plan: Plan, notes: Sequence[str] = ()) -> None:
             text = f"{planned.state}: {cell.family} / {cell.method} seed {cell.seed}: {planned.reason}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
     cells = sum(len(job.cells) for job in plan.jobs)
-    conditions = names(selection.suite.protocol.conditions(selection.preset.qualities))
-    budget = f"{selection.preset.updates_text()} updates, {selection.suite.protocol.kind}: {', '.join(conditions)}"
+    conditions = names(selection.protocol.conditions(selection.preset.qualities))
+    budget = f"{selection.preset.updates_text()} updates, {selection.protocol.kind}: {', '.join(conditions)}"
     console.print(f"{len(plan.cells)} cells, {cells} to run in {len(plan.jobs)} jobs, {plan.slots} at a time; {budget}")
     if plan.jobs:
         console.print(f"estimated time: {_minutes(plan.seconds)} or less (from a measurement on 2 cores)")

@@ -14,11 +14,12 @@ class Kind(enum.StrEnum):
     suites = "suites"
     families = "families"
     methods = "methods"
+    sets = "sets"
     backbones = "backbones"
 
 
 def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List suites, families, methods (with installed plug-ins) or backbones.
+    """List suites, families, methods (with installed plug-ins), sets of methods or backbones.
 
     Examples:
       omrl-bench list methods
@@ -50,6 +51,10 @@ def _entries(kind: Kind) -> dict[str, str]:
         from omrl_bench.protocols.suite import load_suite, suite_names
 
         return {name: load_suite(name).title for name in suite_names()}
+    if kind is Kind.sets:
+        from omrl_bench.protocols.method_sets import MARK, expanded, method_sets
+
+        return {f"{MARK}{name}": ", ".join(expanded([f"{MARK}{name}"])) for name in method_sets()}
     from omrl_bench.registry import backbones, methods
 
     return methods() if kind is Kind.methods else backbones()

@@ -19,7 +19,7 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(
         help="Only this method: a registered name or path/to/file.py:Class, with settings as in "
-        "focal\\[beta=2.0] (repeatable)."  # escaped: Rich reads brackets as markup
+        "focal\\[beta=2.0], or a set of methods, @papers (repeatable)."  # escaped: Rich reads brackets as markup
     ),
 ]
 

@@ -125,8 +125,22 @@ def evaluation_sentences(suite: Suite) -> list[str]:
         ]
         what = "Conditions are the qualities of the contexts" if given else "Qualities of the contexts"
         found.append(f"{what}: {', '.join(texts)}.")
-    found.append("The last checkpoint counts. Score: 0 is the random policy's return, 100 the expert's.")
+    found.append(
+        f"{_draws(suite)} The last checkpoint counts. Score: 0 is the random policy's return, 100 the expert's."
+    )
     return found
+
+
+def _draws(suite: Suite) -> str:
+    """How often each task is evaluated, and in which presets."""
+    of_number: dict[int, list[str]] = {}
+    for preset in suite.presets:
+        of_number.setdefault(suite.protocol_of(preset).draws, []).append(preset)
+    texts = [
+        f"{number} ({', '.join(presets)})" if len(of_number) > 1 else f"{number}"
+        for number, presets in of_number.items()
+    ]
+    return f"Draws of each task and condition: {', '.join(texts)}."
 
 
 def methods_table(suite: Suite) -> Any:

@@ -59,6 +59,7 @@ def presets_table(suite: Suite) -> Table:
                 "methods": str(len(methods)),
                 "training tasks": str(preset.train_tasks or "all"),
                 "seeds": seed_text(preset.seeds),
+                "draws": str(suite.protocol_of(name).draws),
                 "conditions": ", ".join(names(suite.protocol.conditions(preset.qualities))),
                 "encoder updates": f"{preset.encoder_updates:,}",
                 "policy updates": preset.updates_text(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.vocabulary import DATASETS, SPLITS
+from omrl_bench.vocabulary import DATASETS
 
 EPISODES_PER_TASK = 45  # of a training task
 #: Of every other task: the first of as many as a training task has, of which the rest is not simulated.
@@ -47,22 +46,19 @@ def collect(
     threads: int,
     episodes: int = EPISODES_PER_TASK,
     levels: Levels | None = None,
-    evaluation_episodes: int = EVALUATION_EPISODES,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Collected:
     """Roll out one dataset: so many episodes of every task, in one batched simulation for each version of the table.
 
-    The tasks that came with a version (:attr:`TaskTable.since`) have random numbers of their own: their episodes
-    stay what they are when a later version appends tasks. A dataset that only contexts are drawn from has :data:`DRAWS`
-    episodes of every task that is not for training, whatever ``episodes`` says.
+    One that only contexts are drawn from has :data:`DRAWS` episodes of every task that is not for training, whatever
+    ``episodes`` says.
 
     Args:
         family: The family.
         quality: In :data:`omrl_bench.vocabulary.DATASETS`.
         threads: Simulator threads.
-        episodes: Episodes per training task.
+        episodes: Episodes per training task; others have at most :data:`EVALUATION_EPISODES`.
         levels: Needed for ``medium``.
-        evaluation_episodes: Episodes per other task, at most ``episodes``.
         progress: Called with the fraction done.
 
     Raises:
@@ -70,35 +66,66 @@ def collect(
     """
     if quality not in DATASETS:
         raise unknown_name("quality", quality, DATASETS)
+    versions = np.unique(family.tasks().since)
+    parts = []
+    for done, since in enumerate(versions):
+
+        def report(fraction: float, done: int = done) -> None:
+            progress((done + fraction) / len(versions))
+
+        parts.append(collect_version(family, quality, since, threads, episodes, levels, progress=report))
+    return Collected(Episodes.joined([part.episodes for part in parts]), sum(part.dropped for part in parts))
+
+
+def collect_version(
+    family: Family,
+    quality: str,
+    since: int,
+    threads: int,
+    episodes: int = EPISODES_PER_TASK,
+    levels: Levels | None = None,
+    evaluation_episodes: int = EVALUATION_EPISODES,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Collected:
+    """Roll out what :func:`collect` does, of the tasks that came with one version of the family.
+
+    They have random numbers of their own: their episodes stay what they are when a later version appends tasks.
+
+    Args:
+        family: The family.
+        quality: In :data:`omrl_bench.vocabulary.DATASETS`.
+        since: The version, see :attr:`omrl_bench.envs.task_table.TaskTable.since`.
+        threads: Simulator threads.
+        episodes: Episodes per training task.
+        levels: Needed for ``medium``.
+        evaluation_episodes: Most episodes per other task.
+        progress: Called with the fraction done.
+
+    Raises:
+        InputError: as :func:`collect`.
+    """
     table = family.tasks()
     crossed = not of_training_tasks(quality)
-    ids = table.ids(*(split for split in SPLITS if not (crossed and split == "train")))
     episodes = DRAWS if crossed else episodes
-    actor = UniformActor(family) if quality == "random" else make_actor(family)
-    versions = np.unique(table.since[ids])
-    collected = []
-    for done, since in enumerate(versions):
-        of_version = ids[table.since[ids] == since]
-        entropy = [zlib.crc32(f"{family.name} v{since} {quality}".encode())]
-        tasks = np.repeat(of_version, episodes)
-        number = np.tile(np.arange(episodes), len(of_version))
-        seeds = np.random.SeedSequence(entropy).generate_state(len(tasks)).astype(np.int64)
-        rng = np.random.default_rng(entropy)
-        rolled = roll_out(
-            family,
-            actor,
-            tasks,
-            np.tile(_behaviours(quality, episodes, levels), len(of_version)),
-            seeds,
-            rng,
-            threads,
-            told=_other_tasks(family, tasks, rng) if crossed else None,
-            kept=np.isin(tasks, table.ids("train")) | (number < evaluation_episodes),
-            progress=partial(_report_share, progress, done, len(versions)),
-        )
-        collected.append(rolled)
-    episodes_of_all = Episodes.joined([each.episodes for each in collected])
-    return Collected(episodes_of_all, sum(each.dropped for each in collected))
+    training = np.array(table.splits) == "train"
+    ids = np.flatnonzero((table.since == since) & ~(crossed & training))
+    entropy = [zlib.crc32(f"{family.name} v{since} {quality}".encode())]
+    tasks = np.repeat(ids, episodes)
+    number = np.tile(np.arange(episodes), len(ids))
+    seeds = np.random.SeedSequence(entropy).generate_state(len(tasks)).astype(np.int64)
+    rng = np.random.default_rng(entropy)
+    return roll_out(
+        family,
+        UniformActor(family) if quality == "random" else make_actor(family),
+        tasks,
+        np.tile(_behaviours(quality, episodes, levels), len(ids)),
+        seeds,
+        rng,
+        threads,
+        told=_other_tasks(family, tasks, rng) if crossed else None,
+        kept=training[tasks] | (number < evaluation_episodes),
+        progress=progress,
+    )
 
 
 def roll_out(
@@ -148,7 +175,7 @@ def roll_out(
     for step in range(family.horizon):
         # the float32 action is what is stored, so it is also what is applied; an unstable lane's does not matter
         actions[:, step] = np.nan_to_num(actor.act(current, descriptors, rng, deterministic))[lanes]
-        current[lanes], rewards[:, step], terminated[:, step], _ = env.step(actions[:, step])
+        current[lanes], rewards[:, step], terminated[:, step], _ = env.step(actions[:, step], ~ended)
         observations[:, step + 1] = current[lanes]
         progress((step + 1) / family.horizon)
         ended |= terminated[:, step]
@@ -186,10 +213,6 @@ def drop_unstable(family: Family, episodes: Episodes) -> Collected:
         task = int(episodes.tasks[np.argmin(stable)])
         raise InputError(f"{family.name}: {dropped} of {len(stable)} episodes are unstable (NaN), first in task {task}")
     return Collected(episodes.select(np.flatnonzero(stable)) if dropped else episodes, dropped)
-
-
-def _report_share(progress: Callable[[float], None], done: int, parts: int, fraction: float) -> None:
-    progress((done + fraction) / parts)
 
 
 def _behaviours(quality: str, episodes: int, levels: Levels | None) -> np.ndarray:

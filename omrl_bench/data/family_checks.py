@@ -75,7 +75,7 @@ def _expect(condition: object, otherwise: str) -> None:
 def _entry(family: Family) -> str:
     """Names, sizes, and the environment that Gymnasium makes of them."""
     _expect(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", family.name), "its name is not in lower case, parts joined by '-'")
-    _expect(re.fullmatch(r"\w+/\w+-v\d+", family.env_id), f"its id {family.env_id!r} is not like 'omrl/PointGoal-v0'")
+    _expect(re.fullmatch(r"\w+/\w+-v\d+", family.env_id), f"its id {family.env_id!r} is not like 'omrl/PointGoal-v1'")
     _expect(family.varies in VARIES, f"varies is {family.varies!r}; it is one of: {', '.join(VARIES)}")
     sizes = (family.horizon, family.observation_size, family.action_size, len(family.descriptor))
     _expect(min(sizes) >= 1 and family.action_limit > 0, "horizon, sizes, descriptor and action limit are positive")

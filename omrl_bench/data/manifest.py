@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 
 from omrl_bench.api import BEHAVIOURS
-from omrl_bench.data.behaviour import EXPERT, data_files, make_actor
-from omrl_bench.data.build import EPISODES_PER_TASK, Collected, Levels, collect, roll_out
+from omrl_bench.data.behaviour import data_files, make_actor
+from omrl_bench.data.build import EPISODES_PER_TASK, Collected, Levels, collect, collect_version, roll_out
 from omrl_bench.data.contexts import draw_contexts
 from omrl_bench.data.elsewhere import read_minari
 from omrl_bench.data.episodes import Episodes
+from omrl_bench.data.reference_returns import reference_returns
 from omrl_bench.data.store import (
     check_minari_file,
     dataset_folder,
@@ -28,7 +29,6 @@ from omrl_bench.errors import InputError
 from omrl_bench.frozen import Frozen
 from omrl_bench.vocabulary import DATASETS
 
-REFERENCE_EPISODES = 20
 #: A local dataset is equivalent if no task's mean return is this many standard errors away from the canonical one.
 TOLERANCE = 5.0
 
@@ -71,7 +71,7 @@ class Manifest(Frozen):
 
 
 def manifest_name(family: Family) -> str:
-    """Name of the file that holds a family's manifest, e.g. ``point-goal-v0.json``."""
+    """Name of the file that holds a family's manifest, e.g. ``point-goal-v1.json``."""
     return f"{family.name}-{family.version}.json"
 
 
@@ -160,7 +160,7 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
 def freeze(
     family: Family, threads: int, announce: Callable[[str], None], taken: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """Build all datasets of a family and return its new manifest as JSON. Only for a new version of a family.
+    """Measure a family's data and return its new manifest as JSON. Only for a new version; nothing is written.
 
     Args:
         family: The family.
@@ -174,11 +174,8 @@ def freeze(
     announce("reference returns")
     table = family.tasks()
     tasks, splits = len(table), table.by_split()
-    random = collect(family, "random", threads, evaluation_episodes=EPISODES_PER_TASK)
-    random_means = _rounded(_moments(random.episodes, tasks)[0])
-    levels = Levels(float(np.mean(np.array(random_means)[table.first()])), _behaviour_means(family, threads))
-    expert = _expert_returns(family, threads)
-    reference = levels.random, float(expert.mean())
+    random_means, expert_means = map(_rounded, reference_returns(family, threads))
+    levels = Levels(_random_level(family, threads), _behaviour_means(family, threads))
     datasets = {}
     for quality in DATASETS:
         announce(f"dataset {quality}")
@@ -198,12 +195,11 @@ def freeze(
             return_std=_rounded(std),
             source=taken.get(quality, ""),
         )
-        write_dataset(family, quality, collected.episodes, reference, collected.dropped, taken.get(quality, ""))
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),
         random=random_means,
-        expert=_rounded(expert),
+        expert=expert_means,
         random_level=levels.random,
         behaviours=levels.behaviours,
         datasets=datasets,
@@ -211,19 +207,12 @@ def freeze(
     return json.dumps(manifest.model_dump(exclude_defaults=True), indent=None, separators=(",", ": ")) + "\n"
 
 
-def _expert_returns(family: Family, threads: int) -> np.ndarray:
-    """Mean return of the expert's mean action, per task; the tasks of a later version change nothing of the others."""
+def _random_level(family: Family, threads: int) -> float:
+    """Mean return of the random policy in the tasks of the family's first version."""
     table = family.tasks()
-    returns = np.empty(len(table))
-    for since in np.unique(table.since):
-        ids = np.flatnonzero(table.since == since)
-        tasks = np.repeat(ids, REFERENCE_EPISODES)
-        seeds = np.random.SeedSequence(len(tasks)).generate_state(len(tasks)).astype(np.int64)
-        behaviours = np.full(len(tasks), EXPERT)
-        rng = np.random.default_rng(0)
-        rolled = roll_out(family, make_actor(family), tasks, behaviours, seeds, rng, threads, deterministic=True)
-        returns[ids] = _moments(rolled.episodes, len(table))[0][ids]
-    return returns
+    first = collect_version(family, "random", table.since[0], threads, evaluation_episodes=EPISODES_PER_TASK).episodes
+    means = _rounded(_moments(first, len(table))[0])
+    return float(np.mean(np.array(means)[table.first()]))
 
 
 def _behaviour_means(family: Family, threads: int) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Datasets on disk: Minari HDF5 files with a packed copy and a receipt beside them.
 
-``$MINARI_DATASETS_PATH/omrl/<family>/<quality>-v0/`` holds
+``$MINARI_DATASETS_PATH/omrl/<family>/<quality>-v1/`` holds
 
     data/main_data.hdf5, data/metadata.json   the Minari dataset, what others read
     packed.safetensors                        the same arrays, contiguous, what we read
@@ -49,7 +49,7 @@ def data_root() -> Path:
 
 
 def dataset_id(family: Family, quality: str) -> str:
-    """Minari's id of a dataset, e.g. ``omrl/point-goal/mixed-v0``."""
+    """Minari's id of a dataset, e.g. ``omrl/point-goal/mixed-v1``."""
     return f"omrl/{family.name}/{quality}-{family.version}"
 
 

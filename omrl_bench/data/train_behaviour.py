@@ -75,8 +75,8 @@ CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "cheetah-mass": SacConfig(updates=60_000),
     "cheetah-dir": SacConfig(updates=60_000),
     "walker-vel-sparse": SacConfig(updates=52_000),
-    "hopper-params": PpoConfig(updates=6_000, width=256, discount=0.99, from_law=True),
-    "walker-params": PpoConfig(updates=8_000, width=256, discount=0.99, from_law=True, widened=3_000),
+    "hopper-params": PpoConfig(updates=4_500, width=256, discount=0.99, from_law=True, widened=2_000),
+    "walker-params": PpoConfig(updates=5_500, width=256, discount=0.99, from_law=True, widened=2_500),
 }
 
 
@@ -104,6 +104,8 @@ class TaskConditionedVecEnv(VecEnv):
         self._env = BatchedEnv(family, lanes)
         self._table = family.tasks()
         self._law = family.task_law if from_law else None
+        # what makes no difference would only be noise to learn from
+        self._told = np.array(self._law.felt) if self._law and self._law.felt else np.ones(len(family.descriptor))
         self._widened, self.steps = widened, 0
         self._rng = np.random.default_rng(seed)
         self._descriptors = np.zeros((lanes, len(family.descriptor)))
@@ -116,7 +118,7 @@ class TaskConditionedVecEnv(VecEnv):
         )
 
     def _observe(self, observations: np.ndarray) -> np.ndarray:
-        return np.concatenate([observations, self._descriptors], axis=1).astype(np.float32)
+        return np.concatenate([observations, self._descriptors * self._told], axis=1).astype(np.float32)
 
     def _restart(self, lanes: np.ndarray) -> np.ndarray:
         self._descriptors[lanes] = self._draw(lanes.size)
@@ -200,7 +202,8 @@ def actor_tensors(agent: SAC | PPO) -> dict[str, torch.Tensor]:
         assert isinstance(moments, RunningMeanStd)
         scale = torch.as_tensor(1 / np.sqrt(moments.var + normalise.epsilon), dtype=torch.float32)
         mean = torch.as_tensor(moments.mean, dtype=torch.float32)
-        weight = tensors["hidden0.weight"] * scale
+        # an input that never varied says nothing: its weights are what they were at the start
+        weight = tensors["hidden0.weight"] * scale * torch.as_tensor(moments.var > 0)
         tensors |= {"hidden0.weight": weight, "hidden0.bias": tensors["hidden0.bias"] - weight @ mean}
     return {name: tensor.half().contiguous() for name, tensor in tensors.items()}
 
@@ -271,7 +274,7 @@ def train(family: Family, config: SacConfig | PpoConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     resumed = (folder / "agent.zip").exists()
     env = _environment(family, config, config.seed + resumed)
-    agent = _resume(config, env, folder) if resumed else _start(config, env)
+    agent = _resume(config, env, folder) if resumed else _start(family, config, env)
     if resumed:
         env.steps = agent.num_timesteps // config.lanes
         _forget_after(folder / "curve.csv", agent._n_updates)
@@ -291,7 +294,7 @@ def _environment(family: Family, config: SacConfig | PpoConfig, seed: int) -> Ta
     return TaskConditionedVecEnv(family, config.lanes, seed, config.from_law, widened)
 
 
-def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
+def _start(family: Family, config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
     if isinstance(config, SacConfig):
         return SAC(
             "MlpPolicy",
@@ -305,7 +308,7 @@ def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
             policy_kwargs={"net_arch": [config.width] * 2, "optimizer_kwargs": {"fused": True}},
             seed=config.seed,
         )
-    return PPO(
+    agent = PPO(
         "MlpPolicy",
         VecNormalize(env, clip_obs=np.inf, gamma=config.discount),
         learning_rate=_decayed(config),
@@ -321,6 +324,17 @@ def _start(config: SacConfig | PpoConfig, env: VecEnv) -> SAC | PPO:
         seed=config.seed,
         device="cpu",
     )
+    if config.from_law:
+        _forget_descriptors(agent, len(family.descriptor))
+    return agent
+
+
+def _forget_descriptors(agent: PPO, size: int) -> None:
+    """Set the weights of the descriptor to 0: what dozens of numbers mean is learnt after how to walk."""
+    extractor = agent.policy.mlp_extractor
+    with torch.no_grad():
+        for network in (extractor.policy_net, extractor.value_net):
+            network[0].weight[:, -size:] = 0
 
 
 def _save(agent: SAC | PPO, folder: Path) -> None:

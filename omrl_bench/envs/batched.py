@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from queue import SimpleQueue
 from threading import Thread
 
@@ -37,10 +36,7 @@ class BatchedEnv:
         self._table = family.tasks()
         self._law = family.make_law()
         count = max(1, min(threads, lanes // LANES_PER_THREAD)) if family.assets else 1
-        bounds = [lanes * part // count for part in range(count + 1)]
-        self._parts = [
-            (slice(start, stop), self._law.batched_physics(stop - start)) for start, stop in pairwise(bounds)
-        ]
+        self._physics = [self._law.batched_physics(lanes) for _ in range(count)]  # one for each thread
         self._threads = [_Thread() for _ in range(count - 1)]
         self._states = np.zeros((lanes, self._law.initial_state(np.random.default_rng(0)).size))
         self._descriptors = np.zeros((lanes, len(family.descriptor)))
@@ -75,22 +71,25 @@ class BatchedEnv:
         self._descriptors[where] = descriptors
         self._states[where] = [self._law.initial_state(np.random.default_rng(int(seed))) for seed in seeds]
         self._elapsed[where] = 0
-        for part, physics in self._parts:
-            here = where[(where >= part.start) & (where < part.stop)]
-            physics.assign(here - part.start, self._descriptors[here])
+        for physics in self._physics:
+            physics.assign(where, self._descriptors[where])
         return self._law.observation(self._states)
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Step all lanes.
+    def step(
+        self, actions: np.ndarray, active: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Step the lanes.
 
         Args:
             actions: (lanes, action size); clipped to the family's limits.
+            active: (lanes,) bool, which lanes step; all of them if not given. The others are not simulated: they stay
+                as they are, and earn 0.
 
         Returns:
             Observations (lanes, observation size), rewards (lanes,), terminated (lanes,), truncated (lanes,).
 
         Raises:
-            InputError: if the actions have another shape, or hold NaN.
+            InputError: if the actions have another shape, or an active lane's hold NaN.
         """
         limit = self.family.action_limit
         actions = np.clip(np.asarray(actions, dtype=np.float64), -limit, limit)
@@ -99,22 +98,30 @@ class BatchedEnv:
                 f"actions have shape {actions.shape}; expected (lanes, action size) = "
                 f"{(self.lanes, self.family.action_size)}"
             )
+        where = slice(None) if active is None else np.flatnonzero(active)
+        lanes, states, actions = np.arange(self.lanes)[where], self._states[where], actions[where]
         if np.isnan(actions).any():  # MuJoCo would take them for zeros
-            raise InputError(f"the action of lane {int(np.isnan(actions).any(axis=1).argmax())} holds NaN")
-        following = self._advance(actions)
-        rewards = self._law.reward(self._states, actions, following, self._descriptors)
-        self._states = following
-        self._elapsed += 1
+            raise InputError(f"the action of lane {int(lanes[np.isnan(actions).any(axis=1).argmax()])} holds NaN")
+        following = self._advance(states, actions, lanes) if len(lanes) else states
+        rewards = np.zeros(self.lanes)
+        rewards[where] = self._law.reward(states, actions, following, self._descriptors[where])
+        self._states = self._states.copy()
+        self._states[where] = following
+        self._elapsed[where] += 1
         truncated = self._elapsed >= self.family.horizon
-        return self._law.observation(following), rewards, self._law.terminated(following), truncated
+        return self._law.observation(self._states), rewards, self._law.terminated(self._states), truncated
 
-    def _advance(self, actions: np.ndarray) -> np.ndarray:
+    def _advance(self, states: np.ndarray, actions: np.ndarray, lanes: np.ndarray) -> np.ndarray:
         """Next states; the calling thread does its part, because waking another one for it would take longer."""
-        (first, physics), *others = self._parts
-        for thread, (part, theirs) in zip(self._threads, others, strict=True):
-            thread.start(theirs.advance, self._states[part], actions[part])
-        mine = physics.advance(self._states[first], actions[first])
-        return np.concatenate([mine, *(thread.result() for thread in self._threads)]) if others else mine
+        count = max(1, min(len(self._physics), len(lanes) // LANES_PER_THREAD))
+        if count == 1:
+            return self._physics[0].advance(states, actions, lanes)
+        mine, *others = zip(*(np.array_split(each, count) for each in (states, actions, lanes)), strict=True)
+        busy = self._threads[: len(others)]
+        for thread, physics, theirs in zip(busy, self._physics[1:], others, strict=False):
+            thread.start(physics.advance, *theirs)
+        first = self._physics[0].advance(*mine)
+        return np.concatenate([first, *(thread.result() for thread in busy)])
 
 
 class _Thread:

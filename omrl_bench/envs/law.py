@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Physics(Protocol):
-    """Advances the states of a fixed number of lanes by one environment step."""
+    """Advances the states of lanes, all or some of a fixed number, by one environment step."""
 
     def assign(self, lanes: np.ndarray, descriptors: np.ndarray) -> None:
         """Say which tasks lanes run from now on.
@@ -19,12 +19,13 @@ class Physics(Protocol):
         """
         ...
 
-    def advance(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Return the next states.
+    def advance(self, states: np.ndarray, actions: np.ndarray, lanes: np.ndarray | None = None) -> np.ndarray:
+        """Return the next states, (k, state size).
 
         Args:
-            states: (lanes, state size).
-            actions: (lanes, action size), already within the action limits.
+            states: (k, state size).
+            actions: (k, action size), already within the action limits.
+            lanes: (k,) indices of the lanes that advance; all of them if not given.
         """
         ...
 

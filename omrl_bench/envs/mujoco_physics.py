@@ -154,21 +154,22 @@ class RolloutPhysics:
         for lane, descriptor in zip(lanes.tolist(), descriptors, strict=True):
             self._models[lane] = self._task_model(descriptor)
 
-    def advance(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def advance(self, states: np.ndarray, actions: np.ndarray, lanes: np.ndarray | None = None) -> np.ndarray:
         """Next states after one environment step, (lanes, state size)."""
-        self._controls[:] = actions[:, None, :]
+        count = len(states)
+        self._controls[:count] = actions[:, None, :]
         self._rollout.rollout(
-            self._models,
+            self._models if lanes is None else [self._models[lane] for lane in lanes.tolist()],
             self._data,
             np.ascontiguousarray(states),
-            self._controls,
+            self._controls[:count],
             skip_checks=True,
             nstep=self._frame_skip,
-            initial_warmstart=self._warmstart,
-            state=self._states,
-            sensordata=self._sensors,
+            initial_warmstart=self._warmstart[:count],
+            state=self._states[:count],
+            sensordata=self._sensors[:count],
         )
-        following = self._states[:, -1].copy()
+        following = self._states[:count, -1].copy()
         # a lane that became unstable was left as it was at that moment: its clock stands still
         following[following[:, 0] - states[:, 0] < self._shortest] = np.nan
         return following
@@ -187,7 +188,7 @@ class StepPhysics:
         """Take the model of the lane's task."""
         self.model = self._task_model(descriptors[0])
 
-    def advance(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def advance(self, states: np.ndarray, actions: np.ndarray, lanes: np.ndarray | None = None) -> np.ndarray:
         """Next state of the single lane, (1, state size)."""
         mujoco.mj_setState(self.model, self.data, states[0], STATE)
         self.data.qacc_warmstart[:] = 0

@@ -62,9 +62,9 @@ class PointPhysics:
         """Keep the lanes' descriptors."""
         self._descriptors[lanes] = descriptors
 
-    def advance(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def advance(self, states: np.ndarray, actions: np.ndarray, lanes: np.ndarray | None = None) -> np.ndarray:
         """Next states, (lanes, state size)."""
-        return self._law.move(states, actions, self._descriptors)
+        return self._law.move(states, actions, self._descriptors if lanes is None else self._descriptors[lanes])
 
 
 class PointGoal(PointRobot):

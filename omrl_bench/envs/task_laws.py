@@ -49,11 +49,13 @@ class TaskLaw:
         beyond: Draws extrapolation tasks, if there are any.
         widths: What counts as the distance 1 between two tasks, one number per component of the descriptor: the width
             of the training law.
+        felt: Whether each component of the descriptor changes anything; all do if empty.
     """
 
     inside: Region
     beyond: Region | None
     widths: tuple[float, ...]
+    felt: tuple[bool, ...] = ()
 
     def distances(self, descriptors: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Euclidean distances between tasks in widths of the law, (tasks, other tasks)."""
@@ -104,7 +106,8 @@ def multipliers(names: Sequence[str]) -> TaskLaw:
         len(names), partial(_powers, logs=logs, limit=4), partial(_far, logs=logs, felt=felt, limit=3, least=4)
     )
     widths = 6 * logs * np.sqrt(len(names))
-    return TaskLaw(Region(len(names), partial(_powers, logs=logs, limit=3)), beyond, tuple(widths.tolist()))
+    inside = Region(len(names), partial(_powers, logs=logs, limit=3))
+    return TaskLaw(inside, beyond, tuple(widths.tolist()), tuple(felt.tolist()))
 
 
 def _intervals(*bounds: tuple[float, float]) -> Region:

@@ -15,6 +15,8 @@ from omrl_bench.data.manifest import ensure_dataset, verify_dataset
 from omrl_bench.data.store import dataset_folder
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.protocols.method_sets import expanded
+from omrl_bench.protocols.protocol import Protocol
 from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import BASELINES, resolve_method
 from omrl_bench.runner.equivalences import read_equivalences
@@ -23,6 +25,8 @@ from omrl_bench.runner.records import Cell, RecordError, read_record_of, record_
 from omrl_bench.runner.settings import Setting, configuration_of, fit_settings, method_name, split_reference
 from omrl_bench.runner.states import expected_hashes, hashes_with, state_of
 from omrl_bench.vocabulary import RERUNS, Rerun, State
+
+SEEDS_TOGETHER = 5
 
 
 class Method(NamedTuple):
@@ -71,6 +75,11 @@ class Selection:
     seeds: tuple[int, ...]
     device: str = "cpu"
 
+    @property
+    def protocol(self) -> Protocol:
+        """The suite's protocol as the preset evaluates by it."""
+        return self.suite.protocol_of(self.preset_name)
+
 
 @dataclass(frozen=True)
 class PlannedCell:
@@ -114,8 +123,8 @@ def select(
         suite: The suite.
         preset: Its preset; None for its default.
         families: Only these; all of the preset's if none are given.
-        methods: Only these, by name or ``path/to/file.py:Class``, each perhaps with settings (``focal[beta=2.0]``); all
-            of the preset's if none are given.
+        methods: Only these, by name or ``path/to/file.py:Class``, each perhaps with settings (``focal[beta=2.0]``), or
+            sets of methods (``@papers``); all of the preset's if none are given.
         seeds: Only these; the preset's if none are given.
         device: Where to train.
         settings: Hyper-parameters to change in every method; each becomes a row of its own name.
@@ -146,7 +155,7 @@ def select(
     except ValueError as error:
         raise InputError(f"--seeds: {error}") from error
     found: dict[str, Method] = {}
-    for reference in tuple(methods) or suite.methods_of(preset):
+    for reference in expanded(methods) or suite.methods_of(preset):
         method = find_method(reference, settings or {}, preset_name, get_family(wanted_families[0]), wanted_backbones)
         if found.setdefault(method.name, method).target != method.target:
             raise InputError(
@@ -300,11 +309,15 @@ def make_jobs(
     results: Path,
     threads: int,
 ) -> list[Job]:
-    """Group the cells that are to run into jobs: those that differ in their seed only train together."""
+    """Group the cells that are to run into jobs: those that differ in their seed only train together.
+
+    At most :data:`SEEDS_TOGETHER` of them, always the same ones: seeds 0 to 4 of ten are those of five, and find the
+    training of those; more to a job is not faster.
+    """
     wanted = RERUNS[: RERUNS.index(rerun) + 1]
     todo = [planned for planned in cells if rerun == "all" or planned.state in wanted]
     jobs = []
-    for _, group in groupby(todo, key=lambda p: p.cell.model_copy(update={"seed": 0})):
+    for _, group in groupby(todo, key=lambda p: p.cell.model_copy(update={"seed": p.cell.seed // SEEDS_TOGETHER})):
         members = list(group)
         cell, method = members[0].cell, members[0].method
         local, canonical = expected_hashes(selection, cell.family, cell.dataset, method, cell.backbone)
@@ -313,7 +326,7 @@ def make_jobs(
                 cells=tuple(member.cell for member in members),
                 target=method.target,
                 settings=dict(method.settings),
-                protocol=selection.suite.protocol,
+                protocol=selection.protocol,
                 preset=selection.preset.of(cell.family),
                 hashes=local,
                 equivalent_to=canonical if canonical != local else None,

@@ -73,7 +73,7 @@ def expected_hashes(
 
 def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
     """The same, given the hash of the method."""
-    family, protocol = get_family(family_name), selection.suite.protocol
+    family, protocol = get_family(family_name), selection.protocol
     contexts = protocol.context_sets(selection.preset.qualities)
     local, canonical = (
         Hashes(

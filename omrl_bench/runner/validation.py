@@ -11,6 +11,7 @@ from omrl_bench.data.contexts import SOURCES, context_name, of_training_tasks, s
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import Family, families, get_family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.protocols.method_sets import expanded
 from omrl_bench.protocols.protocol import Protocol, parse_protocol
 from omrl_bench.protocols.suite import Suite, dataset_parts, load_suite, suite_names, suite_problem, suite_table
 from omrl_bench.registry import backbones
@@ -71,7 +72,12 @@ def _method_problems(table: Mapping[str, Any], place: Mapping[str, Any], preset:
     known, _ = families()
     of_place = [known[name] for name in _families_of(table, place) if name in known] or list(known.values())
     found: list[Method] = []
-    for reference in _texts(place, "methods"):
+    try:
+        references = expanded(_texts(place, "methods"))
+    except InputError as error:
+        yield str(error)
+        return
+    for reference in references:
         try:
             found.append(find_method(reference, {}, preset, of_place[0], with_backbones))
         except InputError as error:
@@ -94,10 +100,10 @@ def _family_problems(table: Mapping[str, Any]) -> Iterator[str]:
             continue
         if protocol and not len(family.tasks().ids(protocol.split)):
             yield f"family {name!r} has no {protocol.split} tasks"
-        train = len(family.tasks().ids("train"))
+        train, two = len(family.tasks().ids("train")), family.tasks().train_is_test
         for preset_name, preset in presets.items():
             count = preset.get("train_tasks", 0)
-            if isinstance(count, int) and count > train and name in _families_of(table, preset):
+            if isinstance(count, int) and count > train and name in _families_of(table, preset) and not two:
                 yield f"preset {preset_name!r}: {count} training tasks; family {name!r} has {train}"
         yield from _data_problems(table, family, protocol)
 

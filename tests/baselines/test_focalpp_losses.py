@@ -1,6 +1,7 @@
 """FOCAL++: the contrastive loss and both attentions against loops, the key encoder, what a block is made of."""
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_without_momentum_the_update_is_hard_and_both_encoders_are_the_same(make
 
 def test_key_encoder_is_not_counted_and_the_policy_acts_on_queries(make, data_for):
     method, _ = built(make, data_for, Contrastive)
-    assert set(method.modules()) == {"backbone", "encoder"}
+    assert set(method.modules()) == {"backbone", "encoder", "tried"}
     trained = sum(p.numel() for m in (method.encoder, method.backbone) for p in m.parameters() if p.requires_grad)
     assert method.parameter_count() == trained // 2
 
@@ -312,8 +313,24 @@ def test_an_empty_context_has_the_prior_representation(cls):
 
 
 def test_registered_names_are_the_papers_variants():
-    assert set(focalpp.METHODS) == {f"focalpp-{v}" for v in ("contrastive", "batch", "sequence", "parallel", "series")}
-    assert {getattr(focalpp, name) for name in focalpp.METHODS.values()} == set(VARIANTS)
+    names = [f"focalpp-{v}" for v in ("contrastive", "batch", "sequence", "parallel", "series")]
+    assert list(focalpp.METHODS) == [*names, *(f"{name}-hard" for name in names)]
+    assert [getattr(focalpp, focalpp.METHODS[name]) for name in names] == list(VARIANTS)
+
+
+@pytest.mark.parametrize("cls", VARIANTS)
+def test_a_hard_update_makes_the_key_encoder_the_encoder(cls, make, data_for):
+    """Table 4: m = 0, and nothing else differs."""
+    method, _ = built(make, data_for, getattr(focalpp, f"{cls.__name__}Hard"))
+    soft = make(cls)
+    assert asdict(method.config) == asdict(soft.config) | {"momentum": 0.0}
+    assert method.attention == soft.attention
+    with torch.no_grad():
+        for parameter in method.encoder.parameters():
+            parameter.add_(0.1)
+    method.after_encoder_step()
+    pairs = zip(method.encoder.parameters(), method.key_encoder.parameters(), strict=True)
+    assert all(torch.equal(query, key) for query, key in pairs)
 
 
 def test_preset_paper_is_table_7(make):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from omrl_bench.baselines.policies import ContextPolicy
+from omrl_bench.baselines.policies import ContextPolicy, Prior
 from omrl_bench.baselines.training import Batches, Scale, load_tensors, save_tensors, seed_generators
 from omrl_bench.data.contexts import gather
 from omrl_bench.data.meta_dataset import MetaDataset
@@ -224,7 +224,7 @@ def test_context_policy_scales_and_goes_back_to_the_prior(scale):
         seen.append((observations, z))
         return torch.tanh(observations + z)
 
-    policy = ContextPolicy(actor, lambda context: context, prior, scale)
+    policy = ContextPolicy(actor, lambda context: context, Prior(prior[None], 0), scale)
     observations = np.array([[0.1, 0.2], [0.3, -0.4], [0.0, 1.0]], dtype=np.float32)
     policy.reset(3)
     before = policy.act(observations)

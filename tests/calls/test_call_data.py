@@ -48,7 +48,7 @@ def test_load_takes_the_subset_of_tasks_that_suites_take_and_descriptors_if_aske
 def test_what_is_missing_is_built_once_and_said_on_standard_error(no_data, capsys):
     first = omrl_bench.load("point-sparse", "random")
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "omrl-bench: building omrl/point-sparse/random-v0\n")
+    assert (said.out, said.err) == ("", "omrl-bench: building omrl/point-sparse/random-v1\n")
     again = omrl_bench.load("point-sparse", "random")
     assert capsys.readouterr().err == ""
     assert np.array_equal(first["rewards"], again["rewards"])

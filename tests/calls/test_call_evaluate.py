@@ -79,7 +79,7 @@ def test_optional_hooks_are_called_where_they_are_there(data, tiny, follower):
     steps = FAMILY.horizon
     explored = ["explore", "observe"] * steps + ["end_episode"]
     executed = ["act", "observe"] * steps + ["end_episode"]
-    assert policy.called == ["reset", *explored, "condition", *executed]
+    assert policy.called == ["reset", *explored, "reset", "condition", *executed]
 
 
 def test_descriptors_are_in_the_context_of_those_who_say_so(data, tiny, follower):

@@ -46,13 +46,13 @@ def data(cli, small, monkeypatch):
 def test_show_writes_the_card(data, small, tmp_path):
     first = data("show", "point-goal", "--out", tmp_path / "cards")
     assert first.code == 0, first
-    assert (small / "omrl/point-goal/cross-v0").is_dir()  # was missing: built, and said so first
-    assert first.out.startswith("building omrl/point-goal/cross-v0\n")
+    assert (small / "omrl/point-goal/cross-v1").is_dir()  # was missing: built, and said so first
+    assert first.out.startswith("building omrl/point-goal/cross-v1\n")
     files = {path.name: path.read_bytes() for path in (tmp_path / "cards").iterdir()}
     assert set(files) == {f"point-goal{end}" for end in (".md", "-tasks.png", "-coverage.png", "-rollouts.png")}
     page = files["point-goal.md"].decode()
     for word in (
-        "omrl/PointGoal-v0",
+        "omrl/PointGoal-v1",
         get_family("point-goal").fingerprint(),
         "cross",
         "3.3%",

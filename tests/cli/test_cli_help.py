@@ -119,7 +119,7 @@ def test_help_and_list_import_nothing_heavy(tmp_path, arguments):
     ("kind", "names"),
     [
         ("suites", ["shift", "Context distribution shift"]),
-        ("families", ["point-goal", "omrl/PointGoal-v0", "60 tasks", "cheetah-vel", "horizon 200"]),
+        ("families", ["point-goal", "omrl/PointGoal-v1", "60 tasks", "cheetah-vel", "horizon 200"]),
         ("methods", ["random", "behaviour", "task-blind", "oracle", "focal", "pearl", "hs-scl", "hs-hard"]),
         ("backbones", ["iql"]),
     ],
@@ -135,7 +135,7 @@ def test_list_of_data(cli):
     words = cli("data", "list").words
     for family in ("point-goal", "cheetah-vel"):
         for quality in ("mixed", "expert", "random"):
-            assert f"omrl/{family}/{quality}-v0" in words
+            assert f"omrl/{family}/{quality}-v1" in words
     assert " yes " not in words
 
 
@@ -143,7 +143,7 @@ def test_verify_of_data_that_is_not_there(cli):
     outcome = cli("data", "verify", "point-goal")
     assert outcome.code == 0
     assert outcome.out.splitlines() == [
-        f"omrl/point-goal/{q}-v0: not built" for q in ("mixed", "expert", "medium", "random", "cross")
+        f"omrl/point-goal/{q}-v1: not built" for q in ("mixed", "expert", "medium", "random", "cross")
     ]
 
 

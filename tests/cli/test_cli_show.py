@@ -62,15 +62,15 @@ def test_a_suite(cli):
     outcome = cli("show", "suite", "shift")
     assert outcome.code == 0 and outcome.err == ""
     for words in (
-        "suite shift, version 0: Context distribution shift",
+        "suite shift, version 1: Context distribution shift",
         "data: mixed (ten behaviours, from the first to the expert); offline-RL learner: iql.",
         "Evaluated on the test tasks, protocol given-context: a method is given one whole logged episode of the task",
-        "10 times per task and context quality",
+        "Draws of each task and condition: 1 (quick), 2 (standard, reference, variants).",
         "high (mixed data, returns from rank 90 to 100 %), low (mixed data, returns from rank 0 to 10 %)",
         "random (random data)",
         "│ oracle † │ descriptors: the true task parameters, in training and in every context │ all │",
         "│ focal │ │ all │",
-        "│ csro │ │ standard │",
+        "│ csro │ │ standard, reference, variants │",
         "omrl-bench run --suite shift --preset quick",
     ):
         assert words in outcome.words, words
@@ -81,7 +81,7 @@ def test_a_suite(cli):
     [
         ("one-shot", ["collects one episode from its prior", "the episodes: episode-1, episode-2."]),
         ('zero-shot"\nepisodes = 3\n#', ["acts for 3 episodes, its belief", "episode-1, episode-2, episode-3."]),
-        ('explore"\nepisodes = 2\n#', ["explores for 2 episodes, then acts", "explore-1, explore-2, execute."]),
+        ('explore"\nepisodes = 2\n#', ["explores for 2 episodes; after 2 it acts", "explore-1, explore-2, execute-2."]),
     ],
 )
 def test_a_suite_of_each_protocol(cli, tiny, kind, words):
@@ -90,7 +90,7 @@ def test_a_suite_of_each_protocol(cli, tiny, kind, words):
     assert outcome.code == 0, outcome
     for text in (
         *words,
-        "2 times per task.",
+        "Draws of each task and condition: 2.",
         "a training per quality of data: expert+mixed (the policy on expert data, its representation on mixed data), "
         "random (uniform actions)",
         f"omrl-bench run --suite {path} --preset quick",
@@ -99,7 +99,10 @@ def test_a_suite_of_each_protocol(cli, tiny, kind, words):
 
 
 def test_an_unknown_suite(cli):
-    assert cli("show", "suite", "shfit").err == "error: unknown suite 'shfit'; did you mean 'shift'?\n"
+    assert (
+        cli("show", "suite", "shfit").err
+        == "error: unknown suite 'shfit'; did you mean 'shift' or 'shift-ood' or 'shift-train'?\n"
+    )
 
 
 def test_a_record(cli, path):

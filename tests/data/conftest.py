@@ -97,7 +97,7 @@ def small_root(point, small, tmp_path_factory):
 def written(small_root, root):
     """The folder of a fresh copy of `small`, in a root of its own."""
     shutil.copytree(small_root, root)
-    return root / "omrl" / "point-goal" / "mixed-v0"
+    return root / "omrl" / "point-goal" / "mixed-v1"
 
 
 @pytest.fixture(scope="session")

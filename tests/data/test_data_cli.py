@@ -60,17 +60,17 @@ def test_build_builds_the_canonical_dataset(built, point, canonical, monkeypatch
     root, printed = built
     first, *rest = printed.splitlines()
     assert first == f"datasets to build: 1, about 0.1 GiB, in {root}"
-    assert rest in ([f"omrl/point-goal/mixed-v0: built, {status}"] for status in ("canonical", "equivalent"))
+    assert rest in ([f"omrl/point-goal/mixed-v1: built, {status}"] for status in ("canonical", "equivalent"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
     assert read_episodes(point, "mixed")[0].content_hash() == canonical["mixed"].content_hash()
 
 
 def test_build_keeps_what_is_there(built, command):
     root, _ = built
-    before = (root / "omrl/point-goal/mixed-v0/receipt.json").stat()
+    before = (root / "omrl/point-goal/mixed-v1/receipt.json").stat()
     code, out, _ = command("data", "build", "point-goal", "--quality", "mixed", root=root)
-    assert (code, out) == (0, "omrl/point-goal/mixed-v0: already there\n")
-    after = (root / "omrl/point-goal/mixed-v0/receipt.json").stat()
+    assert (code, out) == (0, "omrl/point-goal/mixed-v1: already there\n")
+    after = (root / "omrl/point-goal/mixed-v1/receipt.json").stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
 
 
@@ -79,8 +79,8 @@ def test_build_with_force_builds_again(written, command, small, point, monkeypat
     other["rewards"] = other["rewards"] + 1
     monkeypatch.setattr(manifest, "collect", lambda *_, **__: Collected(type(small)(**other), 0))
     code, out, err = command("data", "build", "point-goal", "--quality", "mixed", "--force")
-    assert (code, out.splitlines()[1:]) == (2, ["omrl/point-goal/mixed-v0: built, wrong"])
-    assert "omrl/point-goal/mixed-v0 is not the benchmark's: task 0 has 2 episodes" in " ".join(err.split())
+    assert (code, out.splitlines()[1:]) == (2, ["omrl/point-goal/mixed-v1: built, wrong"])
+    assert "omrl/point-goal/mixed-v1 is not the benchmark's: task 0 has 2 episodes" in " ".join(err.split())
     assert read_episodes(point, "mixed")[0].content_hash() != small.content_hash()
 
 
@@ -89,9 +89,9 @@ def test_verify_says_canonical(built, command):
     code, out, _ = command("data", "verify", "point-goal", root=root)
     mixed, *others = out.splitlines()
     assert code == 0
-    assert mixed.startswith(("omrl/point-goal/mixed-v0: canonical (", "omrl/point-goal/mixed-v0: equivalent ("))
+    assert mixed.startswith(("omrl/point-goal/mixed-v1: canonical (", "omrl/point-goal/mixed-v1: equivalent ("))
     qualities = ("expert", "medium", "random", "cross")
-    assert others == [f"omrl/point-goal/{quality}-v0: not built" for quality in qualities]
+    assert others == [f"omrl/point-goal/{quality}-v1: not built" for quality in qualities]
 
 
 def test_verify_of_a_wrong_dataset_exits_with_2(written, tmp_path):
@@ -104,8 +104,8 @@ def test_verify_of_a_wrong_dataset_exits_with_2(written, tmp_path):
         timeout=60,
     )
     assert done.returncode == 2
-    assert "omrl/point-goal/mixed-v0: wrong (task 0 has 2 episodes, the canonical dataset 45)" in done.stdout
-    assert "error: wrong: omrl/point-goal/mixed-v0; omrl-bench data build" in done.stderr
+    assert "omrl/point-goal/mixed-v1: wrong (task 0 has 2 episodes, the canonical dataset 45)" in done.stdout
+    assert "error: wrong: omrl/point-goal/mixed-v1; omrl-bench data build" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -121,16 +121,16 @@ def test_verify_of_a_damaged_dataset_exits_with_2_and_says_why(written, command,
     code, out, err = command("data", "verify", "point-goal", "--quality", "mixed")
     said = {"truncated": "truncated or changed", "foreign": "not built by omrl-bench", "receipt": "is damaged"}
     assert code == 2
-    assert "omrl/point-goal/mixed-v0: wrong (" in out
+    assert "omrl/point-goal/mixed-v1: wrong (" in out
     assert said[fault] in out
-    assert "wrong: omrl/point-goal/mixed-v0" in err
+    assert "wrong: omrl/point-goal/mixed-v1" in err
 
 
 def test_verify_of_nothing_is_no_error(root, command):
     code, out, _ = command("data", "verify")
     assert code == 0
     families = [name for name, family in FAMILIES.items() if not family.variant_of]
-    assert out == "".join(f"omrl/{name}/{quality}-v0: not built\n" for name in families for quality in DATASETS)
+    assert out == "".join(f"omrl/{name}/{quality}-v1: not built\n" for name in families for quality in DATASETS)
 
 
 def test_list_names_every_dataset_and_which_are_here(written, root, command, point):
@@ -142,15 +142,15 @@ def test_list_names_every_dataset_and_which_are_here(written, root, command, poi
         cells = [cell.strip() for cell in line.strip("│┃ ").split("│")]
         if cells[0].startswith("omrl/"):
             rows[cells[0]] = cells[1:]
-    assert list(rows) == [f"omrl/{name}/{quality}-v0" for name in FAMILIES for quality in DATASETS]
-    assert rows["omrl/point-goal/mixed-v0"][:2] == ["2700", "162000"]
-    assert rows["omrl/point-goal/mixed-v0"][3] == "3 MiB"
+    assert list(rows) == [f"omrl/{name}/{quality}-v1" for name in FAMILIES for quality in DATASETS]
+    assert rows["omrl/point-goal/mixed-v1"][:2] == ["2700", "162000"]
+    assert rows["omrl/point-goal/mixed-v1"][3] == "3 MiB"
     mean = np.mean(read_manifest(point).datasets["random"].return_mean)
-    assert rows["omrl/point-goal/random-v0"][2:4] == [f"{mean:.1f}", "no"]
+    assert rows["omrl/point-goal/random-v1"][2:4] == [f"{mean:.1f}", "no"]
     entry = read_manifest(point).datasets["cross"]  # the mean is over the tasks that have episodes
-    assert rows["omrl/point-goal/cross-v0"] == ["600", "36000", f"{np.mean(entry.return_mean[30:]):.1f}", "no"]
-    assert rows["omrl/cheetah-vel/expert-v0"][:2] == ["3150", "630000"]
-    assert [name for name, cells in rows.items() if cells[3] not in ("no", "not yet")] == ["omrl/point-goal/mixed-v0"]
+    assert rows["omrl/point-goal/cross-v1"] == ["600", "36000", f"{np.mean(entry.return_mean[30:]):.1f}", "no"]
+    assert rows["omrl/cheetah-vel/expert-v1"][:2] == ["3150", "630000"]
+    assert [name for name, cells in rows.items() if cells[3] not in ("no", "not yet")] == ["omrl/point-goal/mixed-v1"]
 
 
 @pytest.mark.parametrize("verb", ["build", "verify"])
@@ -184,7 +184,7 @@ def test_build_of_a_family_without_a_manifest_exits_with_2_before_anything_is_bu
     )
     code, out, err = command("data", "build", "point-goal", "point-new", "--quality", "random")
     assert (code, out) == (2, "")
-    assert "family 'point-new' has no manifest point-new-v0.json yet" in err
+    assert "family 'point-new' has no manifest point-new-v1.json yet" in err
     assert not root.exists()
 
 

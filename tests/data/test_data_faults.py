@@ -45,7 +45,7 @@ def edit_receipt(folder, **fields):
 
 def test_missing_dataset(point, root):
     message = read_error(point)
-    assert f"omrl/point-goal/mixed-v0 is not in {root}" in message
+    assert f"omrl/point-goal/mixed-v1 is not in {root}" in message
     assert message.endswith("omrl-bench data build point-goal --quality mixed")
 
 
@@ -76,7 +76,7 @@ def test_damaged_files(point, written, file, read, fault):
 
 
 def test_contexts_of_a_missing_foreign_or_other_dataset(point, written):
-    with pytest.raises(InputError, match="omrl/point-goal/cross-v0 is not in"):
+    with pytest.raises(InputError, match="omrl/point-goal/cross-v1 is not in"):
         read_contexts(point, "cross")
     with pytest.raises(InputError, match="from another definition of point-goal"):
         read_contexts(replace(point, horizon=61), "mixed")
@@ -183,7 +183,7 @@ def listed():
 
 @pytest.mark.parametrize("crash", CRASHES)
 def test_a_full_disk_leaves_nothing(point, make_ragged, root, monkeypatch, crash):
-    with pytest.raises(InputError, match=r"could not write .*mixed-v0: No space left on device"):
+    with pytest.raises(InputError, match=r"could not write .*mixed-v1: No space left on device"):
         fail_to_write(point, make_ragged(point, episodes=(1, 1)), monkeypatch, crash)
     assert listed() == []
     assert [f.name for f in (root / "omrl" / "point-goal").iterdir()] == ["namespace_metadata.json"]
@@ -199,8 +199,8 @@ def test_a_full_disk_keeps_the_dataset_that_was_there(point, small, make_ragged,
     with pytest.raises(InputError):
         fail_to_write(point, make_ragged(point, episodes=(1, 1)), monkeypatch, crash)
     assert read_episodes(point, "mixed")[0].content_hash() == small.content_hash()
-    assert listed() == ["omrl/point-goal/mixed-v0"]
-    assert [f.name for f in written.parent.iterdir() if f.is_dir()] == ["mixed-v0"]
+    assert listed() == ["omrl/point-goal/mixed-v1"]
+    assert [f.name for f in written.parent.iterdir() if f.is_dir()] == ["mixed-v1"]
 
 
 def test_nothing_half_written_is_visible(point, small, make_ragged, written, monkeypatch):
@@ -214,7 +214,7 @@ def test_nothing_half_written_is_visible(point, small, make_ragged, written, mon
 
     monkeypatch.setattr(store, "_write_arrays", look)
     write_dataset(point, "mixed", make_ragged(point, episodes=(1, 1)), (0.0, 1.0))
-    assert seen == [(["omrl/point-goal/mixed-v0"], small.content_hash())] * 2
+    assert seen == [(["omrl/point-goal/mixed-v1"], small.content_hash())] * 2
 
 
 def test_an_interrupt_leaves_nothing(point, make_ragged, root, monkeypatch):
@@ -289,8 +289,8 @@ def test_files_that_really_cannot_grow_are_an_input_error_and_leave_nothing(root
 
 def test_what_a_killed_builder_left_is_swept_away(point, small, root):
     place = root / "omrl" / "point-goal"
-    dead, alive = (place / f".building-mixed-v0-{pid}-x_yz" for pid in (2**22 + 1, os.getpid()))
-    other = place / f".building-expert-v0-{2**22 + 1}-x"
+    dead, alive = (place / f".building-mixed-v1-{pid}-x_yz" for pid in (2**22 + 1, os.getpid()))
+    other = place / f".building-expert-v1-{2**22 + 1}-x"
     for folder in (dead, alive, other):
         (folder / "data").mkdir(parents=True)
 

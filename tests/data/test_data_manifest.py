@@ -249,7 +249,7 @@ def test_ensure_builds_what_is_missing_and_says_so(point, root, monkeypatch, sma
     said = []
     for _ in range(2):
         ensure_dataset(point, "random", 2, said.append)
-    assert said == ["building omrl/point-goal/random-v0"]
+    assert said == ["building omrl/point-goal/random-v1"]
     assert calls == [("point-goal", "random", 2, read_manifest(point).levels())]
     episodes, receipt = read_episodes(point, "random")
     assert episodes.content_hash() == small.content_hash()
@@ -261,13 +261,13 @@ def test_reference_scores_of_the_dataset_are_the_manifests_means(point, root, mo
 
     monkeypatch.setattr(manifest_module, "collect", lambda *_, **__: Collected(small, 0))
     ensure_dataset(point, "expert", 1, lambda text: None)
-    metadata = minari.load_dataset("omrl/point-goal/expert-v0").storage.metadata
+    metadata = minari.load_dataset("omrl/point-goal/expert-v1").storage.metadata
     assert metadata["ref_min_score"] == pytest.approx(np.mean(read_manifest(point).random))
     assert metadata["ref_max_score"] == pytest.approx(np.mean(read_manifest(point).expert))
 
 
 def test_a_family_without_a_manifest_is_an_input_error(point, root):
-    with pytest.raises(InputError, match=r"has no manifest point-nowhere-v0\.json yet"):
+    with pytest.raises(InputError, match=r"has no manifest point-nowhere-v1\.json yet"):
         read_manifest(replace(point, name="point-nowhere"))
 
 

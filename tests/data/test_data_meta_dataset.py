@@ -120,7 +120,7 @@ def test_real_dataset_through_load(point, small, written):
 
 
 def test_load_explains_what_is_missing(root):
-    with pytest.raises(InputError, match=r"omrl/point-goal/mixed-v0 is not in .*omrl-bench data build point-goal"):
+    with pytest.raises(InputError, match=r"omrl/point-goal/mixed-v1 is not in .*omrl-bench data build point-goal"):
         MetaDataset.load("point-goal", "mixed")
     with pytest.raises(InputError, match="did you mean 'point-goal'"):
         MetaDataset.load("point-gaol", "mixed")

@@ -206,7 +206,7 @@ def test_what_was_told_is_in_minaris_metadata(point, canonical, root):
     kept = np.arange(0, 600, 20)
     chosen = canonical["cross"].select(kept)
     write_dataset(point, "cross", chosen, (0.0, 1.0))
-    metadata = minari.load_dataset("omrl/point-goal/cross-v0").storage.get_episode_metadata(range(30))
+    metadata = minari.load_dataset("omrl/point-goal/cross-v1").storage.get_episode_metadata(range(30))
     pairs = [(int(about["task_id"]), int(about["told_task_id"])) for about in metadata]
     assert pairs == list(zip(range(30, 60), canonical["cross"].told[kept].tolist(), strict=True))
 

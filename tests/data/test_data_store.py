@@ -58,7 +58,7 @@ def test_round_trip_of_what_the_policy_was_told(point, make_ragged, root):
     ragged = replace(ragged, told=(ragged.tasks + 1) % 60)
     write_dataset(point, "cross", ragged, (0.0, 1.0))
     assert_same(read_episodes(point, "cross")[0], ragged)
-    metadata = minari.load_dataset("omrl/point-goal/cross-v0").storage.get_episode_metadata(range(len(ragged.tasks)))
+    metadata = minari.load_dataset("omrl/point-goal/cross-v1").storage.get_episode_metadata(range(len(ragged.tasks)))
     assert [about["told_task_id"] for about in metadata] == ragged.told.tolist()
 
 
@@ -90,8 +90,8 @@ def test_writing_again_replaces_the_dataset(point, small, make_ragged, written):
     ragged = make_ragged(point)
     write_dataset(point, "mixed", ragged, (0.0, 1.0))
     assert_same(read_episodes(point, "mixed")[0], ragged)
-    assert [f.name for f in written.parent.iterdir() if f.is_dir()] == ["mixed-v0"]
-    assert len(minari.load_dataset("omrl/point-goal/mixed-v0")) == len(ragged.tasks)
+    assert [f.name for f in written.parent.iterdir() if f.is_dir()] == ["mixed-v1"]
+    assert len(minari.load_dataset("omrl/point-goal/mixed-v1")) == len(ragged.tasks)
 
 
 def test_the_same_episodes_give_the_same_packed_file(point, small, written, tmp_path, monkeypatch):
@@ -100,9 +100,9 @@ def test_the_same_episodes_give_the_same_packed_file(point, small, written, tmp_
 
 
 def test_where_datasets_are(point, tmp_path, monkeypatch):
-    assert dataset_id(point, "expert") == "omrl/point-goal/expert-v0"
+    assert dataset_id(point, "expert") == "omrl/point-goal/expert-v1"
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    assert dataset_folder(point, "expert") == tmp_path / "omrl" / "point-goal" / "expert-v0"
+    assert dataset_folder(point, "expert") == tmp_path / "omrl" / "point-goal" / "expert-v1"
     monkeypatch.setenv("MINARI_DATASETS_PATH", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert data_root() == tmp_path / ".minari" / "datasets"
@@ -155,7 +155,7 @@ def check_minari_episodes(dataset, episodes, family):
 
 
 def test_minari_reads_the_episodes(point, small, written):
-    check_minari_episodes(minari.load_dataset("omrl/point-goal/mixed-v0"), small, point)
+    check_minari_episodes(minari.load_dataset("omrl/point-goal/mixed-v1"), small, point)
 
 
 def test_minari_reads_unequal_and_terminated_episodes(point, make_ragged, root):
@@ -164,16 +164,16 @@ def test_minari_reads_unequal_and_terminated_episodes(point, make_ragged, root):
     inside = np.setdiff1d(np.arange(len(ragged.rewards)), ragged.offsets[1:] - 1)
     ragged.next_observations[inside] = ragged.observations[inside + 1]
     write_dataset(point, "random", ragged, (0.0, 1.0))
-    dataset = minari.load_dataset("omrl/point-goal/random-v0")
+    dataset = minari.load_dataset("omrl/point-goal/random-v1")
     check_minari_episodes(dataset, ragged, point)
     ends = {bool(episode.terminations[-1]) for episode in dataset.iterate_episodes()}
     assert ends == {True, False}
 
 
 def test_minari_metadata(point, small, written):
-    dataset = minari.load_dataset("omrl/point-goal/mixed-v0")
+    dataset = minari.load_dataset("omrl/point-goal/mixed-v1")
     metadata = dataset.storage.metadata
-    assert dataset.spec.dataset_id == "omrl/point-goal/mixed-v0"
+    assert dataset.spec.dataset_id == "omrl/point-goal/mixed-v1"
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (-60.0, -4.0)
     assert metadata["num_episodes_average_score"] == 120
     assert dataset.observation_space == gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -185,7 +185,7 @@ def test_minari_metadata(point, small, written):
 
 
 def test_minari_filters_by_task(point, small, written):
-    dataset = minari.load_dataset("omrl/point-goal/mixed-v0")
+    dataset = minari.load_dataset("omrl/point-goal/mixed-v1")
     wanted = [int(m["id"]) for m in dataset.storage.get_episode_metadata(range(120)) if m["task_id"] == 5]
     assert wanted == [10, 11]
     chosen = dataset.filter_episodes(lambda episode: episode.id in wanted)
@@ -194,7 +194,7 @@ def test_minari_filters_by_task(point, small, written):
 
 def test_minari_lists_only_complete_datasets(point, small, written):
     (written.parent / ".building-abc" / "data").mkdir(parents=True)
-    assert list(minari.list_local_datasets()) == ["omrl/point-goal/mixed-v0"]
+    assert list(minari.list_local_datasets()) == ["omrl/point-goal/mixed-v1"]
 
 
 def replay(dataset, number, atol):
@@ -215,7 +215,7 @@ def replay(dataset, number, atol):
 
 
 def test_stored_point_episodes_replay_in_gymnasium(written):
-    dataset = minari.load_dataset("omrl/point-goal/mixed-v0")
+    dataset = minari.load_dataset("omrl/point-goal/mixed-v1")
     for number in (0, 61, 119):
         replay(dataset, number, atol=0)
 
@@ -225,7 +225,7 @@ def test_stored_cheetah_episodes_replay_in_gymnasium(cheetah, root):
     rng = np.random.default_rng(0)
     episodes = roll_out(cheetah, make_actor(cheetah), tasks, behaviours, seeds, rng, threads=2).episodes
     write_dataset(cheetah, "mixed", episodes, (-300.0, -50.0))
-    dataset = minari.load_dataset("omrl/cheetah-vel/mixed-v0")
+    dataset = minari.load_dataset("omrl/cheetah-vel/mixed-v1")
     for number in range(3):
         replay(dataset, number, atol=1e-6)
 
@@ -243,19 +243,19 @@ def run(command, folder, root):
 
 def test_the_environment_is_recovered_where_omrl_bench_was_never_imported(tmp_path, small_root):
     code = (
-        "import minari; d = minari.load_dataset('omrl/point-goal/mixed-v0'); e = d.recover_environment(task=4); "
+        "import minari; d = minari.load_dataset('omrl/point-goal/mixed-v1'); e = d.recover_environment(task=4); "
         "print(e.spec.id, e.reset(seed=0)[1], e.spec.max_episode_steps)"
     )
-    assert run([sys.executable, "-c", code], tmp_path, small_root) == "omrl/PointGoal-v0 {'task': 4} 60\n"
+    assert run([sys.executable, "-c", code], tmp_path, small_root) == "omrl/PointGoal-v1 {'task': 4} 60\n"
 
 
-@pytest.mark.parametrize("arguments", [["show", "omrl/point-goal/mixed-v0"], ["list", "local"]], ids=["show", "list"])
+@pytest.mark.parametrize("arguments", [["show", "omrl/point-goal/mixed-v1"], ["list", "local"]], ids=["show", "list"])
 def test_minaris_command_line_names_the_dataset(tmp_path, small_root, arguments):
     minari_command = shutil.which("minari", path=str(Path(sys.executable).parent))
     if minari_command is None:
         pytest.skip("Minari's command is not installed beside this Python")
     shown = run([minari_command, *arguments], tmp_path, small_root)
-    assert "omrl/point-goal/mixed-v0" in shown
+    assert "omrl/point-goal/mixed-v1" in shown
     assert "The omrl-bench authors" in shown
 
 
@@ -270,7 +270,7 @@ def pad(episodes):
 
 
 def test_a_torch_loader_trains_on_the_minari_dataset(written):
-    dataset = minari.load_dataset("omrl/point-goal/mixed-v0")
+    dataset = minari.load_dataset("omrl/point-goal/mixed-v1")
     generator = torch.Generator().manual_seed(0)
     loader = torch.utils.data.DataLoader(dataset, batch_size=16, shuffle=True, collate_fn=pad, generator=generator)
     batch = next(iter(loader))

@@ -42,7 +42,7 @@ def about(dataset):
 
 def test_minari_loads_every_family(dataset):
     family, loaded = dataset.family, dataset.minari
-    assert loaded.spec.dataset_id == f"omrl/{family.name}/{dataset.quality}-v0"
+    assert loaded.spec.dataset_id == f"omrl/{family.name}/{dataset.quality}-v1"
     assert (loaded.total_episodes, loaded.total_steps) == (3, len(dataset.episodes.rewards))
     assert loaded.observation_space.shape == (family.observation_size,)
     assert loaded.action_space == gymnasium.spaces.Box(-family.action_limit, family.action_limit, (family.action_size,))
@@ -92,7 +92,7 @@ def test_episodes_of_another_task_do_not_replay(cheetah, root):
     rng = np.random.default_rng(0)
     episodes = roll_out(cheetah, UniformActor(cheetah), np.array([3]), np.array([-1]), np.array([5]), rng, 1).episodes
     write_dataset(cheetah, "random", episodes, (0.0, 1.0))
-    env = minari.load_dataset("omrl/cheetah-vel/random-v0").recover_environment()
+    env = minari.load_dataset("omrl/cheetah-vel/random-v1").recover_environment()
     env.reset(seed=5, options={"task": 40})
     rewards = [env.step(action)[1] for action in episodes.actions[:20]]
     assert np.abs(np.array(rewards) - episodes.rewards[:20]).min() > 0.01
@@ -104,7 +104,7 @@ def test_cross_episodes_say_what_the_policy_was_told(point, root):
     nine = np.full(3, EXPERT)
     episodes = roll_out(point, make_actor(point), tasks, nine, tasks, rng, 1, told=told).episodes
     write_dataset(point, "cross", episodes, (0.0, 1.0))
-    loaded = minari.load_dataset("omrl/point-goal/cross-v0")
+    loaded = minari.load_dataset("omrl/point-goal/cross-v1")
     rows = json.loads(loaded.storage.metadata["task_table"])
     for number, episode in enumerate(loaded.storage.get_episode_metadata(range(3))):
         goal = np.array(list(rows[int(episode["told_task_id"])].values()))
@@ -152,7 +152,7 @@ def training_half(point, root):
         seeds=whole.seeds,
     )
     write_dataset(point, "expert", cut, (0.0, 1.0))
-    loaded = minari.load_dataset("omrl/point-goal/expert-v0")
+    loaded = minari.load_dataset("omrl/point-goal/expert-v1")
     splits = [episode["split"] for episode in loaded.storage.get_episode_metadata(range(len(loaded)))]
     return loaded.filter_episodes(lambda episode: splits[episode.id] == "train")
 

@@ -22,7 +22,8 @@ from omrl_bench.data.train_behaviour import (
     select,
     train,
 )
-from omrl_bench.envs.families import FAMILIES
+from omrl_bench.envs import mujoco_physics
+from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.errors import InputError
 
 TINY = {
@@ -46,6 +47,11 @@ class SmallSAC(SAC):
 @pytest.fixture(scope="module")
 def short(cheetah):
     return replace(cheetah, horizon=6)
+
+
+@pytest.fixture
+def hopper():
+    return replace(get_family("hopper-params"), horizon=6)
 
 
 @pytest.fixture(autouse=True)
@@ -187,10 +193,9 @@ def test_the_descriptor_is_part_of_what_the_agent_sees_and_episodes_restart(shor
     shown = env.reset()
     assert shown.shape == (5, 18) == (5, *env.observation_space.shape)
     assert shown.dtype == np.float32
-    descriptors = short.tasks().descriptors
     for step in range(1, 14):
-        tasks = env._tasks.copy()
-        np.testing.assert_array_equal(shown[:, 17], descriptors[tasks, 0].astype(np.float32))
+        told = env._descriptors[:, 0].astype(np.float32)
+        np.testing.assert_array_equal(shown[:, 17], told)
         env.step_async(np.zeros((5, 6)))
         shown, rewards, done, infos = env.step_wait()
         assert rewards.dtype == np.float32
@@ -198,18 +203,70 @@ def test_the_descriptor_is_part_of_what_the_agent_sees_and_episodes_restart(shor
         for lane, info in enumerate(infos):
             if done[lane]:
                 assert info["TimeLimit.truncated"]
-                assert info["terminal_observation"][17] == np.float32(descriptors[tasks[lane], 0])  # the old task's
+                assert info["terminal_observation"][17] == told[lane]  # the old task's
                 assert not np.array_equal(info["terminal_observation"], shown[lane])
             else:
                 assert info == {}
 
 
-def test_all_tasks_are_trained_on(short):
-    env = TaskConditionedVecEnv(short, 300, seed=0)
+def drawn(env, episodes):
+    """Descriptors of the tasks of so many episodes of every lane."""
     env.reset()
-    seen = set(env._tasks.tolist())
-    env._restart(np.arange(300))
-    assert len(seen | set(env._tasks.tolist())) == len(short.tasks())
+    descriptors = [env._descriptors.copy()]
+    for _ in range(episodes - 1):
+        env._restart(np.arange(env.num_envs))
+        descriptors.append(env._descriptors.copy())
+    return np.concatenate(descriptors)
+
+
+def test_all_tasks_are_trained_on(short):
+    """Those of the table, and no others."""
+    seen = drawn(TaskConditionedVecEnv(short, 900, seed=0), 2)
+    assert set(seen[:, 0]) == set(short.tasks().descriptors[:, 0])
+
+
+def test_from_the_law_every_episode_has_a_task_of_its_own_and_one_in_four_lies_beyond(short):
+    seen = drawn(TaskConditionedVecEnv(short, 500, seed=0, from_law=True), 4)[:, 0]
+    assert len(set(seen)) == len(seen) == 2000
+    assert not set(seen) & set(short.tasks().descriptors[:, 0])
+    beyond = seen > 3  # cheetah-vel is uniform in [0, 3], and in [3.05, 3.5] beyond
+    assert beyond.mean() == pytest.approx(TaskConditionedVecEnv.BEYOND, abs=0.03)
+    assert seen[beyond].min() >= 3.05 and seen.max() <= 3.5
+    quarters = np.histogram(seen[~beyond], np.linspace(0, 3, 5))[0] / (~beyond).sum()
+    assert quarters == pytest.approx(np.full(4, 0.25), abs=0.04)
+
+
+def test_from_a_law_with_nothing_beyond_all_tasks_are_of_the_law(point):
+    seen = drawn(TaskConditionedVecEnv(point, 100, seed=0, from_law=True), 2)
+    assert len(np.unique(seen, axis=0)) == 200
+    np.testing.assert_allclose(np.hypot(*seen.T), 1)
+
+
+def test_the_simulation_is_of_the_task_that_was_drawn(hopper):
+    """A restart in the middle of training gives the dynamics of the new descriptor."""
+    env = TaskConditionedVecEnv(hopper, 3, seed=0, from_law=True)
+    env.reset()
+    env._restart(np.arange(3))
+    models = [env._env._law.task_model(descriptor) for descriptor in env._descriptors]
+    assert env._env._physics[0]._models == models
+    nominal = env._env._law.model
+    for model, descriptor in zip(models, env._descriptors, strict=True):
+        np.testing.assert_allclose(model.body_mass, nominal.body_mass * np.exp(descriptor[: nominal.nbody]))
+
+
+def test_models_of_tasks_that_are_drawn_do_not_fill_the_memory(hopper, monkeypatch):
+    monkeypatch.setattr(mujoco_physics, "MODELS", 5)
+    law, rng = hopper.make_law(), np.random.default_rng(0)
+    kept = []
+    for descriptor in hopper.task_law.inside(rng, 23):
+        model = law.task_model(descriptor)
+        assert law.task_model(descriptor) is model
+        kept.append(len(law._task_models))
+    assert max(kept) == 5 and kept[-1] == 3
+
+
+def test_the_bound_on_kept_models_is_above_the_number_of_tasks_of_any_table():
+    assert max(len(family.tasks()) for family in FAMILIES.values()) < mujoco_physics.MODELS
 
 
 # --- the choice

@@ -1,5 +1,7 @@
 """Many lanes at once give the numbers of the ordinary environment."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from omrl_bench.envs.batched import LANES_PER_THREAD, BatchedEnv
 from omrl_bench.envs.families import FAMILIES
 from omrl_bench.envs.single import register
+from omrl_bench.errors import InputError
 
 register()
 every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
@@ -154,3 +157,68 @@ def test_returned_arrays_are_the_callers_own(family):
             shown = env.step(taken)[0]
         results.append(shown)
     np.testing.assert_array_equal(*results)
+
+
+def active_masks(rng, steps, lanes):
+    """Which lanes step when: some, all and none, and fewer and fewer towards the end."""
+    masks = rng.random((steps, lanes)) < np.linspace(1, 0.2, steps)[:, None]
+    masks[1], masks[2] = True, False
+    return masks
+
+
+@every_family
+@pytest.mark.parametrize("threads", [1, 3])
+def test_active_lanes_step_as_if_alone_and_the_others_stay_as_they_are(family, threads):
+    """Bit for bit what each lane gives that is stepped only when it is its turn."""
+    steps, lanes = 10, 3 * LANES_PER_THREAD
+    actions, tasks = wild_actions(family, steps, lanes), some_tasks(family, lanes)
+    masks = active_masks(np.random.default_rng(2), steps, lanes)
+    env, whole = BatchedEnv(family, lanes, threads), BatchedEnv(family, lanes)
+    shown, start = env.reset(tasks, np.arange(lanes)), whole.reset(tasks, np.arange(lanes))
+    np.testing.assert_array_equal(shown, start)
+    actions[~masks] = np.nan  # nobody looks at it
+    for taken, active in zip(actions, masks, strict=True):
+        before = shown
+        shown, rewards, _, _ = env.step(taken, active)
+        np.testing.assert_array_equal(shown[~active], before[~active])
+        assert (rewards[~active] == 0).all()
+    for lane in range(lanes):  # the actions of its turns, one after the other
+        turns = actions[masks[:, lane], lane]
+        alone = BatchedEnv(family, 1)
+        last = alone.reset(tasks[[lane]], [lane])
+        for taken in turns:
+            last = alone.step(taken[None])[0]
+        np.testing.assert_array_equal(shown[lane], last[0])
+
+
+@every_family
+def test_rewards_and_ends_of_active_lanes_are_those_of_all_lanes(family):
+    """Also for the time: a lane that has not moved has no step less left."""
+    family = replace(family, horizon=30)
+    actions, tasks = wild_actions(family, family.horizon, MANY), some_tasks(family, MANY)
+    env, whole = BatchedEnv(family, MANY, 2), BatchedEnv(family, MANY)
+    for each in (env, whole):
+        each.reset(tasks, np.arange(MANY))
+    active = np.ones(MANY, bool)
+    rng = np.random.default_rng(0)
+    for taken in actions:
+        some, every = env.step(taken, active), whole.step(taken)
+        for part, expected in zip(some, every, strict=True):
+            np.testing.assert_array_equal(part[active], expected[active])
+        active &= rng.random(MANY) > 2 / family.horizon
+    late = BatchedEnv(family, 2)
+    late.reset([0, 1], [0, 1])
+    still = np.zeros((2, family.action_size))
+    for step in range(family.horizon + 1):
+        cut = late.step(still, np.array([True, step > 0]))[3]
+        assert cut.tolist() == [step >= family.horizon - 1, step >= family.horizon]
+
+
+def test_a_lane_that_is_not_active_may_have_no_action_but_an_active_one_must():
+    env = BatchedEnv(FAMILIES["point-goal"], 3)
+    env.reset([0, 1, 2], [0, 1, 2])
+    actions = np.zeros((3, 2))
+    actions[1:] = np.nan
+    env.step(actions, np.array([True, False, False]))
+    with pytest.raises(InputError, match="the action of lane 2 holds NaN"):
+        env.step(actions, np.array([True, False, True]))

@@ -35,8 +35,8 @@ def dt(name):
 # --- the formulas
 
 
-def scalar_reward(name, task, velocity, action):
-    """Reward from the task's numbers, the root's mean velocity (x, y) and the action."""
+def scalar_reward(name, task, velocity, action, where):
+    """Reward from the task's numbers, the root's mean velocity (x, y), the action, and where the root is after it."""
     squares = sum(a * a for a in action)
     if name in ("cheetah-vel", "cheetah-vel-wide"):
         return -abs(velocity[0] - task[0]) - 0.05 * squares
@@ -47,8 +47,10 @@ def scalar_reward(name, task, velocity, action):
         return task[0] * velocity[0] - 0.05 * squares
     if name == "cheetah-mass":
         return velocity[0] - 0.1 * squares
-    if name == "ant-dir":
+    if name in ("ant-dir", "ant-fwd-back"):
         return velocity[0] * task[0] + velocity[1] * task[1] - 0.5 * squares + 1
+    if name == "ant-goal":
+        return -abs(where[0] - task[0]) - abs(where[1] - task[1]) - 0.1 * squares
     if name == "ant-dir-speed":
         return velocity[0] * task[0] + velocity[1] * task[1]
     if name == "ant-mass":
@@ -59,7 +61,7 @@ def scalar_reward(name, task, velocity, action):
 
 def scalar_ended(name, height, angle, others):
     """Whether a state is terminal; others: every number of (qpos, qvel) from the angle on."""
-    if name in ("ant-dir", "ant-mass"):
+    if name in ("ant-dir", "ant-fwd-back", "ant-mass"):
         return not 0.2 <= height <= 1.0
     if name == "walker-params":
         return not 0.8 < height < 2.0 or abs(angle) >= 1
@@ -113,13 +115,14 @@ def place(name, data):
 
 
 def scalar_observation(name, model, data):
-    """Positions but for where the robot is, then velocities, of one joint after the other."""
+    """Positions, but for where the robot is unless goals lie there, then velocities, of one joint after the other."""
     joints = names(model)
     positions = [number for joint in joints for number in data.joint(joint).qpos.tolist()]
     velocities = [number for joint in joints for number in data.joint(joint).qvel.tolist()]
     if robot(name) in ("walker", "hopper"):
         velocities = [min(max(number, -10.0), 10.0) for number in velocities]
-    return positions[2 if robot(name) == "ant" else 1 :] + velocities
+    hidden = 0 if name == "ant-goal" else 2 if robot(name) == "ant" else 1
+    return positions[hidden:] + velocities
 
 
 def others(model, data):
@@ -167,7 +170,7 @@ def test_a_step_is_mujocos_and_what_follows_is_the_formulas(name):
             new_x, new_y, height, angle = place(name, each)
             assert observations[lane] == pytest.approx(scalar_observation(name, model, each), rel=1e-6, abs=1e-6)
             velocity = (new_x - x) / dt(name), (new_y - y) / dt(name)
-            expected = scalar_reward(name, numbers.tolist(), velocity, actions[lane].tolist())
+            expected = scalar_reward(name, numbers.tolist(), velocity, actions[lane].tolist(), (new_x, new_y))
             assert rewards[lane] == pytest.approx(expected, rel=1e-6, abs=1e-5)
             assert ended[lane] == scalar_ended(name, height, angle, others(model, each))
 
@@ -216,16 +219,16 @@ def test_formulas_at_any_state(name, drawn):
         return pack(model, data)[None]
 
     before, after = put(x, y), put(x + velocity[0] * dt(name), y + velocity[1] * dt(name))
-    _, _, height, angle = place(name, data)
+    new_x, new_y, height, angle = place(name, data)
     reward = law.reward(before, np.array([action]), after, numbers[None])
-    expected = scalar_reward(name, numbers.tolist(), velocity, action)
+    expected = scalar_reward(name, numbers.tolist(), velocity, action, (new_x, new_y))
     assert reward.shape == (1,)
     assert reward[0] == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert law.terminated(after).tolist() == [scalar_ended(name, height, angle, others(model, data))]
     assert law.observation(after)[0].tolist() == scalar_observation(name, model, data)
 
 
-@pytest.mark.parametrize("name", ["ant-dir", "ant-mass", "walker-params", "hopper-params"])
+@pytest.mark.parametrize("name", ["ant-dir", "ant-fwd-back", "ant-mass", "walker-params", "hopper-params"])
 def test_a_state_without_numbers_is_terminal(name):
     law, data = the_law(name)
     state = np.full((1, len(pack(law.model, data))), np.nan)

@@ -110,6 +110,23 @@ def test_multipliers_span_the_range_of_rand_param_envs(name):
         assert inside[:, columns].max() < high + 5e-4
 
 
+@every_params
+def test_beyond_the_law_at_least_four_numbers_that_are_felt_are_beyond_its_range(name):
+    """And none beyond base ** 4; what a planar robot feels: see the tests of what is felt below."""
+    family = get_family(name)
+    table = family.tasks()
+    bases = [1.3 if column.startswith("damping") else 1.5 for column in family.descriptor]
+    exponents = table.descriptors[table.ids("extrapolation")] / np.log(bases)
+    assert np.abs(exponents).max() <= 4 + 1e-4
+    felt = []
+    for column in family.descriptor:
+        field, part = column.split("_", 1)
+        kinds = {"mass": True, "damping": True, "inertia": part.endswith("_y"), "friction": part.endswith("_slide")}
+        felt.append(kinds[field] and not part.startswith(("world", "root")))
+    assert (np.abs(exponents[:, felt]) > 3).sum(axis=1).min() >= 4
+    assert len(exponents) == 40
+
+
 def test_numbers_per_field():
     for name, sizes in {"hopper-params": (5, 15, 6, 15), "walker-params": (8, 24, 9, 24)}.items():
         columns, model = get_family(name).descriptor, law_of(name).model

@@ -20,29 +20,39 @@ from omrl_bench.errors import InputError
 register()
 every_family = pytest.mark.parametrize("family", [pytest.param(f, id=f.name) for f in FAMILIES.values()])
 #: Families with terminal states (PEARL's ant-dir and rand_param_envs, ICML 2019); all others run to their horizon.
-ENDING = {"ant-dir", "ant-mass", "walker-params", "hopper-params"}
+ENDING = {"ant-dir", "ant-fwd-back", "ant-mass", "walker-params", "hopper-params"}
 IDS = {
-    "point-goal": ("omrl/PointGoal-v0", 60),
-    "point-goal-h10": ("omrl/PointGoalH10-v0", 10),
-    "point-goal-h200": ("omrl/PointGoalH200-v0", 200),
-    "point-square": ("omrl/PointSquare-v0", 20),
-    "point-sparse": ("omrl/PointSparse-v0", 20),
-    "point-wind": ("omrl/PointWind-v0", 20),
-    "point-wind-h25": ("omrl/PointWindH25-v0", 25),
-    "point-hard": ("omrl/PointHard-v0", 32),
-    "cheetah-vel": ("omrl/CheetahVel-v0", 200),
-    "cheetah-vel-wide": ("omrl/CheetahVelWide-v0", 200),
-    "cheetah-vel-sparse": ("omrl/CheetahVelSparse-v0", 64),
-    "cheetah-dir": ("omrl/CheetahDir-v0", 200),
-    "cheetah-mass": ("omrl/CheetahMass-v0", 200),
-    "ant-dir": ("omrl/AntDir-v0", 200),
-    "ant-dir-speed": ("omrl/AntDirSpeed-v0", 200),
-    "ant-mass": ("omrl/AntMass-v0", 200),
-    "walker-params": ("omrl/WalkerParams-v0", 200),
-    "walker-vel-sparse": ("omrl/WalkerVelSparse-v0", 64),
-    "hopper-params": ("omrl/HopperParams-v0", 200),
+    "point-goal": ("omrl/PointGoal-v1", 60),
+    "point-goal-h10": ("omrl/PointGoalH10-v1", 10),
+    "point-goal-h200": ("omrl/PointGoalH200-v1", 200),
+    "point-square": ("omrl/PointSquare-v1", 20),
+    "point-sparse": ("omrl/PointSparse-v1", 20),
+    "point-wind": ("omrl/PointWind-v1", 20),
+    "point-wind-h25": ("omrl/PointWindH25-v1", 25),
+    "point-hard": ("omrl/PointHard-v1", 32),
+    "cheetah-vel": ("omrl/CheetahVel-v1", 200),
+    "cheetah-vel-wide": ("omrl/CheetahVelWide-v1", 200),
+    "cheetah-vel-sparse": ("omrl/CheetahVelSparse-v1", 64),
+    "cheetah-dir": ("omrl/CheetahDir-v1", 200),
+    "cheetah-mass": ("omrl/CheetahMass-v1", 200),
+    "ant-dir": ("omrl/AntDir-v1", 200),
+    "ant-dir-speed": ("omrl/AntDirSpeed-v1", 200),
+    "ant-fwd-back": ("omrl/AntFwdBack-v1", 200),
+    "ant-goal": ("omrl/AntGoal-v1", 200),
+    "ant-mass": ("omrl/AntMass-v1", 200),
+    "walker-params": ("omrl/WalkerParams-v1", 200),
+    "walker-vel-sparse": ("omrl/WalkerVelSparse-v1", 64),
+    "hopper-params": ("omrl/HopperParams-v1", 200),
 }
-SIZES = {"point": (2, 2, 0.1), "cheetah": (17, 6, 1), "ant": (27, 8, 1), "walker": (17, 6, 1), "hopper": (11, 3, 1)}
+SIZES = {
+    "point": (2, 2, 0.1),
+    "point-hard": (3, 2, 0.1),
+    "cheetah": (17, 6, 1),
+    "ant": (27, 8, 1),
+    "ant-goal": (29, 8, 1),
+    "walker": (17, 6, 1),
+    "hopper": (11, 3, 1),
+}
 
 
 def fresh_interpreter(code, folder):
@@ -95,7 +105,7 @@ def test_check_env_passes(family):
 @every_family
 def test_spaces_agree_with_the_family(family):
     env = gymnasium.make(family.env_id)
-    sizes = SIZES[family.name.split("-")[0]] if family.name != "point-hard" else (3, 2, 0.1)
+    sizes = SIZES.get(family.name, SIZES[family.name.split("-")[0]])
     assert (family.observation_size, family.action_size, family.action_limit) == sizes
     assert env.observation_space.shape == (family.observation_size,)
     assert env.action_space.shape == (family.action_size,)
@@ -198,7 +208,7 @@ def test_an_action_of_the_wrong_shape_is_an_input_error(family):
 
 def test_a_task_that_is_not_an_integer_is_an_input_error():
     with pytest.raises(InputError):
-        gymnasium.make("omrl/PointGoal-v0", task=2.9)
+        gymnasium.make("omrl/PointGoal-v1", task=2.9)
 
 
 def test_an_unknown_family_is_an_input_error_with_the_nearest_name():

@@ -30,7 +30,7 @@ from omrl_bench.envs.families import FAMILIES
 from omrl_bench.envs.single import register
 
 register()
-env = gymnasium.make("omrl/CheetahVel-v0", render_mode="rgb_array", disable_env_checker=True)
+env = gymnasium.make("omrl/CheetahVel-v1", render_mode="rgb_array", disable_env_checker=True)
 env.reset(seed=0)
 first = env.render()
 for _ in range(10):
@@ -40,7 +40,7 @@ env.reset(seed=0)
 again = env.render()
 env.close()
 env.close()
-silent = gymnasium.make("omrl/CheetahVel-v0")
+silent = gymnasium.make("omrl/CheetahVel-v1")
 silent.reset(seed=0)
 switched = {}
 for family in [f for f in FAMILIES.values() if f.assets and f.varies == "dynamics"]:
@@ -153,7 +153,7 @@ def test_the_picture_is_of_the_tasks_model_and_disturbs_nothing(family, monkeypa
 def test_a_family_without_pictures_does_not_promise_them():
     """It may refuse the render mode, or leave it out of its metadata."""
     try:
-        env = gymnasium.make("omrl/PointGoal-v0", render_mode="rgb_array", disable_env_checker=True)
+        env = gymnasium.make("omrl/PointGoal-v1", render_mode="rgb_array", disable_env_checker=True)
     except InputError:
         return
     env.reset(seed=0)

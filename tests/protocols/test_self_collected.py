@@ -9,7 +9,7 @@ from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import get_family
 from omrl_bench.protocols.given_context import GivenContext
 from omrl_bench.protocols.rollout import Rollout, lane_seeds
-from omrl_bench.protocols.self_collected import ZeroShot
+from omrl_bench.protocols.self_collected import Explore, ZeroShot
 
 POINT, SQUARE, HOPPER = get_family("point-goal"), get_family("point-square"), get_family("hopper-params")
 TASKS = np.array([41, 33, 50])
@@ -92,11 +92,41 @@ def test_a_context_is_what_the_lane_has_seen():
     assert not np.array_equal(context.observations[:, 0], context.observations[:, horizon])  # another start
 
 
-def test_explore_asks_to_explore_and_then_to_execute():
-    policy = Script(POINT)
-    evaluate(policy, Rollout(POINT, TASKS, 1, seed=0, threads=1), ("explore-1", "explore-2", "execute"))
-    acts = [call for call in policy.calls if call in ("act", "explore")]
-    assert acts == ["explore"] * 2 * POINT.horizon + ["act"] * POINT.horizon
+def explored(policies, rollout, episodes, conditions, context=None):
+    """What `explore` plays for these conditions; policies are those that it makes."""
+    protocol = Explore(kind="explore", episodes=episodes)
+    assert set(conditions) <= {condition.name for condition in protocol.conditions(["high"])}
+    return protocol.evaluate(policies, rollout, list(map(Condition.parse, conditions)), context)
+
+
+def test_explore_asks_to_explore_and_executes_beside_it_with_what_was_seen():
+    made = []
+
+    def policies():
+        made.append(Script(POINT))
+        return made[-1]
+
+    given = Rollout(POINT, TASKS, 1, seed=0, threads=1).seen([])
+    names = ("explore-1", "explore-2", "explore-3", "explore-4", "execute-2", "execute-4", "high")
+    played = explored(policies, Rollout(POINT, TASKS, 1, seed=0, threads=1), [2, 4], names, lambda condition: given)
+    assert len(played) == len(names)
+    exploring, *executing = made
+    assert [call for call in exploring.calls if call in ("act", "explore")] == ["explore"] * 4 * POINT.horizon
+    assert [context.valid.sum(axis=1).tolist() for context in exploring.contexts] == [[60 * n] * 3 for n in (1, 2, 3)]
+    for policy, seen in zip(executing, (120, 240, 0), strict=True):
+        assert policy.calls[:2] == ["reset", "condition"]
+        assert [call for call in policy.calls if call in ("act", "explore")] == ["act"] * POINT.horizon
+        assert policy.contexts[0].valid.sum(axis=1).tolist() == [seen] * 3
+    assert executing[-1].contexts[0] is given
+
+
+def test_learning_curves_of_explore_end_with_the_first_execution():
+    protocol = Explore(kind="explore", episodes=(2, 4))
+    found = protocol.validated(protocol.conditions(["high"]))
+    assert [condition.name for condition in found] == ["explore-1", "explore-2", "execute-2"]
+    made = []
+    protocol.evaluate(lambda: made.append(Script(POINT)) or made[-1], Rollout(POINT, TASKS, 1, 0, 1), found, None)
+    assert [policy.calls.count("end_episode") for policy in made] == [2, 1]  # no more is played than is asked for
 
 
 def test_the_first_episode_has_the_environment_seeds_of_given_contexts():
@@ -135,10 +165,14 @@ def test_an_episode_that_ends_early_leaves_padding():
         assert context.terminated[lane].sum() == (length < HOPPER.horizon)
 
 
-@pytest.mark.parametrize(("conditions", "first"), [(("episode-1", "episode-2"), 0), (("explore-1", "execute"), 0)])
+@pytest.mark.parametrize(("conditions", "first"), [(("episode-1", "episode-2"), 0), (("explore-1", "execute-1"), 0)])
 def test_adaptation_earns_what_the_optimum_does(conditions, first):
     tasks = POINT.tasks().ids("test")
-    returns = evaluate(Trilaterates(), Rollout(POINT, tasks, 2, seed=0, threads=1), conditions)
+    rollout = Rollout(POINT, tasks, 2, seed=0, threads=1)
+    if conditions[-1].startswith("execute"):
+        returns = np.stack([episode.returns for episode in explored(Trilaterates, rollout, 1, conditions)])
+    else:
+        returns = evaluate(Trilaterates(), rollout, conditions)
     expert = np.array(read_manifest(POINT).expert)[tasks][:, None]
     np.testing.assert_allclose(returns[1], np.broadcast_to(expert, returns[1].shape), atol=0.1)
     assert (returns[first] < expert - 5).all()

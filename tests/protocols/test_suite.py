@@ -7,6 +7,7 @@ from importlib import resources
 import pytest
 
 from omrl_bench.conditions import names as names_of
+from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import check_seeds, dataset_parts, load_suite, parse_suite, suite_names
 
@@ -143,7 +144,12 @@ def test_qualities_are_at_least_one():
     [
         ('kind = "zero-shot"', "key 'protocol.episodes': Field required"),
         ('kind = "explore"', "key 'protocol.episodes': Field required"),
-        ('kind = "explore"\nepisodes = 0', "key 'protocol.episodes': Input should be greater than or equal to 1"),
+        (
+            'kind = "explore"\nepisodes = [0, 2]',
+            "key 'protocol.episodes.0': Input should be greater than or equal to 1",
+        ),
+        ('kind = "explore"\nepisodes = [4, 2]', "key 'protocol.episodes': give numbers of episodes, ascending"),
+        ('kind = "explore"\nepisodes = []', "key 'protocol.episodes': give numbers of episodes, ascending"),
         (
             'kind = "one-shot"\nepisodes = 3',
             "unknown key 'protocol.episodes' of this protocol; zero-shot, explore take it",
@@ -163,7 +169,8 @@ def test_protocols_that_do_not_fit(protocol, complaint):
     [
         ('kind = "one-shot"', ("episode-1", "episode-2")),
         ('kind = "zero-shot"\nepisodes = 3', ("episode-1", "episode-2", "episode-3")),
-        ('kind = "explore"\nepisodes = 2', ("explore-1", "explore-2", "execute")),
+        ('kind = "explore"\nepisodes = 2', ("explore-1", "explore-2", "execute-2")),
+        ('kind = "explore"\nepisodes = [1, 2]', ("explore-1", "explore-2", "execute-1", "execute-2")),
     ],
 )
 def test_conditions_of_protocols_without_given_contexts(protocol, names):
@@ -180,22 +187,18 @@ def test_the_number_of_episodes_changes_the_fingerprint():
     assert len(prints) == 2
 
 
-@pytest.mark.parametrize(
-    ("suite", "family", "fingerprint"),
-    [
-        ("shift", "point-goal", "c8a55e269296d66d"),
-        ("zero-shot", "cheetah-vel", "36c063b2720cddd7"),
-        ("ood", "point-hard", "04a3b491d9bbacac"),
-        ("limited", "point-square", "6586a0e7ae92a9ab"),
-        ("limited", "cheetah-vel", "ee73c28491e5338b"),
-        ("limited-one-shot", "cheetah-vel", "d022db2439ed8842"),
-        ("limited-train", "point-square", "a6f2256b3fcb2c53"),
-        ("limited-encoder", "ant-dir", "5b2f3ff045d2ad1c"),
-        ("shift-matrix", "ant-dir", "2269581ffebcae4b"),
-    ],
-)
-def test_the_fingerprints_of_suites_are_those_of_their_records(suite, family, fingerprint):
-    assert load_suite(suite).fingerprint("standard", family) == fingerprint
+def test_a_preset_may_have_draws_of_its_own():
+    """The draws that a cell was evaluated with are in its fingerprint, wherever they were written."""
+    suite = parse(("updates = 10", "draws = 3\nupdates = 10"))
+    assert [suite.protocol_of(name).draws for name in ("quick", "standard")] == [3, 10]
+    assert suite.protocol.draws == 10
+    of_preset = suite.fingerprint("quick", "point-goal")
+    assert of_preset != parse().fingerprint("quick", "point-goal")
+    assert of_preset == parse(("[protocol]", "[protocol]\ndraws = 3")).fingerprint("quick", "point-goal")
+    assert suite.fingerprint("standard", "point-goal") == parse().fingerprint("standard", "point-goal")
+    for wrong in (0, 21, 1.5):
+        said = message(("updates = 10", f"draws = {wrong}\nupdates = 10"))
+        assert said.startswith("key 'presets.quick.draws'")
 
 
 def test_contexts_may_show_sparse_rewards():
@@ -365,15 +368,42 @@ def test_suites_that_come_with_the_package():
 def test_what_shift_runs():
     suite = load_suite("shift")
     assert suite.families_of("quick") == ("point-goal", "cheetah-vel")
-    assert set(suite.families_of("standard")) == {"point-goal", "cheetah-vel", "point-sparse", "ant-dir"}
     assert {"random", "behaviour", "task-blind", "oracle", "focal", "pearl", "hs-scl", "hs-hard"} == set(suite.methods)
     assert len(suite.presets["quick"].seeds) == 3 and suite.presets["quick"].qualities == ("high", "low")
-    assert len(suite.presets["standard"].seeds) == 5
+    every = {"walker-params", "hopper-params", "point-wind", "cheetah-mass", "ant-mass", "ant-goal", "point-goal"}
+    assert every < set(suite.families_of("standard"))
+
+
+@pytest.mark.parametrize("name", [name for name in suite_names() if name != "smoke"])
+def test_reference_is_standard_with_ten_seeds_whose_first_five_are_its(name):
+    suite = load_suite(name)
+    quick, standard, reference = (suite.presets[preset] for preset in ("quick", "standard", "reference"))
+    assert reference == standard.model_copy(update={"seeds": tuple(range(10))})
+    assert reference.seeds[:5] == standard.seeds
+    assert [suite.protocol_of(preset).draws for preset in suite.presets] == [1] + [2] * (len(suite.presets) - 1)
+    assert len(quick.seeds) == 3
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_every_family_has_tasks_to_evaluate(name):
+    suite = load_suite(name)
+    for preset in suite.presets:
+        for family in suite.families_of(preset):
+            assert len(get_family(family).tasks().ids(suite.protocol.split)), (preset, family)
+
+
+def test_variants_are_those_of_papers():
+    for name in suite_names():
+        suite = load_suite(name)
+        variants = suite.families_of("variants") if "variants" in suite.presets else ()
+        assert all(get_family(family).variant_of for family in variants)
+        for preset in set(suite.presets) - {"variants"}:
+            assert not any(get_family(family).variant_of for family in suite.families_of(preset))
 
 
 def test_every_suite_file_is_plain_toml():
     for file in resources.files("omrl_bench.protocols").iterdir():
-        if file.name.endswith(".toml"):
+        if file.name.endswith(".toml") and file.name != "method_sets.toml":
             table = tomllib.loads(file.read_text(encoding="utf-8"))
             assert table["name"] + ".toml" == file.name
             assert load_suite(table["name"]).name == table["name"]

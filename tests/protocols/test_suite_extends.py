@@ -2,8 +2,9 @@
 
 import pytest
 
+from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
-from omrl_bench.protocols.suite import load_suite
+from omrl_bench.protocols.suite import load_suite, suite_names
 
 from .test_suite import TEXT
 
@@ -71,9 +72,39 @@ def test_presets_that_cannot_be_extended(presets, words, tmp_path):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_suites_that_share_a_training_say_so():
-    for name in ("limited-one-shot", "limited-train"):
-        suite, base = load_suite(name), load_suite("limited")
-        assert suite.extends == "limited"
-        for preset, theirs in base.presets.items():
-            assert suite.presets[preset].model_copy(update={"qualities": theirs.qualities}) == theirs
+def test_updates_of_families_that_the_suite_does_not_have_are_not_inherited(tmp_path):
+    updates = "family_updates = { point-goal = 30, point-sparse = 40 }\nupdates = 10"
+    base = TEXT.replace('["point-goal"]', '["point-goal", "point-sparse"]').replace("updates = 10", updates)
+    (tmp_path / "base.toml").write_text(base)
+    (tmp_path / "mine.toml").write_text(
+        'name = "some"\nversion = 1\ntitle = "Some"\nextends = "base.toml"\nfamilies = ["point-sparse"]\n'
+    )
+    assert load_suite(str(tmp_path / "mine.toml")).presets["quick"].family_updates == {"point-sparse": 40}
+
+
+@pytest.mark.parametrize("name", ["shift", "zero-shot", "limited", "limited-one-shot", "limited-encoder"])
+def test_suites_that_evaluate_the_same_training_share_its_budget(name):
+    """Nothing that training depends on differs, for every family and preset that both have."""
+    base = load_suite(name)
+    others = [suite for suite in map(load_suite, suite_names()) if suite.extends == name and not suite.context_rho]
+    assert others
+    for suite in others:
+        assert (suite.datasets, suite.backbones, set(suite.presets)) == (
+            base.datasets,
+            base.backbones,
+            set(base.presets),
+        )
+        for preset in base.presets:
+            for family in suite.families_of(preset):
+                own, theirs = suite.presets[preset].of(family), base.presets[preset].of(family)
+                same = ("seeds", "updates", "encoder_updates", "train_tasks", "draws")
+                assert [getattr(own, key) for key in same] == [getattr(theirs, key) for key in same]
+                assert family in base.families_of(preset)
+
+
+def test_extrapolation_suites_name_the_families_that_have_such_tasks():
+    for name in ("shift", "zero-shot", "limited"):
+        suite, base = load_suite(f"{name}-ood"), load_suite(name)
+        assert suite.protocol.split == "extrapolation"
+        having = [family for family in base.families if len(get_family(family).tasks().ids("extrapolation"))]
+        assert suite.families == tuple(having)

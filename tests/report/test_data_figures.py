@@ -9,17 +9,19 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
+from matplotlib.figure import Figure
 from PIL import Image
 
 from omrl_bench.cards import film as films
 from omrl_bench.cards.card import Local, make_card
-from omrl_bench.cards.figures import COLORS, _principal_components, data_pictures
+from omrl_bench.cards.figures import COLORS, _plane, _principal_components, data_pictures
 from omrl_bench.cards.page import card_markdown, card_sections
 from omrl_bench.data.build import collect
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.errors import InputError
+from omrl_bench.vocabulary import SPLITS
 
 QUALITIES = ("mixed", "expert", "medium", "random", "cross")
 REFERENCE = (-60.0, -4.0)
@@ -30,7 +32,7 @@ def artificial(family, quality):
     rng = np.random.default_rng(len(quality))
     table = family.tasks()
     tasks = np.repeat(table.ids("validation", "test", "extrapolation") if quality == "cross" else table.ids(), 2)
-    offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 2 * family.horizon, len(tasks)))])
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(1, family.horizon, len(tasks)))])
     shape = (offsets[-1], family.observation_size)
     return Episodes(
         observations=rng.standard_normal(shape).astype(np.float32),
@@ -63,6 +65,23 @@ def test_every_family_has_small_pictures(name):
         assert picture.format == "PNG" and picture.info == {}  # no date, no program
         assert len(content) <= 60 * 1024
         assert len(picture.convert("L").getcolors()) > 10
+
+
+@pytest.mark.parametrize("name", ["ant-goal", "ant-fwd-back", "point-square", "point-sparse"])
+def test_tasks_of_two_numbers_are_points_in_the_plane_and_the_legend_hides_none(name):
+    family, figure = get_family(name), Figure(layout="constrained")
+    axes = figure.subplots()
+    _plane(axes, family)
+    figure.draw_without_rendering()
+    table = family.tasks()
+    present = [split for split in SPLITS if split in table.splits]
+    for points, split in zip(axes.collections, present, strict=True):
+        assert points.get_label() == split
+        np.testing.assert_array_equal(points.get_offsets(), table.descriptors[table.ids(split)])
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == present
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    assert (axes.get_xlabel(), axes.get_ylabel()) == family.descriptor
 
 
 def test_the_same_data_makes_the_same_pictures(collected):

@@ -141,10 +141,10 @@ def contexts_hash(chosen):
 
 def test_the_hash_is_of_the_sets_of_this_unit_and_these_qualities(selection, datasets, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
-    contexts = read_manifest(POINT).datasets["mixed"].contexts
+    mixed = read_manifest(POINT).datasets["mixed"]
     for unit in UNITS:
-        expected = hash_text(contexts[f"high.{unit}"], contexts[f"low.{unit}"])
-        assert contexts_hash(selection(unit)) == expected
+        sets = [hash_text(mixed.contexts[f"{q}.{unit}"]["test"], mixed.parts["test"]) for q in ("high", "low")]
+        assert contexts_hash(selection(unit)) == hash_text(*sets)
     assert len({contexts_hash(selection(unit)) for unit in UNITS}) == 3
     assert contexts_hash(selection(qualities=["high"])) != contexts_hash(selection())
 
@@ -161,24 +161,31 @@ def own(datasets, tmp_path, monkeypatch):
     root = tmp_path / "own"
     shutil.copytree(datasets, root)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
-    folder = root / "omrl" / "point-goal" / "mixed-v0"
+    folder = root / "omrl" / "point-goal" / "mixed-v1"
     arrays = load_file(folder / "contexts.safetensors")
-    arrays["high.episode"][0, 0] += 1
+    arrays["high.episode"][POINT.tasks().ids("test")[0], 0] += 1
     save_file(arrays, folder / "contexts.safetensors")
     receipt = json.loads((folder / "receipt.json").read_text())
-    receipt |= {"content": "other", "contexts": file_hash(folder / "contexts.safetensors")}
+    parts = receipt["parts"] | {"train": "other"}
+    receipt |= {"content": "other", "parts": parts, "contexts": file_hash(folder / "contexts.safetensors")}
     (folder / "receipt.json").write_text(json.dumps(receipt))
     return folder
 
 
 def test_draws_of_a_dataset_with_other_bytes_are_hashed_from_its_own_file(selection, own):
-    contexts = read_manifest(POINT).datasets["mixed"].contexts
-    local = read_contexts(POINT, "mixed").hashes()
+    manifest = read_manifest(POINT).datasets["mixed"]
+    contexts, part = manifest.contexts, manifest.parts["test"]
+    local = read_contexts(POINT, "mixed").hashes(POINT.tasks().by_split())
     assert [name for name in local if local[name] != contexts[name]] == ["high.episode"]
+    assert [split for split, value in local["high.episode"].items() if value != contexts["high.episode"][split]] == [
+        "test"
+    ]
     mine, canonical = expected_hashes(selection(), "point-goal", "mixed", selection().methods[0], "iql")
-    assert mine.contexts == hash_text(local["high.episode"], local["low.episode"])
-    assert canonical.contexts == hash_text(contexts["high.episode"], contexts["low.episode"])
-    assert (mine.dataset, canonical.dataset) == ("other", read_manifest(POINT).datasets["mixed"].content)
+    both = ((mine, local), (canonical, contexts))
+    for hashes, of in both:
+        assert hashes.contexts == hash_text(*(hash_text(of[f"{q}.episode"]["test"], part) for q in ("high", "low")))
+    assert (mine.dataset, canonical.dataset) == ("other", manifest.parts["train"])
+    assert mine.tasks == canonical.tasks
 
 
 def test_a_damaged_file_of_contexts_is_an_input_error(selection, own):

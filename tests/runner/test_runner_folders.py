@@ -32,7 +32,7 @@ def minari(datasets, tmp_path, monkeypatch):
     root = tmp_path / "minari"
     shutil.copytree(datasets, root, copy_function=os.link)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
-    return root / "omrl" / "point-goal" / "mixed-v0"
+    return root / "omrl" / "point-goal" / "mixed-v1"
 
 
 @pytest.fixture
@@ -230,5 +230,5 @@ def test_missing_dataset_is_built_first_and_said(cli, tiny, tmp_path, monkeypatc
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs")
     assert asked == [(get_family("point-goal"), "mixed")]
-    assert "data: building omrl/point-goal/mixed-v0" in outcome.out
+    assert "data: building omrl/point-goal/mixed-v1" in outcome.out
     assert outcome.code == 130

@@ -10,7 +10,7 @@ METHODS = ("random", "focal", "borel", "csro", "ccm-rv-explore", "oracle", "beha
 KINDS = {
     "one-shot": ('"one-shot"', ("episode-1", "episode-2")),
     "zero-shot": ('"zero-shot"\nepisodes = 3', ("episode-1", "episode-2", "episode-3")),
-    "explore": ('"explore"\nepisodes = 1', ("explore-1", "execute")),
+    "explore": ('"explore"\nepisodes = 1', ("explore-1", "execute-1")),
 }
 
 

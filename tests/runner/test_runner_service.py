@@ -170,7 +170,7 @@ def test_the_data_that_are_missing_are_announced(selection, tmp_path, monkeypatc
     chosen = selection("random")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     monkeypatch.setattr(manifest, "build_dataset", lambda *_: pytest.fail("it is built before it is announced"))
-    with pytest.raises(StopIteration, match="building omrl/point-goal/mixed-v0"):
+    with pytest.raises(StopIteration, match="building omrl/point-goal/mixed-v1"):
         execute(chosen, tmp_path / "runs", executor=make_executor("inline"), watcher=Announced())
 
 

@@ -1,10 +1,13 @@
 """Suites that differ in their protocol train once."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from omrl_bench.data.manifest import freeze
+from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.runner.records import iterate_records, read_cube
 
 ONE_SHOT = (("given-context", "one-shot"), ('["high", "low"]', "[]"), ('["high"]', "[]"), ('"tiny"', '"other"'))
@@ -85,6 +88,45 @@ def test_a_second_suite_reuses_the_training_and_measures_the_same(both, cli, inl
     assert all(record.trained_for is None for record in records(tmp_path / "fresh", "other"))
 
 
+def test_suites_of_other_tasks_train_nothing_of_their_own(tiny, cli, inline, tmp_path):
+    """Extrapolation and training tasks by `extends`: the weights are those of the suite that is extended."""
+    runs = tmp_path / "runs"
+    tiny(('["point-goal"]', '["point-sparse"]'), ('"low"]', '"random"]'))
+    assert cli("run", "--suite", tmp_path / "tiny.toml", "--method", "focal", "--out", runs).code == 0
+    kept = {path: path.read_bytes() for path in runs.glob(".trained/*/*/*/*")}
+    for split in ("extrapolation", "train"):
+        path = tmp_path / f"tiny-{split}.toml"
+        path.write_text(
+            f'name = "tiny-{split}"\nversion = 0\ntitle = "Others"\nextends = "tiny.toml"\n'
+            f'[protocol]\nkind = "given-context"\ndraws = 2\nsplit = "{split}"\n'
+        )
+        done = cli("run", "--suite", path, "--method", "focal", "--out", runs)
+        assert done.code == 0, done
+        found = records(runs, f"tiny-{split}")
+        assert [record.trained_for for record in found] == ["tiny, quick"] * 2
+        tasks = {tuple(read_cube(record.cell.cube_path(runs)).tasks) for record in found}
+        assert tasks == {tuple(get_family("point-sparse").tasks().ids(split))}
+    assert {path: path.read_bytes() for path in runs.glob(".trained/*/*/*/*")} == kept != {}
+
+
+def test_ten_seeds_find_the_training_of_the_first_five(tiny, cli, inline, tmp_path):
+    """More seeds than train together are jobs of the same seeds as in the preset that has fewer."""
+    suite = tiny(
+        ("[presets.quick]", '[presets.more]\nextends = "quick"\nseeds = [0, 1, 2, 3, 4, 5]\n[presets.quick]'),
+        ("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4]"),
+    )
+    for preset in ("quick", "more"):
+        assert (
+            cli("run", "--suite", suite, "--preset", preset, "--method", "focal", "--out", tmp_path / "runs").code == 0
+        )
+    together = {(r.cell.preset, r.cell.seed): r.trained_together for r in iterate_records(tmp_path / "runs")}
+    assert together["more", 4] == (0, 1, 2, 3, 4) and together["more", 5] == (5,)
+    assert len(list((tmp_path / "runs").glob(".trained/focal/*/seeds-*"))) == 2
+    found = {(r.cell.preset, r.cell.seed): r for r in iterate_records(tmp_path / "runs")}
+    assert found["more", 0].fit_seconds == found["quick", 0].fit_seconds
+    assert found["more", 0].metrics == found["quick", 0].metrics
+
+
 def test_an_evaluation_that_failed_does_not_cost_the_training(tiny, cli, inline, tmp_path):
     suite, adapter = tiny(), tmp_path / "once.py"
     adapter.write_text(TRAINS_ONCE)
@@ -98,6 +140,35 @@ def test_an_evaluation_that_failed_does_not_cost_the_training(tiny, cli, inline,
     assert done.code == 0, done
     found = [record for record in records(tmp_path / "runs", "tiny") if record.cell.method == "Once"]
     assert [record.status for record in found] == ["complete", "complete"]
+    assert (tmp_path / "trained").read_text() == "once"
+
+
+def test_tasks_that_a_later_version_appends_are_evaluated_without_training_again(
+    tiny, cli, inline, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "data"))
+    suite, adapter, point = tiny(), tmp_path / "once.py", get_family("point-goal")
+    adapter.write_text(TRAINS_ONCE)
+    command = "run", "--suite", suite, "--method", f"{adapter}:Once", "--out", tmp_path / "runs"
+    assert cli(*command).code == 0
+    package = tmp_path / "later_point"
+    for folder in ("tasks", "manifests"):
+        (package / folder).mkdir(parents=True)
+    (package / "__init__.py").touch()
+    appended = f"{len(point.tasks())},test,2,0.6,0.8\n"
+    (package / "tasks" / "point-goal-v2.csv").write_text(point.tasks().text.rstrip() + "\n" + appended)
+    monkeypatch.syspath_prepend(tmp_path)
+    later = replace(point, env_id="omrl/PointGoal-v2", package="later_point")
+    monkeypatch.setitem(FAMILIES, "point-goal", later)
+    manifest = freeze(later, 1, lambda line: None)
+    (package / "manifests" / "point-goal-v2.json").write_text(manifest)
+    plan = cli("run", "--suite", suite, "--method", f"{adapter}:Once", "--out", tmp_path / "runs", "--dry-run")
+    assert "changed since: contexts, tasks" in plan.words
+    done = cli(*command)
+    assert done.code == 0, done
+    found = records(tmp_path / "runs", "tiny")
+    assert [record.family_version for record in found] == ["v2", "v2"]
+    assert {len(read_cube(record.cell.cube_path(tmp_path / "runs")).tasks) for record in found} == {101}
     assert (tmp_path / "trained").read_text() == "once"
 
 

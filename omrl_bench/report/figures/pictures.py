@@ -118,7 +118,7 @@ def task_number_pictures(
     for index, each in enumerate(sets):
         preset = _preset(each)
         if preset and preset.train_tasks:
-            budget = f"{preset.updates} {preset.family_updates} {preset.encoder_updates}"
+            budget = f"{preset.updates} {preset.family_updates} {preset.encoder_updates} {preset.seeds}"
             groups.setdefault((each.suite, each.dataset, each.backbone, budget), {})[preset.train_tasks] = index
     pictures = {}
     for by_count in groups.values():

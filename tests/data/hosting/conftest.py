@@ -262,7 +262,7 @@ class Handler(BaseHTTPRequestHandler):
 # --- fixtures
 
 REPOSITORY = "omrl/data"
-MIXED = "omrl/point-goal/mixed-v0"
+MIXED = "omrl/point-goal/mixed-v1"
 
 
 @pytest.fixture(autouse=True)
@@ -379,7 +379,7 @@ def complete(root, local, listed):
     def check():
         here = {path.relative_to(root / MIXED): path.read_bytes() for path in files_below(root / MIXED)}
         assert here == {path.relative_to(local / MIXED): path.read_bytes() for path in files_below(local / MIXED)}
-        assert [path.name for path in (root / MIXED).parent.iterdir() if path.is_dir()] == ["mixed-v0"]
+        assert [path.name for path in (root / MIXED).parent.iterdir() if path.is_dir()] == ["mixed-v1"]
         assert listed() == [MIXED]
         return True
 

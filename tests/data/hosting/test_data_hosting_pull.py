@@ -14,7 +14,7 @@ import pytest
 from omrl_bench.data import sources
 from omrl_bench.data.store import read_episodes, write_dataset
 
-MIXED = "omrl/point-goal/mixed-v0"
+MIXED = "omrl/point-goal/mixed-v1"
 HDF5 = f"{MIXED}/data/main_data.hdf5"
 WAYS = ("hub", "web", "file")
 
@@ -82,7 +82,7 @@ def test_what_a_source_lacks_is_named_and_the_rest_arrives(serve, hosted, invoke
     source = serve("web", hosted)
     done = invoke("data", "pull", "point-goal", "--quality", "mixed", "--quality", "random", "--source", source)
     assert done.code == 2
-    assert f"{source} does not have omrl/point-goal/random-v0" in done.err
+    assert f"{source} does not have omrl/point-goal/random-v1" in done.err
     assert complete()
 
 
@@ -140,7 +140,7 @@ def test_a_killed_process(serve, hosted, pull, server, complete, root, listed):
     command = [sys.executable, "-m", "omrl_bench", "data", "pull", "point-goal", "--quality", "mixed"]
     source = serve("hub", hosted)
     process = subprocess.Popen([*command, "--source", source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    part = root / "omrl/point-goal/.pulling-mixed-v0/data/main_data.hdf5.part"
+    part = root / "omrl/point-goal/.pulling-mixed-v1/data/main_data.hdf5.part"
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 80_000):
         assert time.monotonic() < deadline and process.poll() is None, process.communicate()
@@ -168,7 +168,7 @@ def test_a_server_that_falls_silent(way, serve, hosted, pull, server, complete, 
 
 
 def test_two_at_once(serve, hosted, pull, root):
-    folder = root / "omrl/point-goal/.pulling-mixed-v0"
+    folder = root / "omrl/point-goal/.pulling-mixed-v1"
     folder.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -178,7 +178,7 @@ def test_two_at_once(serve, hosted, pull, root):
 
 
 def test_parts_of_another_revision_are_no_part_of_it(serve, hosted, pull, root, complete):
-    folder = root / "omrl/point-goal/.pulling-mixed-v0"
+    folder = root / "omrl/point-goal/.pulling-mixed-v1"
     (folder / "data").mkdir(parents=True)
     (folder / "data/main_data.hdf5.part").write_bytes(b"other" * 1000)
     (folder / "packed.safetensors").write_bytes(b"other")

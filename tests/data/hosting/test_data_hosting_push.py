@@ -7,7 +7,7 @@ import pytest
 
 from omrl_bench.data.store import write_dataset
 
-MIXED, RANDOM = "omrl/point-goal/mixed-v0", "omrl/point-goal/random-v0"
+MIXED, RANDOM = "omrl/point-goal/mixed-v1", "omrl/point-goal/random-v1"
 
 
 @pytest.fixture

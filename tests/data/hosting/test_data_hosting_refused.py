@@ -10,7 +10,7 @@ import pytest
 from omrl_bench.data import hosting
 from omrl_bench.data.store import read_episodes, write_dataset
 
-MIXED = "omrl/point-goal/mixed-v0"
+MIXED = "omrl/point-goal/mixed-v1"
 HDF5 = f"{MIXED}/data/main_data.hdf5"
 WAYS = ("hub", "web", "file")
 
@@ -51,7 +51,7 @@ def test_a_damaged_file(way, serve, hosted, pull, listed, root):
     assert done.code == 2
     assert f"{name} is damaged: its sha256 is {found}, the index says {expected}" in done.err
     assert listed() == []
-    assert not list((root / "omrl/point-goal/.pulling-mixed-v0").glob("packed*"))
+    assert not list((root / "omrl/point-goal/.pulling-mixed-v1").glob("packed*"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -117,7 +117,7 @@ def test_a_failed_rename_keeps_the_dataset_that_was_there(point, other, root, se
     rename = hosting.Path.rename
 
     def fail(self, target):
-        if self.name == ".pulling-mixed-v0":
+        if self.name == ".pulling-mixed-v1":
             raise OSError(5, "Input/output error")
         return rename(self, target)
 
