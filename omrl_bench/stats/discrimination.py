@@ -86,7 +86,7 @@ def _spread(contestants: Sequence[tuple[Panel, ...]]) -> dict[str, float]:
     best = np.argsort(-scores, kind="stable")[: math.ceil(BEST * len(scores))]
     chosen = [contestants[index] for index in best]
     errors = np.sum([_errors([group[place] for group in chosen]) for place in range(len(chosen[0]))], axis=0)
-    result = {}
+    result: dict[str, float] = {}
     for suffix, error in zip(("", "_new"), errors / len(chosen[0]) ** 2, strict=True):
         observed = scores[best].var(ddof=1)
         between = max(0.0, observed - error)
