@@ -164,11 +164,10 @@ def freeze(
         list[str] | None, typer.Option(help="QUALITY=MINARI_ID: a dataset that was collected elsewhere (repeatable).")
     ] = None,
 ) -> None:
-    """Measure reference returns and all datasets, and write the manifest of a new version of a family (authors).
+    """Measure reference returns, build all datasets and write the manifest of a new version of a family (authors).
 
-    The manifest belongs into the folder `manifests` of the family's package; then `omrl-bench data build FAMILY`. A
-    dataset that is taken is a Minari dataset of the family's tasks whose episodes have the metadata task_id, split,
-    behaviour and return.
+    The manifest belongs into the folder `manifests` of the family's package. A dataset that is taken is a Minari
+    dataset of the family's tasks whose episodes have the metadata task_id, split, behaviour and return.
 
     Examples:
       omrl-bench data freeze point-goal --out omrl_bench/data/manifests

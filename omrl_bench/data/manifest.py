@@ -160,7 +160,7 @@ def compare(episodes: Episodes, family: Family, quality: str) -> tuple[Status, s
 def freeze(
     family: Family, threads: int, announce: Callable[[str], None], taken: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """Measure a family's data and return its new manifest as JSON. Only for a new version; nothing is written.
+    """Build all datasets of a family and return its new manifest as JSON. Only for a new version of a family.
 
     Args:
         family: The family.
@@ -175,6 +175,7 @@ def freeze(
     table = family.tasks()
     tasks, splits = len(table), table.by_split()
     random_means, expert_means = map(_rounded, reference_returns(family, threads))
+    reference = float(np.mean(random_means)), float(np.mean(expert_means))
     levels = Levels(_random_level(family, threads), _behaviour_means(family, threads))
     datasets = {}
     for quality in DATASETS:
@@ -195,6 +196,7 @@ def freeze(
             return_std=_rounded(std),
             source=taken.get(quality, ""),
         )
+        write_dataset(family, quality, collected.episodes, reference, collected.dropped, taken.get(quality, ""))
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),

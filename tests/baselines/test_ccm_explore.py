@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import omrl_bench.baselines.ccm_explore as ccm_explore
 from omrl_bench.api import Budget
 from omrl_bench.baselines.ccm import ContrastiveValueRecovery
-from omrl_bench.baselines.ccm_explore import ContrastiveExploration
+from omrl_bench.baselines.ccm_explore import ContrastiveExploration, UnregularisedExploration
 from omrl_bench.baselines.iql import IQL
 from omrl_bench.baselines.networks import take_seed
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
@@ -69,6 +69,23 @@ def test_gains_of_an_episode_telescope(relabelled):
     sums = torch.stack([gains[:, a:b].sum(dim=1) for a, b in pairwise(offsets)], dim=1)
     torch.testing.assert_close(sums, math.log(30) - last, rtol=1e-3, atol=1e-4)
     assert sums.std() > 0.1
+
+
+def test_without_the_regularisation_a_gain_is_that_of_the_similarity_to_the_own_task(relabelled, make):
+    """The first term of eq. 14; with the second one it is the fall of the loss."""
+    method, batches, beliefs, gains = relabelled
+    other = make(UnregularisedExploration, width=16)
+    other.build(SEEDS, method.scale)
+    other.guide.load_state_dict(method.guide.state_dict())
+    same, positive = other.relabel(batches)
+    assert torch.equal(same, beliefs)
+    start, stop = batches.data.episode_offsets[17:19]
+    task = int(np.searchsorted(batches.data.task_episodes, 17, "right") - 1)
+    for seed in range(2):
+        weight, key = method.guide.contrast.similarity[seed].detach(), method.task_keys(batches)[seed, task]
+        f = torch.cat([torch.zeros(1), beliefs[seed, start:stop] @ weight @ key])  # f(0, k) = 0
+        torch.testing.assert_close(positive[seed, start:stop], f.diff(), rtol=1e-3, atol=2e-4)
+    assert not torch.allclose(positive, gains, atol=0.01)
 
 
 def test_relabelling_does_not_depend_on_how_many_episodes_are_done_at_once(relabelled, monkeypatch):

@@ -13,6 +13,8 @@ from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.pearl import Pearl
 from omrl_bench.baselines.policies import REDRAW, ContextPolicy, MeanPolicy, Prior
 
+from .conftest import BUILT_IN
+
 LANES = 40
 
 
@@ -93,9 +95,7 @@ def test_representations_of_all_tasks_are_kept(count):
 
 @pytest.mark.parametrize("method", ["focal", "gentle", "ccm-rv", "csro"])
 def test_the_prior_is_what_the_policy_was_trained_on_and_is_saved(method, fit, make, tmp_path):
-    from .conftest import method_named
-
-    cls = method_named(method)
+    cls = BUILT_IN[method]
     trained = fit(cls)
     prior = trained.prior(1)
     assert prior.seed == trained.seeds[1]

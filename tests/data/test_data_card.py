@@ -125,13 +125,13 @@ def card(collected):
 
 
 def test_the_card_counts_what_is_there(card):
-    assert card.splits == {"train": 30, "validation": 10, "test": 20, "extrapolation": 0}
+    assert card.splits == {"train": 30, "validation": 10, "test": 100, "extrapolation": 0}
     assert not card.train_is_test and card.weak == ()
-    assert (round(card.random, 1), round(card.expert, 2)) == (-63.4, -3.84)
+    assert (round(card.random, 1), round(card.expert, 2)) == (-63.2, -3.84)
     assert [each.quality for each in card.datasets] == ["mixed", "expert", "medium", "random", "cross"]
     mixed, *_, cross = card.datasets
-    assert (mixed.tasks, mixed.episodes, mixed.transitions, mixed.mean_length) == (60, 600, 36_000, 60)
-    assert (cross.tasks, cross.episodes) == (30, 600)  # 20 draws of every task that is not for training
+    assert (mixed.tasks, mixed.episodes, mixed.transitions, mixed.mean_length) == (140, 1400, 84_000, 60)
+    assert (cross.tasks, cross.episodes) == (110, 2200)  # 20 draws of every task that is not for training
     assert (mixed.dropped, mixed.size, mixed.status, mixed.content) == (3, 2**20, "equivalent", "hash of mixed")
     assert set(card.leaks) == {"mixed", "expert"}
 

@@ -143,12 +143,12 @@ def test_list_names_every_dataset_and_which_are_here(written, root, command, poi
         if cells[0].startswith("omrl/"):
             rows[cells[0]] = cells[1:]
     assert list(rows) == [f"omrl/{name}/{quality}-v1" for name in FAMILIES for quality in DATASETS]
-    assert rows["omrl/point-goal/mixed-v1"][:2] == ["2700", "162000"]
-    assert rows["omrl/point-goal/mixed-v1"][3] == "3 MiB"
+    assert rows["omrl/point-goal/mixed-v1"][:2] == ["3550", "213000"]
+    assert rows["omrl/point-goal/mixed-v1"][3] == "7 MiB"
     mean = np.mean(read_manifest(point).datasets["random"].return_mean)
     assert rows["omrl/point-goal/random-v1"][2:4] == [f"{mean:.1f}", "no"]
     entry = read_manifest(point).datasets["cross"]  # the mean is over the tasks that have episodes
-    assert rows["omrl/point-goal/cross-v1"] == ["600", "36000", f"{np.mean(entry.return_mean[30:]):.1f}", "no"]
+    assert rows["omrl/point-goal/cross-v1"] == ["2200", "132000", f"{np.mean(entry.return_mean[30:]):.1f}", "no"]
     assert rows["omrl/cheetah-vel/expert-v1"][:2] == ["3150", "630000"]
     assert [name for name, cells in rows.items() if cells[3] not in ("no", "not yet")] == ["omrl/point-goal/mixed-v1"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from omrl_bench.data import build
 from omrl_bench.data.behaviour import CheckpointActor, UniformActor, make_actor
-from omrl_bench.data.build import EPISODES_PER_TASK, collect, roll_out
+from omrl_bench.data.build import EPISODES_PER_TASK, EVALUATION_EPISODES, collect, roll_out
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.errors import InputError
@@ -17,7 +17,8 @@ def shortened(family):
     return replace(family, horizon=4 if family.assets else 12)
 
 
-def test_the_same_bytes_every_time_and_with_any_threads(every, qualities_of, levels):
+def test_the_same_bytes_every_time_and_with_any_threads(every, qualities_of, levels, monkeypatch):
+    monkeypatch.setattr(build, "DRAWS", 1)  # episodes of each task that `cross` has, whatever is asked
     family = shortened(every)
     for quality in qualities_of(every):
         runs = [collect(family, quality, threads, episodes=1, levels=levels) for threads in (1, 1, 2)]
@@ -25,7 +26,8 @@ def test_the_same_bytes_every_time_and_with_any_threads(every, qualities_of, lev
         assert {run.dropped for run in runs} == {0}
 
 
-def test_qualities_are_different_and_share_no_seed(every, qualities_of, levels):
+def test_qualities_are_different_and_share_no_seed(every, qualities_of, levels, monkeypatch):
+    monkeypatch.setattr(build, "DRAWS", 2)
     family, qualities = shortened(every), qualities_of(every)
     data = [collect(family, quality, threads=1, episodes=2, levels=levels).episodes for quality in qualities]
     assert len({episodes.content_hash() for episodes in data}) == len(qualities)
@@ -35,7 +37,8 @@ def test_qualities_are_different_and_share_no_seed(every, qualities_of, levels):
 
 def test_layout(point):
     episodes = collect(point, "mixed", threads=1, episodes=11).episodes
-    count, rows = 60 * 11, 60 * 11 * point.horizon
+    tasks = len(point.tasks())
+    count, rows = tasks * 11, tasks * 11 * point.horizon
     assert {name: (array.dtype.str, array.shape) for name, array in episodes.arrays().items()} == {
         "observations": ("<f4", (rows, 2)),
         "actions": ("<f4", (rows, 2)),
@@ -47,8 +50,8 @@ def test_layout(point):
         "behaviours": ("<i8", (count,)),
         "seeds": ("<i8", (count,)),
     }
-    np.testing.assert_array_equal(episodes.tasks, np.repeat(np.arange(60), 11))
-    np.testing.assert_array_equal(episodes.behaviours.reshape(60, 11), [[*range(10), 0]] * 60)
+    np.testing.assert_array_equal(episodes.tasks, np.repeat(np.arange(tasks), 11))
+    np.testing.assert_array_equal(episodes.behaviours.reshape(tasks, 11), [[*range(10), 0]] * tasks)
     np.testing.assert_array_equal(episodes.offsets, np.arange(count + 1) * point.horizon)
     assert not episodes.terminated.any()
 
@@ -64,9 +67,10 @@ def test_episodes_of_one_task_and_behaviour_differ(point):
 
 
 def test_canonical_size(canonical):
-    assert EPISODES_PER_TASK == 45
+    assert (EPISODES_PER_TASK, EVALUATION_EPISODES) == (45, 20)
     sizes = {quality: len(episodes.tasks) for quality, episodes in canonical.items()}
-    assert sizes == dict.fromkeys(("mixed", "expert", "medium", "random"), 60 * 45) | {"cross": 30 * 20}
+    whole = 30 * 45 + 110 * 20
+    assert sizes == dict.fromkeys(("mixed", "expert", "medium", "random"), whole) | {"cross": 110 * 20}
 
 
 def test_transitions_are_connected_and_rewards_are_the_tasks(canonical, point):
@@ -96,10 +100,11 @@ class Ending:
 
     stays = True  # whether a lane says `terminated` at every later step too
     taken: list
+    active: list
 
     def __init__(self, family, lanes, threads):
         self.lanes = lanes
-        Ending.taken = []
+        Ending.taken, Ending.active = [], []
 
     def observation(self):
         return np.stack([np.arange(self.lanes), np.full(self.lanes, self.step_count)], axis=1).astype(float)
@@ -108,9 +113,10 @@ class Ending:
         self.step_count = 0
         return self.observation()
 
-    def step(self, actions, active=None):
+    def step(self, actions, active):
         self.step_count += 1
         Ending.taken.append(np.array(actions))
+        Ending.active.append(np.array(active))
         ends = np.array([end or 99 for end in ENDS])
         terminated = self.step_count >= ends if self.stays else self.step_count == ends
         rewards = 100.0 * np.arange(self.lanes) + self.step_count
@@ -137,6 +143,8 @@ def test_roll_out_keeps_rows_up_to_and_including_the_terminal_one(point, monkeyp
     np.testing.assert_array_equal(episodes.terminated, [step + 1 == ENDS[lane] for lane, step in rows])
     np.testing.assert_array_equal(episodes.actions, [Ending.taken[step][lane] for lane, step in rows])
     assert Ending.taken[0].dtype == np.float32  # what is applied is what is stored
+    expected = [[step < length for length in lengths] for step in range(HORIZON)]
+    np.testing.assert_array_equal(Ending.active, expected)  # what ended is simulated no further
     np.testing.assert_array_equal(episodes.returns(), [episodes.rewards[a:b].sum() for a, b in spans(episodes)])
     for name in ("tasks", "behaviours", "seeds"):
         np.testing.assert_array_equal(getattr(episodes, name), locals()[name])
@@ -196,7 +204,7 @@ def test_content_hash_sees_types(make_ragged, point):
 
 def test_select_equals_slow_slicing(make_ragged, point):
     episodes = make_ragged(point)
-    episodes = replace(episodes, told=(episodes.tasks + 1) % 60)
+    episodes = replace(episodes, told=(episodes.tasks + 1) % len(point.tasks()))
     kept = np.array([5, 0, 5, len(episodes.tasks) - 1])
     chosen = episodes.select(kept)
     rows = [row for e in kept for row in range(episodes.offsets[e], episodes.offsets[e + 1])]
@@ -213,6 +221,7 @@ def test_select_equals_slow_slicing(make_ragged, point):
 def test_counts_are_per_task_with_zeros(make_ragged, point):
     episodes = make_ragged(point)
     missing = episodes.select(np.flatnonzero(episodes.tasks != 7))
-    expected = [int((missing.tasks == task).sum()) for task in range(60)]
-    assert missing.counts(60).tolist() == expected
+    tasks = len(point.tasks())
+    expected = [int((missing.tasks == task).sum()) for task in range(tasks)]
+    assert missing.counts(tasks).tolist() == expected
     assert expected[7] == 0

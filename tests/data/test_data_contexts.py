@@ -8,8 +8,12 @@ from omrl_bench.data.manifest import read_manifest
 from omrl_bench.errors import InputError
 from omrl_bench.vocabulary import UNITS
 
-#: Ranks, from the worst, of 45 episodes: the top and bottom 10 % and the middle 45-55 %, rounded outwards.
-RANKS = {"high": range(40, 45), "medium": range(20, 25), "low": range(0, 5)}
+#: Ranks, from the worst, of so many episodes: the top and bottom 10 % and the middle 45-55 %, rounded outwards.
+RANKS = {
+    45: {"high": range(40, 45), "medium": range(20, 25), "low": range(0, 5)},
+    20: {"high": range(18, 20), "medium": range(9, 11), "low": range(0, 2)},
+}
+QUALITIES = ("high", "medium", "low")
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +27,16 @@ def ranked(episodes, task):
     return sorted(np.flatnonzero(episodes.tasks == task).tolist(), key=lambda e: (returns[e], e))
 
 
-@pytest.mark.parametrize("quality", RANKS)
+@pytest.mark.parametrize("quality", QUALITIES)
 def test_pools_are_exactly_the_rank_ranges(point, canonical, mixed_draws, quality):
-    draws = mixed_draws[quality, "episode"]
-    assert draws.shape == (60, DRAWS)
-    for task in range(60):
+    draws, tasks = mixed_draws[quality, "episode"], point.tasks().ids()
+    assert draws.shape == (len(tasks), DRAWS)
+    sizes = set()
+    for task in tasks:
         order = ranked(canonical["mixed"], task)
-        assert set(draws[task].tolist()) == {order[rank] for rank in RANKS[quality]}
+        assert set(draws[task].tolist()) == {order[rank] for rank in RANKS[len(order)][quality]}
+        sizes.add(len(order))
+    assert sizes == set(RANKS)
 
 
 def test_qualities_are_ordered_by_return(canonical, mixed_draws):
@@ -39,9 +46,11 @@ def test_qualities_are_ordered_by_return(canonical, mixed_draws):
     assert (medium.max(axis=1) < high.min(axis=1)).all()
 
 
-@pytest.mark.parametrize("quality", RANKS)
-def test_draws_go_through_the_pool_in_rounds_of_random_order(mixed_draws, quality):
-    rounds = mixed_draws[quality, "episode"].reshape(60, 4, 5)
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize(("split", "pool"), [("train", 5), ("test", 2)])
+def test_draws_go_through_the_pool_in_rounds_of_random_order(point, mixed_draws, quality, split, pool):
+    draws = mixed_draws[quality, "episode"][point.tasks().ids(split)]
+    rounds = draws.reshape(len(draws), DRAWS // pool, pool)
     assert (np.sort(rounds, axis=2) == np.sort(rounds[:, :1], axis=2)).all()
     assert not (rounds[:, 0] == rounds[:, 1]).all(axis=1).all()
 
@@ -50,19 +59,23 @@ def test_draws_go_through_the_pool_in_rounds_of_random_order(mixed_draws, qualit
 def test_contexts_of_a_whole_dataset_are_any_of_the_tasks_episodes(point, canonical, quality):
     assert source_dataset(quality) == quality
     draws = draw_contexts(point, quality, canonical[quality]).draws[quality, "episode"]
-    assert draws.shape == (60, DRAWS)
-    np.testing.assert_array_equal(canonical[quality].tasks[draws], np.arange(60)[:, None].repeat(DRAWS, 1))
-    assert all(len(set(row)) == DRAWS for row in draws.tolist())  # 45 episodes: none twice
-    assert len(np.unique(draws % 45)) == 45  # and any of them
+    tasks, train = point.tasks().ids(), point.tasks().ids("train")
+    assert draws.shape == (len(tasks), DRAWS)
+    np.testing.assert_array_equal(canonical[quality].tasks[draws], tasks[:, None].repeat(DRAWS, 1))
+    assert all(len(set(row)) == DRAWS for row in draws.tolist())  # 45 episodes, or 20: none twice
+    numbers = draws - np.searchsorted(canonical[quality].tasks, tasks)[:, None]
+    assert len(np.unique(numbers[train])) == 45  # and any of them
+    assert not (np.diff(numbers, axis=1) == 1).all(axis=1).any()  # in random order
 
 
 def test_cross_contexts_are_all_twenty_episodes_of_the_tasks_that_have_some(point, canonical):
     episodes = canonical["cross"]
     draws = draw_contexts(point, "cross", episodes).draws["cross", "episode"]
-    np.testing.assert_array_equal(draws[:30], -1)
-    for task in range(30, 60):
+    others = point.tasks().ids("validation", "test")
+    np.testing.assert_array_equal(draws[point.tasks().ids("train")], -1)
+    for task in others:
         assert sorted(draws[task].tolist()) == np.flatnonzero(episodes.tasks == task).tolist()
-    assert not (np.diff(draws[30:], axis=1) == 1).all(axis=1).any()  # in random order
+    assert not (np.diff(draws[others], axis=1) == 1).all(axis=1).any()  # in random order
 
 
 def test_each_dataset_serves_its_qualities(point, canonical):
@@ -83,7 +96,8 @@ def test_each_dataset_serves_its_qualities(point, canonical):
 
 def test_the_same_dataset_gives_the_same_sets(point, canonical):
     first, second = (draw_contexts(point, "mixed", canonical["mixed"]) for _ in range(2))
-    assert first.hashes() == second.hashes()
+    splits = point.tasks().by_split()
+    assert first.hashes(splits) == second.hashes(splits)
     assert all(array.tobytes() == second.draws[key].tobytes() for key, array in first.draws.items())
 
 
@@ -91,10 +105,23 @@ def test_draws_of_episodes_are_those_of_the_first_release(mixed_draws, point, ca
     """Frozen: published numbers rest on them."""
     if canonical["mixed"].content_hash() != read_manifest(point).datasets["mixed"].content:
         pytest.skip("this processor rounds differently: ranks may, too")
-    assert {quality: mixed_draws[quality, "episode"][30, :8].tolist() for quality in RANKS} == {
-        "high": [1389, 1366, 1359, 1369, 1379, 1369, 1379, 1366],
-        "medium": [1351, 1354, 1386, 1393, 1356, 1356, 1354, 1386],
-        "low": [1360, 1390, 1382, 1352, 1370, 1370, 1360, 1390],
+    drawn = {quality: mixed_draws[quality, "episode"][[0, 30, 60], :8].tolist() for quality in QUALITIES}
+    assert drawn == {
+        "high": [
+            [19, 42, 29, 39, 9, 19, 9, 42],
+            [1359, 1369, 1369, 1359, 1369, 1359, 1369, 1359],
+            [1959, 1969, 1959, 1969, 1959, 1969, 1959, 1969],
+        ],
+        "medium": [
+            [10, 24, 37, 27, 15, 10, 27, 37],
+            [1356, 1361, 1361, 1356, 1361, 1356, 1356, 1361],
+            [1957, 1963, 1963, 1957, 1957, 1963, 1963, 1957],
+        ],
+        "low": [
+            [2, 40, 30, 31, 32, 40, 30, 31],
+            [1352, 1360, 1352, 1360, 1360, 1352, 1352, 1360],
+            [1952, 1954, 1954, 1952, 1954, 1952, 1952, 1954],
+        ],
     }
 
 
@@ -102,7 +129,7 @@ def test_pools_of_unequal_episodes(point, make_ragged):
     """With one to four episodes in a task no pool is empty."""
     ragged = make_ragged(point)
     draws = draw_contexts(point, "mixed", ragged).draws
-    for task in range(60):
+    for task in point.tasks().ids():
         order = ranked(ragged, task)
         assert set(draws["high", "episode"][task]) == {order[-1]}
         assert set(draws["low", "episode"][task]) == {order[0]}

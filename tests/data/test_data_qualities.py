@@ -75,21 +75,25 @@ def test_half_way_is_exact_for_rising_behaviours(first, rises, place):
 
 
 def test_medium_is_half_way_on_point(point, canonical):
-    random, medium, expert = (canonical[q].returns().reshape(60, 45) for q in ("random", "medium", "expert"))
+    train = point.tasks().ids("train")
+    data = {quality: canonical[quality].of_tasks(train) for quality in ("random", "medium", "expert")}
+    random, medium, expert = (episodes.returns() for episodes in data.values())
     target = (random.mean() + expert.mean()) / 2
-    counts = np.unique(canonical["medium"].behaviours, return_counts=True)[1]
-    # both the levels (60 episodes of each behaviour) and the dataset are samples
-    spread = [canonical["medium"].returns()[canonical["medium"].behaviours == k].std() for k in (5, 6)]
-    error = np.hypot(np.max(spread) / np.sqrt(60), medium.std() / np.sqrt(counts.sum()))
+    # both the levels (120 episodes of each behaviour) and the dataset are samples
+    spread = [medium[data["medium"].behaviours == k].std() for k in (5, 6)]
+    error = np.hypot(np.max(spread) / np.sqrt(120), medium.std() / np.sqrt(len(medium)))
     assert abs(medium.mean() - target) < 2 * error < 0.2 * (expert.mean() - random.mean())
 
 
-def test_medium_mixes_the_two_neighbours_in_every_task(point, canonical):
+def test_medium_mixes_the_two_neighbours_in_every_training_task(point, canonical):
     levels = read_manifest(point).levels()
     lower, share = half_way(np.array(levels.behaviours), levels.random)
-    behaviours = canonical["medium"].behaviours.reshape(60, 45)
-    assert set(behaviours.ravel()) == {lower, lower + 1}
-    np.testing.assert_array_equal((behaviours == lower + 1).sum(axis=1), round(45 * share))
+    medium, better = canonical["medium"], round(45 * share)
+    assert set(medium.behaviours) == {lower, lower + 1}
+    counts = medium.select(np.flatnonzero(medium.behaviours == lower + 1)).counts(len(point.tasks()))
+    np.testing.assert_array_equal(counts[point.tasks().ids("train")], better)
+    # the better one comes first, and the others have the first 20 episodes; no context is drawn from them
+    np.testing.assert_array_equal(counts[point.tasks().ids("validation", "test")], min(better, 20))
 
 
 def test_medium_follows_the_levels(point):
@@ -130,14 +134,14 @@ def test_in_cheetah_dir_the_other_task_is_the_other_direction():
 
 def test_other_tasks_are_equally_likely(point):
     told = _other_tasks(point, np.full(6000, 45), np.random.default_rng(0))
-    counts = np.bincount(told, minlength=60)
+    counts = np.bincount(told, minlength=len(point.tasks()))
     assert counts[:30].min() > 140  # 200 each
     assert counts[30:].sum() == 0
 
 
 def test_cross_has_twenty_episodes_of_each_task_that_is_not_for_training(point, canonical):
     cross = canonical["cross"]
-    np.testing.assert_array_equal(cross.tasks, np.repeat(np.arange(30, 60), DRAWS))
+    np.testing.assert_array_equal(cross.tasks, np.repeat(point.tasks().ids("validation", "test"), DRAWS))
     assert set(cross.behaviours) == {EXPERT}
     assert cross.told.dtype == np.int64
     assert cross.told.max() < 30
@@ -156,10 +160,11 @@ def test_cross_is_the_expert_walking_to_the_goal_it_was_told(point, canonical):
     )
 
 
-def test_cross_is_worse_than_the_expert_on_point(canonical):
+def test_cross_is_worse_than_the_expert_on_point(point, canonical):
     cross, expert = canonical["cross"], canonical["expert"]
-    wrong = [cross.returns()[cross.tasks == task].mean() for task in range(30, 60)]
-    right = [expert.returns()[expert.tasks == task].mean() for task in range(30, 60)]
+    others = point.tasks().ids("validation", "test")
+    wrong = [cross.returns()[cross.tasks == task].mean() for task in others]
+    right = [expert.returns()[expert.tasks == task].mean() for task in others]
     assert (np.array(wrong) < np.array(right) - 20).all()
 
 
@@ -203,14 +208,15 @@ def test_the_actor_sees_what_it_is_told_and_the_environment_the_truth(point, mon
 
 
 def test_what_was_told_is_in_minaris_metadata(point, canonical, root):
-    kept = np.arange(0, 600, 20)
+    others = point.tasks().ids("validation", "test")
+    kept = np.arange(len(others)) * DRAWS
     chosen = canonical["cross"].select(kept)
     write_dataset(point, "cross", chosen, (0.0, 1.0))
-    metadata = minari.load_dataset("omrl/point-goal/cross-v1").storage.get_episode_metadata(range(30))
+    metadata = minari.load_dataset("omrl/point-goal/cross-v1").storage.get_episode_metadata(range(len(others)))
     pairs = [(int(about["task_id"]), int(about["told_task_id"])) for about in metadata]
-    assert pairs == list(zip(range(30, 60), canonical["cross"].told[kept].tolist(), strict=True))
+    assert pairs == list(zip(others.tolist(), canonical["cross"].told[kept].tolist(), strict=True))
 
 
 def test_behaviours_of_mixed_take_turns(point):
     episodes = collect(point, "mixed", 1, episodes=BEHAVIOURS).episodes
-    np.testing.assert_array_equal(episodes.behaviours.reshape(60, 10), [range(10)] * 60)
+    np.testing.assert_array_equal(episodes.behaviours.reshape(-1, 10), [range(10)] * len(point.tasks()))

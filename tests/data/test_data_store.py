@@ -55,7 +55,7 @@ def test_round_trip_of_unequal_and_terminated_episodes(point, make_ragged, root)
 
 def test_round_trip_of_what_the_policy_was_told(point, make_ragged, root):
     ragged = make_ragged(point)
-    ragged = replace(ragged, told=(ragged.tasks + 1) % 60)
+    ragged = replace(ragged, told=(ragged.tasks + 1) % len(point.tasks()))
     write_dataset(point, "cross", ragged, (0.0, 1.0))
     assert_same(read_episodes(point, "cross")[0], ragged)
     metadata = minari.load_dataset("omrl/point-goal/cross-v1").storage.get_episode_metadata(range(len(ragged.tasks)))
@@ -76,6 +76,8 @@ def test_receipt_says_what_was_written(point, small, written):
     assert receipt.hdf5 == file_hash(written / "data" / "main_data.hdf5")
     assert receipt.packed == file_hash(written / "packed.safetensors")
     assert receipt.contexts == file_hash(written / "contexts.safetensors")
+    parts = {split: small.of_tasks(tasks).content_hash() for split, tasks in point.tasks().by_split().items()}
+    assert receipt.parts == parts and len(set(parts.values())) == 3
     assert receipt.dropped == 0
     assert receipt.built_by.startswith("omrl-bench ")
     assert sorted(f.name for f in written.iterdir()) == [
@@ -175,18 +177,18 @@ def test_minari_metadata(point, small, written):
     metadata = dataset.storage.metadata
     assert dataset.spec.dataset_id == "omrl/point-goal/mixed-v1"
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (-60.0, -4.0)
-    assert metadata["num_episodes_average_score"] == 120
+    assert metadata["num_episodes_average_score"] == len(small.tasks)
     assert dataset.observation_space == gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     assert dataset.action_space == gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float32)
     assert all(dataset.action_space.contains(a) for a in dataset[0].actions)
     descriptors = json.loads(metadata["task_table"])
-    assert len(descriptors) == 60
+    assert len(descriptors) == len(point.tasks())
     assert [descriptors[7]["goal_x"], descriptors[7]["goal_y"]] == point.tasks().descriptors[7].tolist()
 
 
 def test_minari_filters_by_task(point, small, written):
     dataset = minari.load_dataset("omrl/point-goal/mixed-v1")
-    wanted = [int(m["id"]) for m in dataset.storage.get_episode_metadata(range(120)) if m["task_id"] == 5]
+    wanted = [int(m["id"]) for m in dataset.storage.get_episode_metadata(range(len(small.tasks))) if m["task_id"] == 5]
     assert wanted == [10, 11]
     chosen = dataset.filter_episodes(lambda episode: episode.id in wanted)
     assert chosen.total_steps == 120
@@ -216,12 +218,12 @@ def replay(dataset, number, atol):
 
 def test_stored_point_episodes_replay_in_gymnasium(written):
     dataset = minari.load_dataset("omrl/point-goal/mixed-v1")
-    for number in (0, 61, 119):
+    for number in (0, 61, 279):
         replay(dataset, number, atol=0)
 
 
 def test_stored_cheetah_episodes_replay_in_gymnasium(cheetah, root):
-    tasks, behaviours, seeds = np.array([0, 35, 69]), np.array([0, 5, 9]), np.array([7, 2**31, 2**32 - 1])
+    tasks, behaviours, seeds = np.array([0, 35, 169]), np.array([0, 5, 9]), np.array([7, 2**31, 2**32 - 1])
     rng = np.random.default_rng(0)
     episodes = roll_out(cheetah, make_actor(cheetah), tasks, behaviours, seeds, rng, threads=2).episodes
     write_dataset(cheetah, "mixed", episodes, (-300.0, -50.0))
@@ -289,6 +291,6 @@ def test_a_torch_loader_trains_on_the_minari_dataset(written):
 
 
 def test_dataset_of_another_version_keeps_a_folder_of_its_own(point, make_ragged, written):
-    newer = replace(point, env_id="omrl/PointGoal-v1")
-    assert dataset_folder(newer, "mixed").name == "mixed-v1"
+    newer = replace(point, env_id="omrl/PointGoal-v2")
+    assert dataset_folder(newer, "mixed").name == "mixed-v2"
     assert dataset_folder(newer, "mixed") != written
