@@ -40,7 +40,7 @@ def test_models_have_their_standard_deviations(tool):
 
 @pytest.mark.parametrize("index", [0, 7, -1], ids=["normal", "saturated", "collapse"])
 def test_everything_is_measured(tool, index):
-    measured = tool.coverage(tool.MODELS[index], 5, 20, repeats=300, few=3, races=10)
+    measured = tool.coverage(tool.MODELS[index], 5, 20, repeats=300, few=3, contests=10)
     assert len(measured) == len(tool.ESTIMATES)
     assert all(0 <= value <= 1 for value in measured)
     if tool.MODELS[index] is not tool.COLLAPSE:
