@@ -1,8 +1,8 @@
 """What the methods with an encoder share: z is what the encoder makes of a context.
 
-Deviation of all of them: before there is a context (the first episode of `one-shot`, `zero-shot` and `explore`) the policy
-acts on the representation of a training context, another one every few steps. The papers say nothing of it, or act on
-z = 0 (GENTLE's public code): ``prior=zero``. Methods with a prior of their own keep it (PEARL, BOReL, R2PGO).
+Deviation of all of them: before there is a context (the first episode of `one-shot`, `zero-shot` and `explore`) the
+policy acts on the representation of a training context, another one every few steps. The papers say nothing of it, or
+act on z = 0 (GENTLE's public code): ``prior=zero``. Methods with a prior of their own keep it (PEARL, BOReL, R2PGO).
 """
 
 from __future__ import annotations

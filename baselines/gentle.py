@@ -25,6 +25,8 @@ Deviations
 * Models: fewer and smaller networks, ReLU, a fixed number of updates, no weight decay; the public code stops on a
   held-out part and uses swish. A label is the mean of the task's members.
 * ``gentle-contrastive`` draws two contexts of each task, so that positive pairs exist, and acts on the first one's z.
+* Before it has a context the policy acts on representations of training contexts, another one every few steps; the
+  public code on z = 0 (``gentle[prior=zero]``).
 * Backbone: the suite's choice; the paper's is TD3+BC.
 
 Models are a tool of training: they are neither saved nor counted as parameters.

@@ -40,18 +40,25 @@ class UniformExploration(Focal):
 
 
 class SweepExploration(Focal):
-    """FOCAL that explores by the expert's walk through the training tasks."""
+    """FOCAL that explores by the expert's walk through the training tasks.
+
+    Restored from disk it has no expert and explores as FOCAL; the harness trains what has the privilege anew.
+    """
 
     requires = Requirements(privileges=frozenset({"behaviour", "descriptors"}))
+    _expert: tuple[Behaviour, np.ndarray] | None = None  # comes with the data, not with what is saved
 
     def fit(self, data: TrainingData, budget: Budget, seeds: Sequence[int], log: Log) -> None:
         """FOCAL's training; keep the expert and the training tasks."""
-        self._behaviour, self._tasks = data.behaviour, in_order(data.descriptors)
+        self._expert = data.behaviour, in_order(data.descriptors)
         super().fit(data, budget, seeds, log)
 
     def policy(self, seed: int) -> MetaPolicy:
         """The sweep, then FOCAL's policy."""
-        sweep = SweepPolicy(copy.copy(self._behaviour), self._tasks, self.space.horizon, seed)
+        if self._expert is None:
+            return super().policy(seed)
+        behaviour, tasks = self._expert
+        sweep = SweepPolicy(copy.copy(behaviour), tasks, self.space.horizon, seed)
         return ScriptedPolicy(super().policy(seed), sweep)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from omrl_bench.envs.families import FAMILIES
 from omrl_bench.registry import load_class, methods
 from omrl_bench.report.build import build
 from omrl_bench.report.papers.mapping import paper_names
-from omrl_bench.report.papers.pages import compare_with, page, summary
+from omrl_bench.report.papers.orderings import VERDICTS, independent
+from omrl_bench.report.papers.pages import compare_with, page
 from omrl_bench.testing import check_adapter
 
 ROOT = Path(__file__).parents[1]
@@ -83,9 +85,14 @@ def test_the_page_of_methods_shows_the_table_of_the_records():
 @pytest.mark.parametrize("name", ["hs-omrl", "r2pgo", "gentle", "focalpp"])
 def test_the_readme_counts_the_orderings_that_survive(name):
     """As `omrl-bench paper` does, from the committed records."""
-    sentence = next(each for each in summary(compare_with(name, RESULTS, "standard")) if "by more than" in each)
-    published, checked, *verdicts = re.findall(r"\d+", sentence)
-    row = f"(results-version-0/report/papers/{name}.md) | {published} | {checked} | {' | '.join(verdicts)} |"
+    claims = [
+        row for row in compare_with(name, ROOT / "results-version-0", "standard").orderings if row.claim == "claimed"
+    ]
+    checked = [row for row in claims if row.n_seeds]
+    counts = [Counter(row.verdict(question) for row in checked) for question in ("these", "new")]
+    cells = " | ".join(" / ".join(str(of[verdict]) for verdict in VERDICTS) for of in counts)
+    numbers = f"{len(claims)} | {len(checked)} ({independent(checked)}) | {cells}"
+    row = f"(results-version-0/report/papers/{name}.md) | {numbers} |"
     assert row in (ROOT / "README.md").read_text()
 
 

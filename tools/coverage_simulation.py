@@ -117,7 +117,7 @@ MODELS = (
     Model("bimodal: a seed works or does not", seed=8, runs=either),
     Model("saturated at 100", saturated=True),
     Model("unequal: seeds of one method vary 3 times as much", second=3),
-    Model("ties: scores in steps of 20", rounded=20),
+    Model("ties: scores in steps of 10", rounded=10),
     COLLAPSE,
 )
 
@@ -167,24 +167,24 @@ def of_resampled(model: Model, seeds: int, tasks: int, repeats: int) -> list[flo
     return list(np.mean(found, axis=0))
 
 
-def of_ranks(model: Model, seeds: int, tasks: int, repeats: int) -> list[float]:
-    """Coverage of ranks, and how often the best could be best."""
+def races(model: Model, seeds: int, tasks: int, repeats: int, step: float) -> list[float]:
+    """Coverage and width of ranks, how often the best could be best, and how many could; methods ``step`` apart."""
     rng = np.random.default_rng([3, seeds, tasks])
-    scores = model.scores(rng, model.tasks(rng, METHODS, repeats, tasks), seeds, STEP)
+    scores = model.scores(rng, model.tasks(rng, METHODS, repeats, tasks), seeds, step)
     truth = METHODS - np.arange(METHODS)
     found = []
     for repeat in range(repeats):
         low, high, best = places(all_pairs_on_new_tasks(list(scores[:, repeat])), 0.05, np.zeros(METHODS, dtype=bool))
-        found.append((((low <= truth) & (truth <= high)).mean(), best[-1]))
+        found.append((((low <= truth) & (truth <= high)).mean(), (high - low).mean(), best[-1], best.sum()))
     return list(np.mean(found, axis=0))
 
 
 def coverage(
-    model: Model, seeds: int, tasks: int, repeats: int = REPEATS, few: int = FEW, races: int = RACES
+    model: Model, seeds: int, tasks: int, repeats: int = REPEATS, few: int = FEW, contests: int = RACES
 ) -> list[float]:
     """Coverage of everything in :data:`ESTIMATES`."""
-    parts = (of_means, repeats), (of_resampled, few), (of_ranks, races)
-    return [value for measure, number in parts for value in measure(model, seeds, tasks, number)]
+    rank, _, best, _ = races(model, seeds, tasks, contests, STEP)
+    return [*of_means(model, seeds, tasks, repeats), *of_resampled(model, seeds, tasks, few), rank, best]
 
 
 def power(model: Model, seeds: int, tasks: int, repeats: int = REPEATS) -> list[float]:
@@ -250,6 +250,15 @@ def main() -> None:
             values = power(model, seeds, tasks)
             texts = [f"{value:.1f}" if index % 4 == 0 else f"{value:.3f}" for index, value in enumerate(values)]
             rows.append([f"{model.name.partition(':')[0]}, {seeds} x {tasks}", *texts])
+    table(head, rows)
+
+    words = ("rank holds", "width", "best is in", "in the set")
+    head = ["methods apart", *(f"{size}: {word}" for size in ("5 x 20", "10 x 100") for word in words)]
+    rows = []
+    for step in (0.2, 1.0, STEP, 5.0):
+        values = [value for size in ((5, 20), (10, 100)) for value in races(MODELS[0], *size, RACES, step)]
+        texts = [f"{value:.1f}" if index % 2 else f"{value:.3f}" for index, value in enumerate(values)]
+        rows.append([f"{step:g}", *texts])
     table(head, rows)
 
     head = [

@@ -14,10 +14,10 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
 from scipy.stats import kendalltau
 
 from omrl_bench.stats.bootstrap import CONFIDENCE, seed_from
+from omrl_bench.stats.contrasts import marginals, on_these_tasks, over_families
 from omrl_bench.stats.panels import Key, Panel, Panels, counts, panels
 
 RELIABLE = 0.7
@@ -86,7 +86,7 @@ def _spread(contestants: Sequence[tuple[Panel, ...]]) -> dict[str, float]:
     best = np.argsort(-scores, kind="stable")[: math.ceil(BEST * len(scores))]
     chosen = [contestants[index] for index in best]
     errors = np.sum([_errors([group[place] for group in chosen]) for place in range(len(chosen[0]))], axis=0)
-    result = {}
+    result: dict[str, float] = {}
     for suffix, error in zip(("", "_new"), errors / len(chosen[0]) ** 2, strict=True):
         observed = scores[best].var(ddof=1)
         between = max(0.0, observed - error)
@@ -136,19 +136,10 @@ def _at_oracle(contestants: Sequence[tuple[Panel, ...]], oracle: tuple[Panel, ..
     """Methods that are not below the oracle by a two-sided Welch test over seeds."""
     tied = 0
     for group in contestants:
-        parts = [
-            (panel.scores.mean(axis=1).var(ddof=1) / len(panel.seeds) / len(side) ** 2, len(panel.seeds) - 1)
-            for side in (group, oracle)
-            for panel in side
-        ]
-        variance = sum(part for part, _ in parts)
-        below = _score(oracle) - _score(group)
-        if variance == 0:
-            tied += below <= 0
-            continue
-        degrees = variance**2 / sum(part**2 / size for part, size in parts)
-        tied += below <= 0 or 2 * stdtr(degrees, -below / np.sqrt(variance)) >= 1 - CONFIDENCE
-    return int(tied)
+        sides = zip(oracle, group, strict=True)
+        below = over_families([on_these_tasks(marginals(a.scores), marginals(b.scores)) for a, b in sides])
+        tied += not (below.estimate > 0 and below.p_value() < 1 - CONFIDENCE)
+    return tied
 
 
 def _score(group: tuple[Panel, ...]) -> float:

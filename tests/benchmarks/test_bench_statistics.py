@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from omrl_bench.stats.comparison import improvement_matrix
+from omrl_bench.stats.contrasts import all_pairs_on_new_tasks, marginals, on_new_tasks
 from omrl_bench.stats.estimators import iqm, iqm_of_counts, mean, mean_of_counts
 from omrl_bench.stats.summary import summarise
 
@@ -42,6 +43,19 @@ def test_estimating_from_counts_against_gathering(compare, estimator, of_counts,
         lambda: estimator(scores[seeds[:, :, None], tasks[:, None, :]]),
         at_least,
     )
+
+
+def test_all_pairs_at_once_against_one_pair_after_another(compare):
+    """Every two of 35 methods on new tasks, 5 seeds x 100 tasks."""
+    methods = list(np.random.default_rng(0).normal(50, 20, (35, 5, 100)))
+
+    def one_by_one():
+        return [on_new_tasks(marginals(first), marginals(second)) for first in methods for second in methods]
+
+    found, expected = all_pairs_on_new_tasks(methods), one_by_one()
+    for name in ("variance", "degrees"):
+        np.testing.assert_allclose(getattr(found, name).ravel()[1], getattr(expected[1], name))
+    compare(lambda: all_pairs_on_new_tasks(methods), one_by_one, 20.0)
 
 
 @pytest.mark.slow

@@ -41,7 +41,10 @@ def refused(cli, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("verb", ["run", "status"])
 def test_unknown_suite(refused, verb):
-    assert refused(verb, "--suite", "shfit") == "unknown suite 'shfit'; did you mean 'shift'?"
+    assert (
+        refused(verb, "--suite", "shfit")
+        == "unknown suite 'shfit'; did you mean 'shift' or 'shift-ood' or 'shift-train'?"
+    )
 
 
 @pytest.mark.parametrize("verb", ["run", "status"])
@@ -226,7 +229,7 @@ def test_debug_shows_the_traceback():
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
-    assert "unknown suite 'shfit'; did you mean 'shift'?" in done.stderr
+    assert "unknown suite 'shfit'; did you mean 'shift' or 'shift-ood' or 'shift-train'?" in done.stderr
     assert "protocols/suite.py" in done.stderr
 
 
@@ -234,7 +237,7 @@ def test_without_debug_there_is_none_and_errors_go_to_standard_error():
     command = [sys.executable, "-m", "omrl_bench", "status", "--suite", "shfit"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: unknown suite 'shfit'; did you mean 'shift'?\n"
+    assert done.stderr == "error: unknown suite 'shfit'; did you mean 'shift' or 'shift-ood' or 'shift-train'?\n"
 
 
 def test_an_unexpected_error_is_one_sentence_and_how_to_see_more(cli, monkeypatch):

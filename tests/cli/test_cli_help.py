@@ -121,6 +121,7 @@ def test_help_and_list_import_nothing_heavy(tmp_path, arguments):
         ("suites", ["shift", "Context distribution shift"]),
         ("families", ["point-goal", "omrl/PointGoal-v1", "140 tasks", "cheetah-vel", "horizon 200"]),
         ("methods", ["random", "behaviour", "task-blind", "oracle", "focal", "pearl", "hs-scl", "hs-hard"]),
+        ("sets", ["@papers", "@focalpp-hard", "rv, ccm-rv, dp, ccm-dp, ccm-rv-explore"]),
         ("backbones", ["iql"]),
     ],
 )

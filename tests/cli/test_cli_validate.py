@@ -57,6 +57,7 @@ def test_a_valid_file_and_what_it_costs(cli, tiny, monkeypatch):
         ["methods", "3", "1"],
         ["training tasks", "all", "3"],
         ["seeds", "4,5,7", "0-1"],
+        ["draws", "2", "2"],
         ["conditions", "high, low", "cross"],
         ["encoder updates", "4", "7"],
         ["policy updates", "4", "12,345"],
@@ -174,4 +175,7 @@ def test_a_file_that_cannot_be_read(cli, tmp_path, content, words):
 
 def test_an_unknown_suite(cli):
     outcome = cli("validate", "shfit")
-    assert (outcome.code, outcome.err) == (2, "error: unknown suite 'shfit'; did you mean 'shift'?\n")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "error: unknown suite 'shfit'; did you mean 'shift' or 'shift-ood' or 'shift-train'?\n",
+    )

@@ -236,11 +236,11 @@ def test_what_does_not_discriminate_and_what_collapsed_is_marked_everywhere(boar
 
 def test_the_mean_over_families_is_of_scores_and_of_z_scores(boards):
     board, _, scores = scores_of(boards)
-    assert scores.layout.families == ("cheetah-vel", "point-goal", "all", "z")
+    assert scores.layout.families == ("cheetah-vel", "point-goal", "all", "all (z)")
     row = board.summary.query("family == 'all' and condition == 'high' and method == 'm0'").iloc[0]
-    entry = scores.entries["m0", "z", "high"]
+    entry = scores.entries["m0", "all (z)", "high"]
     assert (entry.estimate, entry.low, entry.high, entry.decimals) == (row["z"], row["z_low"], row["z_high"], 2)
-    assert any(note.startswith("z: mean over the families") for note in scores.footnotes)
+    assert any(note.startswith("all (z): mean over the families") for note in scores.footnotes)
 
 
 def test_without_a_mean_over_families_there_are_no_z_scores(store):

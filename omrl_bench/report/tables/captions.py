@@ -24,7 +24,7 @@ INTERVAL_NOTE = (
 )
 
 Z_NOTE = (
-    "z: mean over the families of (score - mean) / standard deviation, both over the methods of the family and "
+    "all (z): mean over the families of (score - mean) / standard deviation, both over the methods of the family and "
     "condition without controls. Every family counts alike, which in the mean of scores it does not; the interval "
     "takes mean and deviation as known."
 )

@@ -27,7 +27,7 @@ from omrl_bench.report.tables.captions import (
 from omrl_bench.report.tables.layout import COLLAPSED, Layout
 from omrl_bench.stats.panels import ALL
 
-Z = "z"  # stands for the mean of z-scores over all families of a table
+Z = "all (z)"  # stands for the mean of z-scores over all families of a table
 ROBUST: Mapping[str, str] = {"score_mean": "mean", "score_iqm": "IQM", "score_ratio": "ratio of sums"}
 
 
