@@ -141,7 +141,9 @@ MEANINGS = {
 }
 
 
-@pytest.mark.parametrize("names", [{"suite", "dataset", "method"}, {"family", "contexts", "tasks"}], ids=["of-training", "of-data"])
+@pytest.mark.parametrize(
+    "names", [{"suite", "dataset", "method"}, {"family", "contexts", "tasks"}], ids=["of-training", "of-data"]
+)
 def test_hashes_that_have_changed(reproduce, path, names):
     change(path("random"), hashes=dict.fromkeys(names, "0123456789abcdef"))
     outcome = reproduce(path("random"))
