@@ -70,7 +70,7 @@ class PpoConfig:
 #: The learner that was found best, and its settings, by family; SAC with the default settings elsewhere.
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-dir": PpoConfig(updates=7_000),
-    "ant-goal": PpoConfig(updates=4_500),
+    "ant-goal": PpoConfig(updates=3_400),
     "ant-mass": PpoConfig(updates=3_600),
     "cheetah-mass": SacConfig(updates=60_000),
     "cheetah-dir": SacConfig(updates=60_000),

@@ -103,8 +103,10 @@ class BatchedEnv:
         if np.isnan(actions).any():  # MuJoCo would take them for zeros
             raise InputError(f"the action of lane {int(lanes[np.isnan(actions).any(axis=1).argmax()])} holds NaN")
         following = self._advance(states, actions, lanes) if len(lanes) else states
-        rewards = np.zeros(self.lanes)
-        rewards[where] = self._law.reward(states, actions, following, self._descriptors[where])
+        earned = rewards = self._law.reward(states, actions, following, self._descriptors[where])
+        if active is not None:
+            rewards = np.zeros(self.lanes)
+            rewards[where] = earned
         self._states = self._states.copy()
         self._states[where] = following
         self._elapsed[where] += 1

@@ -251,10 +251,7 @@ def test_an_unexpected_error_is_one_sentence_and_how_to_see_more(cli, monkeypatc
 
 
 def test_did_you_mean():
-    assert (
-        str(unknown_name("suite", "sift", ["shift", "ood"]))
-        == "unknown suite 'sift'; did you mean 'shift' or 'shift-ood' or 'shift-train'?"
-    )
+    assert str(unknown_name("suite", "sift", ["shift", "ood"])) == "unknown suite 'sift'; did you mean 'shift'?"
     assert str(unknown_name("suite", "x", ["shift", "ood"])) == "unknown suite 'x'; known: ood, shift"
     assert str(unknown_name("suite", "x", [])) == "unknown suite 'x'; known: none"
     assert isinstance(unknown_name("suite", "x", []), InputError)

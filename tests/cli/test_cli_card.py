@@ -110,8 +110,8 @@ def test_cross_has_no_episode_of_a_training_task(data):
     [
         (("show", "point-gaol"), GAOL),
         (("render", "point-gaol", "--task", "1"), GAOL),
-        (("render", "point-goal", "--task", "60"), "task 60 does not exist; the table has tasks 0 to 59"),
-        (("render", "point-goal", "--task", "-1"), "task -1 does not exist; the table has tasks 0 to 59"),
+        (("render", "point-goal", "--task", "140"), "task 140 does not exist; the table has tasks 0 to 139"),
+        (("render", "point-goal", "--task", "-1"), "task -1 does not exist; the table has tasks 0 to 139"),
         (
             ("render", "point-goal", "--task", "1", "--quality", "expret"),
             "unknown quality 'expret'; did you mean 'expert'?",

@@ -119,7 +119,7 @@ def test_help_and_list_import_nothing_heavy(tmp_path, arguments):
     ("kind", "names"),
     [
         ("suites", ["shift", "Context distribution shift"]),
-        ("families", ["point-goal", "omrl/PointGoal-v1", "60 tasks", "cheetah-vel", "horizon 200"]),
+        ("families", ["point-goal", "omrl/PointGoal-v1", "140 tasks", "cheetah-vel", "horizon 200"]),
         ("methods", ["random", "behaviour", "task-blind", "oracle", "focal", "pearl", "hs-scl", "hs-hard"]),
         ("sets", ["@papers", "@focalpp-hard", "rv, ccm-rv, dp, ccm-dp, ccm-rv-explore"]),
         ("backbones", ["iql"]),

@@ -57,6 +57,7 @@ def test_a_valid_file_and_what_it_costs(cli, tiny, monkeypatch):
         ["methods", "3", "1"],
         ["training tasks", "all", "3"],
         ["seeds", "4,5,7", "0-1"],
+        ["draws", "2", "2"],
         ["conditions", "high, low", "cross"],
         ["encoder updates", "4", "7"],
         ["policy updates", "4", "12,345"],

@@ -51,10 +51,10 @@ def test_skill_and_return_rise_together_on_point(point):
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_the_most_skilled_point_actor_reaches_the_goal(point, deterministic):
     tasks = point.tasks().ids()
-    nine, rng = np.full(60, 9), np.random.default_rng(0)
+    nine, rng = np.full(len(tasks), 9), np.random.default_rng(0)
     episodes = roll_out(point, PointActor(point), tasks, nine, tasks, rng, 1, deterministic).episodes
     goals = point.tasks().descriptors
-    positions = episodes.next_observations.reshape(60, point.horizon, 2)
+    positions = episodes.next_observations.reshape(len(tasks), point.horizon, 2)
     # the farthest axis takes ten steps of 0.1; afterwards it stays
     distances = np.linalg.norm(positions[:, 12:] - goals[:, None], axis=-1)
     assert distances.max() < (1e-6 if deterministic else 0.06)

@@ -96,7 +96,7 @@ def test_medium_is_about_half_way_between_random_and_expert(family):
 
 FROZEN = {
     "point-goal": {"mixed": "67928a7b8828", "expert": "a91bc4d0b26f", "random": "6bbe2cc8adba"},
-    "cheetah-vel": {"mixed": "90499cf2f93f", "expert": "1309d966ac5f", "random": "7c8b049c19d0"},
+    "cheetah-vel": {"mixed": "0f10dd1711b7", "expert": "d1c431e81320", "random": "dd76b1896872"},
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omrl_bench.report.reading.provenance import version_today
 from omrl_bench.runner.records import Cell, Cube, Hashes, Record, write_record
 
 QUALITIES = ("high", "low")
@@ -13,13 +14,14 @@ QUALITIES = ("high", "low")
 def make_record(
     family, method, seed, *, error=None, privileges=(), dataset_status="canonical", hashes=None, costs=None, **cell
 ):
-    """A record; failed if there is an error."""
+    """A record of the families' version today; failed if there is an error."""
     names = {"suite": "shift", "preset": "quick", "dataset": "mixed", "backbone": "iql"} | cell
     return Record(
         cell=Cell(family=family, method=method, seed=seed, **names),
         status="failed" if error else "complete",
         error=error,
-        hashes=Hashes(**{"suite": "s", "family": "f", "dataset": "d", "contexts": "c", "method": "m"} | (hashes or {})),
+        hashes=Hashes(**{name: name[0] for name in Hashes.model_fields} | (hashes or {})),
+        family_version=version_today(family) or "v1",
         dataset_status=dataset_status,
         privileges=privileges,
         configuration={},

@@ -61,7 +61,7 @@ def run(selection, datasets, monkeypatch, tmp_path):
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_job_gets_the_first_draws_of_the_suites_unit(run, unit):
     job = run(unit)
-    tasks, data = np.array([41, 35, 59]), read_episodes(POINT, "mixed")[0]
+    tasks, data = np.array([41, 35, 139]), read_episodes(POINT, "mixed")[0]
     context = job.evaluation.context(tasks, Condition.context("low"), 3)
     draws = read_contexts(POINT, "mixed").draws["low", unit]
     assert context.observations.shape == (9, 60, 2)

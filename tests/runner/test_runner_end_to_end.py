@@ -129,7 +129,7 @@ def test_table_shows_every_method_and_n(undisturbed):
     table = out[out.index("Score by method") :]
     for method in METHODS:
         assert f"│ {method}" in table
-    assert "n = 2 seeds × 20 tasks × 2 draws" in table  # noqa: RUF001
+    assert "n = 2 seeds × 100 tasks × 2 draws" in table  # noqa: RUF001
     assert undisturbed[1].err == ""
 
 

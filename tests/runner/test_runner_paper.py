@@ -70,8 +70,8 @@ def test_run_makes_what_is_missing(cli, inline, mine, tmp_path):
     pages = tmp_path / "r" / "report" / "papers"
     rows = list(csv.DictReader((pages / "mine.csv").read_text().splitlines()))
     assert [(row["our_method"], row["n_seeds"], row["n_tasks"], row["n_draws"]) for row in rows] == [
-        ("random", "2", "20", "2"),
-        ("behaviour", "2", "20", "2"),
+        ("random", "2", "100", "2"),
+        ("behaviour", "2", "100", "2"),
     ]
     text = (pages / "mine.md").read_text()
     for row in rows:

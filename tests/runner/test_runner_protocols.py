@@ -32,7 +32,7 @@ def test_every_kind_of_method_leaves_complete_records(kind, cli, inline, tiny, t
         assert tuple(record.metrics) == conditions
         cube = read_cube(record.cell.cube_path(tmp_path / "runs"))
         assert cube.conditions == conditions
-        assert cube.returns.shape == (len(conditions), 20, 2)
+        assert cube.returns.shape == (len(conditions), 100, 2)
         assert len(record.curve) == (0 if record.cell.method in ("random", "behaviour") else 2)
         scores = {name: metric.score for name, metric in record.metrics.items()}
         if record.cell.method == "behaviour":  # it is told the task from the first episode on

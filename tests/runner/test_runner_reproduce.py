@@ -54,7 +54,7 @@ def test_a_repetition_gives_the_same_bits(reproduce, path, tmp_path):
     method = "focal"
     outcome = reproduce(path(method, 1), "--run")
     assert outcome.code == 0, outcome
-    assert outcome.out.splitlines()[-1] == "identical: all 80 returns of the repetition have the record's bits"
+    assert outcome.out.splitlines()[-1] == "identical: all 400 returns of the repetition have the record's bits"
     assert [line.split() for line in outcome.out.splitlines() if line.endswith(" same")] == [
         [name, "same"] for name in Hashes.model_fields
     ]
@@ -133,14 +133,17 @@ def test_a_cube_that_was_changed_alone(reproduce, path, tmp_path):
 
 MEANINGS = {
     "suite": "its version, protocol or budget is another",
-    "family": "the MDPs, their tasks or their simulation are others",
+    "family": "the MDPs, their training tasks or their simulation are others",
     "dataset": "the training data are other bytes",
     "contexts": "other episodes are given as contexts",
     "method": "the source of the method or of its backbone is another; its hyper-parameters are the same",
+    "tasks": "other tasks are evaluated, or their reference returns are others",
 }
 
 
-@pytest.mark.parametrize("names", [{"suite", "dataset", "method"}, {"family", "contexts"}], ids=["three", "two"])
+@pytest.mark.parametrize(
+    "names", [{"suite", "dataset", "method"}, {"family", "contexts", "tasks"}], ids=["of-training", "of-data"]
+)
 def test_hashes_that_have_changed(reproduce, path, names):
     change(path("random"), hashes=dict.fromkeys(names, "0123456789abcdef"))
     outcome = reproduce(path("random"))

@@ -76,7 +76,7 @@ def test_a_built_in_family_wins_over_a_packages_and_that_is_said(package, invoke
 
 
 def test_the_id_of_a_built_in_family_is_taken(package):
-    names = package("f", [("__init__.py", "omrl/ID-v0", "omrl/PointGoal-v0")])
+    names = package("f", [("__init__.py", "omrl/ID-v0", "omrl/PointGoal-v1")])
     with pytest.raises(InputError, match="has a built-in one's name"):
         get_family(names.family)
 
@@ -111,7 +111,7 @@ def test_a_broken_family_is_bad_input_when_it_is_used_and_not_before(package, in
     with pytest.raises(InputError, match=words.replace("(", r"\(")):
         get_family(name).tasks()
     listed = invoke("list", "families")
-    assert listed.code == 0 and words in listed.words and "omrl/PointGoal-v0" in listed.words
+    assert listed.code == 0 and words in listed.words and "omrl/PointGoal-v1" in listed.words
     register()  # of all others
     outcome = invoke("smoke", "--family", name)
     assert outcome.code == 2 and words in outcome.err and outcome.err.count("\n") == 1

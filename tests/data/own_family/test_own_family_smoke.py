@@ -13,7 +13,7 @@ BAD = {
         "observation_size=3",
         "an observation has shape (2,); the entry says",
     ),
-    "id": ("__init__.py", "omrl/ID-v0", "ID-v0", "is not like 'omrl/PointGoal-v0'"),
+    "id": ("__init__.py", "omrl/ID-v0", "ID-v0", "is not like 'omrl/PointGoal-v1'"),
     "varies-word": ("__init__.py", "goals=goals", "goals=goals, varies='goals'", "varies is 'goals'; it is one of"),
     "varies": ("__init__.py", "goals=goals", "goals=goals, varies='dynamics'", "but the same actions lead to the same"),
     "goals": ("__init__.py", "descriptors[:, None]", "descriptors", "goals have shape (13, 2); expected"),
