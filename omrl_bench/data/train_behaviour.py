@@ -334,7 +334,9 @@ def _forget_descriptors(agent: PPO, size: int) -> None:
     extractor = agent.policy.mlp_extractor
     with torch.no_grad():
         for network in (extractor.policy_net, extractor.value_net):
-            network[0].weight[:, -size:] = 0
+            first = network[0]
+            assert isinstance(first, torch.nn.Linear)
+            first.weight[:, -size:] = 0
 
 
 def _save(agent: SAC | PPO, folder: Path) -> None:
