@@ -225,11 +225,10 @@ def omrl(datasets, outcome_class):
 @pytest.fixture
 def cli(invoke, datasets, monkeypatch):
     """Run the command line in this process (its workers are real processes), without the report at the end of a run."""
-    import omrl_bench.report.build
-    import omrl_bench.report.tables.terminal
+    import omrl_bench.cli.run
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
-    monkeypatch.setattr(omrl_bench.report.tables.terminal, "print_scores", lambda *_: False)
+    monkeypatch.setattr(omrl_bench.cli.run, "_report", lambda *_: None)
     return invoke
 
 

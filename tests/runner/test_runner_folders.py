@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from omrl_bench.data.episodes import Episodes
-from omrl_bench.data.store import file_hash
+from omrl_bench.data.store import file_hash, part_hashes
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.runner.records import read_cube, read_record, write_record
@@ -143,8 +143,9 @@ def rewrite(minari, change):
     packed = minari / "packed.safetensors"
     packed.unlink()
     save_file(arrays, packed)
-    receipt = json.loads((minari / "receipt.json").read_text())
-    receipt |= {"packed": file_hash(packed), "content": Episodes(**arrays).content_hash()}
+    receipt, episodes = json.loads((minari / "receipt.json").read_text()), Episodes(**arrays)
+    parts = part_hashes(get_family("point-goal"), episodes)
+    receipt |= {"packed": file_hash(packed), "content": episodes.content_hash(), "parts": parts}
     replace(minari / "receipt.json", json.dumps(receipt).encode())
 
 
@@ -186,7 +187,7 @@ def test_dataset_that_rounds_differently_is_equivalent(cli, tiny, minari, result
     (job,) = make_jobs(selection, cells, "all", statuses, results, 1)
     assert job.dataset_status == "equivalent"
     receipt = json.loads((minari / "receipt.json").read_text())
-    assert job.hashes.dataset == receipt["content"]
+    assert job.hashes.dataset == receipt["parts"]["train"]
 
 
 def test_records_on_equivalent_data_are_up_to_date_where_the_data_are_canonical(
