@@ -216,7 +216,7 @@ def omrl(datasets, outcome_class):
         command = [sys.executable, "-m", "omrl_bench", *map(str, arguments)]
         environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
         environment["MINARI_DATASETS_PATH"] = str(datasets)
-        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=300)
         return outcome_class(done.returncode, done.stdout, done.stderr)
 
     return run
