@@ -19,7 +19,7 @@ from omrl_bench.report.papers.pages import compare_with, page
 from omrl_bench.testing import check_adapter
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "results"
+RESULTS = ROOT / "results-version-0"
 REPORT = RESULTS / "report" / "shift-standard"
 
 
@@ -85,9 +85,7 @@ def test_the_page_of_methods_shows_the_table_of_the_records():
 @pytest.mark.parametrize("name", ["hs-omrl", "r2pgo", "gentle", "focalpp"])
 def test_the_readme_counts_the_orderings_that_survive(name):
     """As `omrl-bench paper` does, from the committed records."""
-    claims = [
-        row for row in compare_with(name, ROOT / "results-version-0", "standard").orderings if row.claim == "claimed"
-    ]
+    claims = [row for row in compare_with(name, RESULTS, "standard").orderings if row.claim == "claimed"]
     checked = [row for row in claims if row.n_seeds]
     counts = [Counter(row.verdict(question) for row in checked) for question in ("these", "new")]
     cells = " | ".join(" / ".join(str(of[verdict]) for verdict in VERDICTS) for of in counts)

@@ -88,7 +88,7 @@ def ratio_coverage(law: Law, seeds: int, tasks: int, repeats: int = 400) -> tupl
         ranges = rng.uniform(1, 4.5, tasks)
         scores = 3 * law(rng, (seeds, 1)) + _task_effects(rng, law, ranges) + 3 * law(rng, (seeds, tasks))
         panel = Panel("f", scores, scores, tuple(range(seeds)), tuple(range(tasks)), 1, ranges)
-        row = summarise({Key("", "", "", "", "f", "c", "m"): (panel,)}, resamples=1000).iloc[0]
+        row = summarise({Key("", "", "", "", "f", "c", "m"): (panel,)}, resamples=10).iloc[0]  # which only the IQM has
         held.append([row[f"{name}_low"] <= truth <= row[f"{name}_high"] for name, truth in truths.items()])
     mean, ratio = np.mean(held, axis=0)
     return float(mean), float(ratio)

@@ -115,8 +115,15 @@ def _plane(axes: Axes, family: Family) -> None:
     axes.set_xlabel(family.descriptor[0])
     axes.set_ylabel(family.descriptor[1])
     axes.set_title("tasks")
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": len(SPLITS)}
-    axes.legend(frameon=False, fontsize=6.5, handletextpad=0, columnspacing=0.8, **below)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=len(SPLITS),
+        frameon=False,
+        fontsize=6.5,
+        handletextpad=0,
+        columnspacing=0.8,
+    )
 
 
 def _heat_map(axes: Axes, family: Family) -> None:

@@ -70,7 +70,7 @@ class PpoConfig:
 #: The learner that was found best, and its settings, by family; SAC with the default settings elsewhere.
 CONFIGS: dict[str, SacConfig | PpoConfig] = {
     "ant-dir": PpoConfig(updates=7_000),
-    "ant-goal": PpoConfig(updates=4_500),
+    "ant-goal": PpoConfig(updates=3_400),
     "ant-mass": PpoConfig(updates=3_600),
     "cheetah-mass": SacConfig(updates=60_000),
     "cheetah-dir": SacConfig(updates=60_000),
@@ -334,7 +334,9 @@ def _forget_descriptors(agent: PPO, size: int) -> None:
     extractor = agent.policy.mlp_extractor
     with torch.no_grad():
         for network in (extractor.policy_net, extractor.value_net):
-            network[0].weight[:, -size:] = 0
+            first = network[0]
+            assert isinstance(first, torch.nn.Linear)
+            first.weight[:, -size:] = 0
 
 
 def _save(agent: SAC | PPO, folder: Path) -> None:

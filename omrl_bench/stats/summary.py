@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from omrl_bench.stats.bootstrap import CONFIDENCE, RESAMPLES
+from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.contrasts import marginals, on_new_tasks
 from omrl_bench.stats.contrasts import over_families as mean_of_means
 from omrl_bench.stats.estimated import Resamples, over_families
 from omrl_bench.stats.estimators import iqm, mean
 from omrl_bench.stats.panels import ALL, Key, Panel, Panels, counts, panels
 
+SUMMARY_RESAMPLES = 2_000  # of the IQM: each has to sort through all seeds x tasks, in every row of a report
 #: What is estimated: name of the column, values it is computed from, estimator.
 ESTIMATES = (
     ("score_mean", "scores", mean),
@@ -33,7 +34,9 @@ SUMMARY_COLUMNS = (
 )
 
 
-def summarise(frame: pd.DataFrame | Panels, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> pd.DataFrame:
+def summarise(
+    frame: pd.DataFrame | Panels, resamples: int = SUMMARY_RESAMPLES, confidence: float = CONFIDENCE
+) -> pd.DataFrame:
     """Estimate every method in every family under every condition.
 
     Args:

@@ -47,8 +47,7 @@ def address(store_class, tmp_path_factory):
     store.put("point-goal", "pearl", 0, (60, 35), backbone="sac", costs={"parameters": 900, "fit_seconds": 30}, **names)
     store.put("point-goal", "focal", 0, (50, 20), suite="zero-shot", preset="quick")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("board_of", "rank_intervals"):  # quickly
-            patch.setattr(leaderboard_module, name, partial(getattr(leaderboard_module, name), resamples=200))
+        patch.setattr(leaderboard_module, "board_of", partial(leaderboard_module.board_of, resamples=200))  # quickly
         return build_site(store.path, store.path.parent / "site")[0].as_uri()
 
 
@@ -369,8 +368,7 @@ def large_leaderboard(size):
 
 def test_what_does_not_discriminate_or_collapsed_is_said_where_it_is_shown(site, boards, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("board_of", "rank_intervals"):
-            patch.setattr(leaderboard_module, name, partial(getattr(leaderboard_module, name), resamples=200))
+        patch.setattr(leaderboard_module, "board_of", partial(leaderboard_module.board_of, resamples=200))
         address = build_site(boards.path, tmp_path)[0].as_uri()
     site.open(address)
     verdict = "document.getElementById('verdict')"

@@ -33,7 +33,7 @@ _LINES: tuple[LineStyle, ...] = (
     (0, (4, 1, 1, 1, 1, 1)),
     (0, (8, 2)),
 )
-_SHADES = (0.0, -0.35, 0.45, -0.6, 0.23, 0.65)  # towards black (negative) or white
+_SHADES = (0.0, -0.35, 0.45, -0.6, 0.23, 0.68)  # towards black (negative) or white
 
 
 _PLAIN = (CONTROL, POLICY_LOSS)  # groups without a representation objective of their own
@@ -41,7 +41,7 @@ _PLAIN = (CONTROL, POLICY_LOSS)  # groups without a representation objective of 
 _GREYS = ("#000000", "#666666", "#8c8c8c", "#b0b0b0", "#404040")
 #: Of the other groups in their order: colour of the first member (the others are shades of it) and marker of all.
 _LOOKS = (
-    *(("#0072B2", "o"), ("#44AA99", "<"), ("#56B4E9", ">"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "v")),
+    *(("#0072B2", "o"), ("#2E8B7A", "<"), ("#56B4E9", ">"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "v")),
     *(("#E69F00", "D"), ("#5B3FA8", "P"), ("#882255", "X"), ("#8B8B2B", "p")),
 )
 _PLAIN_MARKER = "*"

@@ -10,12 +10,11 @@ from omrl_bench.report.reading.groups import BOUNDS, CONTROLS
 from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.report.tables.layout import ALMOST, Layout
 from omrl_bench.report.tables.markdown import escape, grid, page
-from omrl_bench.stats.bootstrap import RESAMPLES
 from omrl_bench.stats.collapse import collapsed_seeds
 from omrl_bench.stats.discrimination import BEST, HALVES, RELIABLE, discrimination
 from omrl_bench.stats.panels import ALL, Key, Panels
 from omrl_bench.stats.standardised import with_z_scores
-from omrl_bench.stats.summary import summarise
+from omrl_bench.stats.summary import SUMMARY_RESAMPLES, summarise
 
 ORACLE = BOUNDS[0]
 DISCRIMINATION_NOTES = (
@@ -44,7 +43,7 @@ class Board(NamedTuple):
     discrimination: pd.DataFrame
 
 
-def board_of(groups: Panels, resamples: int = RESAMPLES) -> Board:
+def board_of(groups: Panels, resamples: int = SUMMARY_RESAMPLES) -> Board:
     """Estimate everything that the tables and the page show of some panels."""
     summary = with_z_scores(summarise(groups, resamples), CONTROLS)
     collapsed = collapsed_seeds(groups, CONTROLS)
