@@ -1,6 +1,7 @@
 """A method of one's own beside reference rows: shown, marked, neither run nor copied."""
 
 import csv
+from pathlib import Path
 
 import pytest
 
