@@ -228,15 +228,26 @@ def _print_fields(record: Record, file: Path) -> None:
         "machine": _pairs(record.machine.items()),
         "versions": _pairs(record.versions.items()),
         "commit": f"{git.get('commit', 'unknown')}{state}",
+        "family version": record.family_version,
         "data": record.dataset_status,
-        "hashes": _pairs(record.hashes.model_dump().items()),
+        "hashes": _pairs(record.hashes.model_dump(exclude_defaults=True).items()),  # the first records have no `tasks`
         "cube": _cube_state(record, file),
     }
     if record.trained_elsewhere:
         fields |= dict.fromkeys(("parameters", "seeds together", "memory"), "not measured")
         fields["times"] = f"evaluation {times['evaluation']}"
     shown = {
-        *("schema_version", "cell", "status", "error", "hashes", "dataset_status", "privileges", "configuration"),
+        *(
+            "schema_version",
+            "cell",
+            "family_version",
+            "status",
+            "error",
+            "hashes",
+            "dataset_status",
+            "privileges",
+            "configuration",
+        ),
         *(
             "trained_together",
             "trained_for",

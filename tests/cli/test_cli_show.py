@@ -20,8 +20,8 @@ def record():
     return Record(
         cell=CELL,
         status="complete",
-        hashes=Hashes(suite="aaaa", family="bbbb", dataset="cccc", contexts="dddd", method="eeee"),
-        equivalent_to=Hashes(suite="aaaa", family="bbbb", dataset="ffff", contexts="gggg", method="eeee"),
+        hashes=Hashes(suite="aaaa", family="bbbb", dataset="cccc", contexts="dddd", method="eeee", tasks="tttt"),
+        equivalent_to=Hashes(suite="aaaa", family="bbbb", dataset="ffff", contexts="gggg", method="eeee", tasks="tttt"),
         dataset_status="equivalent",
         privileges=("behaviour", "descriptors"),
         configuration={"width": 64, "backbone": {"expectile": 0.7}},
@@ -121,9 +121,10 @@ def test_a_record(cli, path):
         "machine: processor Abacus 9, cores 3",
         "versions: torch 2.13.0+cpu",
         "commit: 04a168c0d859, with changes that were not committed",
+        "family version: v0",
         "data: equivalent",
-        "hashes: suite aaaa, family bbbb, dataset cccc, contexts dddd, method eeee",
-        "equivalent to: suite aaaa, family bbbb, dataset ffff, contexts gggg, method eeee",
+        "hashes: suite aaaa, family bbbb, dataset cccc, contexts dddd, method eeee, tasks tttt",
+        "equivalent to: suite aaaa, family bbbb, dataset ffff, contexts gggg, method eeee, tasks tttt",
         "cube: returns of 2 conditions x 3 tasks x 5 draws; its hash agrees",
         "representation: high.probe 0.75",  # a field that has no line of its own
         "learning curve (score on validation tasks): ▁█▅ 10.0 at step 100, 45.0 at step 300; from 10.0 to 80.0",
