@@ -70,7 +70,7 @@ def test_a_method_of_ones_own_stands_beside_the_reference_rows(run, mine, undist
 def test_own_records_win(run, undisturbed):
     outcome = run("--method", "focal", "--seeds", "0", "--against", undisturbed[0])
     assert sorted(rows_of(outcome.out)) == ["Held ‡", "focal", "random ‡"]
-    assert "Other numbers: point-goal / focal 1 × 20 × 2" in outcome.words  # noqa: RUF001  (not the references' two seeds)
+    assert "Other numbers: point-goal / focal 1 × 100 × 2" in outcome.words  # noqa: RUF001  (not the references' two seeds)
 
 
 def test_a_changed_setting_stands_beside_the_shipped_rows(run, monkeypatch, undisturbed):
