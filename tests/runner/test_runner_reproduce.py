@@ -101,7 +101,7 @@ def test_returns_that_were_changed_with_their_hashes(reproduce, path):
     assert now == pytest.approx(then + gain, abs=0.02)
     # of two numbers it is their distance / sqrt(2)
     assert spread == pytest.approx(abs(then + gain - float(other.scores()[0].mean())) / 2**0.5, abs=0.02)
-    assert "different: of 80 returns one differs by 3 (" in outcome.out
+    assert "different: of 400 returns one differs by 3 (" in outcome.out
     assert re.search(r"low: score (\S+) then, \1 now, by \+0.00;", outcome.out)
 
 
@@ -110,7 +110,7 @@ def test_returns_that_differ_by_rounding(reproduce, path):
     outcome = reproduce(path("random"), "--run")
     assert outcome.code == 0
     largest = np.abs(read_cube(path("random").with_suffix(".npz")).returns).max()
-    stated = float(re.search(r"of 80 returns none differs by more than (\S+) \(", outcome.out).group(1))
+    stated = float(re.search(r"of 400 returns none differs by more than (\S+) \(", outcome.out).group(1))
     assert stated == pytest.approx(1e-6 * largest, rel=0.2) and "equal within rounding" in outcome.out
 
 
