@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from omrl_bench.envs.families import get_family
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.records import Hashes, iterate_records, read_cube
 
 METHODS = ("random", "focal", "Held")
 
@@ -39,7 +39,7 @@ def test_records_are_small_and_whole(undisturbed):
         fields = json.loads(path.read_text())
         assert fields["schema_version"] == 1
         assert all(len(value) >= 16 and int(value, 16) >= 0 for value in fields["hashes"].values())
-        assert set(fields["hashes"]) == {"suite", "family", "dataset", "contexts", "method"}
+        assert set(fields["hashes"]) == set(Hashes.model_fields)
         assert fields["dataset_status"] == "canonical"
         assert {"python", "torch", "numpy", "mujoco", "minari", "gymnasium", "omrl-bench"} <= set(fields["versions"])
         assert fields["machine"]["cores"] > 0 and fields["peak_memory_mib"] > 50
@@ -47,7 +47,7 @@ def test_records_are_small_and_whole(undisturbed):
 
 
 def test_hashes_tell_methods_apart_and_nothing_else(records):
-    for name in ("suite", "family", "dataset", "contexts"):
+    for name in ("suite", "family", "dataset", "contexts", "tasks"):
         assert len({getattr(r.hashes, name) for r in records.values()}) == 1
     by_method = {method: {records[method, s].hashes.method for s in (0, 1)} for method in METHODS}
     assert all(len(hashes) == 1 for hashes in by_method.values())
