@@ -20,8 +20,8 @@ from omrl_bench.data.build import collect
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.envs.families import FAMILIES, get_family
-from omrl_bench.fingerprint import hash_text
 from omrl_bench.errors import InputError
+from omrl_bench.fingerprint import hash_text
 from omrl_bench.vocabulary import SPLITS
 
 QUALITIES = ("mixed", "expert", "medium", "random", "cross")
