@@ -155,7 +155,7 @@ def test_undeclared_privilege_fails_the_cell_in_words(job, run, sequential):
         ("Nan", "PolicyError: act returned NaN or infinity in lane 0"),
         (
             "Shape",
-            "PolicyError: act returned shape (40, 1); expected a NumPy array of shape (40, 2) (lanes, action size)",
+            "PolicyError: act returned shape (200, 1); expected a NumPy array of shape (200, 2) (lanes, action size)",
         ),
         ("Raises", "RuntimeError: the matrix is singular (bad.py:"),
         ("Init", "RuntimeError: no licence found (bad.py:"),
