@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from omrl_bench.data.build import Levels, collect
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import write_dataset
+from omrl_bench.envs import families
 from omrl_bench.envs.families import FAMILIES, get_family
 from omrl_bench.errors import InputError
 from omrl_bench.vocabulary import CONTEXT_ONLY, QUALITIES
@@ -54,6 +56,22 @@ def point():
 @pytest.fixture(scope="session")
 def cheetah():
     return get_family("cheetah-vel")
+
+
+@pytest.fixture
+def some_tasks(monkeypatch):
+    """Make families have a few of their tasks only: some_tasks(table, ids)."""
+
+    def keep(table, ids):
+        some = replace(
+            table,
+            splits=tuple(table.splits[i] for i in ids),
+            descriptors=table.descriptors[ids],
+            since=table.since[ids],
+        )
+        monkeypatch.setattr(families, "_read_task_table", lambda family: some)
+
+    return keep
 
 
 @pytest.fixture(scope="session")

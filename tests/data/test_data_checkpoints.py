@@ -120,7 +120,7 @@ def one_thread():
 def ppo(cheetah):
     """After a few steps, so that the moments of the observations are no longer 0 and 1."""
     config = PpoConfig(lanes=4, rollout=16, epochs=2, batch=32, width=16, learning_rate=0.02)
-    agent = _start(config, TaskConditionedVecEnv(cheetah, 4, 0))
+    agent = _start(cheetah, config, TaskConditionedVecEnv(cheetah, 4, 0))
     assert isinstance(agent, PPO)
     return agent.learn(256)
 
@@ -134,7 +134,7 @@ def sac(cheetah):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("omrl_bench.data.train_behaviour.SAC", Small)
         config = SacConfig(lanes=4, updates_per_step=2, width=16, batch=32, random_steps=40)
-        return _start(config, TaskConditionedVecEnv(cheetah, 4, 0)).learn(80)
+        return _start(cheetah, config, TaskConditionedVecEnv(cheetah, 4, 0)).learn(80)
 
 
 def actions_of(family, agent, observations, descriptors, deterministic):

@@ -1,7 +1,5 @@
 """Reference returns: the expert's are those of an expert, and no matter of luck."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,6 @@ from omrl_bench.data import reference_returns as module
 from omrl_bench.data.behaviour import EXPERT, RANDOM, UniformActor, make_actor
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.reference_returns import FIRST, MOST, STANDARD_ERROR, reference_returns
-from omrl_bench.envs import families
 from omrl_bench.envs.families import FAMILIES, get_family
 
 POINTS = [name for name, family in FAMILIES.items() if family.is_point]
@@ -59,22 +56,6 @@ def test_no_reference_expert_of_a_point_family_is_beaten(name):
     assert np.abs((best_returns(name) - expert) / (expert - random)).max() < (
         0.035 if name == "point-square" else 0.002
     )
-
-
-@pytest.fixture
-def some_tasks(monkeypatch):
-    """Make point families have a few of their tasks only."""
-
-    def keep(table, ids):
-        some = dataclasses.replace(
-            table,
-            splits=tuple(table.splits[i] for i in ids),
-            descriptors=table.descriptors[ids],
-            since=table.since[ids],
-        )
-        monkeypatch.setattr(families, "_read_task_table", lambda family: some)
-
-    return keep
 
 
 def means(family, episodes):
