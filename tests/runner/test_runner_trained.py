@@ -149,14 +149,14 @@ def test_tasks_that_a_later_version_appends_are_evaluated_without_training_again
     adapter.write_text(TRAINS_ONCE)
     command = "run", "--suite", suite, "--method", f"{adapter}:Once", "--out", tmp_path / "runs"
     assert cli(*command).code == 0
-    package = tmp_path / "later_point"
+    package = tmp_path / "appended_point"
     for folder in ("tasks", "manifests"):
         (package / folder).mkdir(parents=True)
     (package / "__init__.py").touch()
     appended = f"{len(point.tasks())},test,2,0.6,0.8\n"
     (package / "tasks" / "point-goal-v2.csv").write_text(point.tasks().text.rstrip() + "\n" + appended)
     monkeypatch.syspath_prepend(tmp_path)
-    later = replace(point, env_id="omrl/PointGoal-v2", package="later_point")
+    later = replace(point, env_id="omrl/PointGoal-v2", package="appended_point")
     monkeypatch.setitem(FAMILIES, "point-goal", later)
     manifest = freeze(later, 1, lambda line: None)
     (package / "manifests" / "point-goal-v2.json").write_text(manifest)

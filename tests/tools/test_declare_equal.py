@@ -168,7 +168,7 @@ def test_every_hash_that_changed_is_declared_by_itself(tool, ran):
     new = {name: "f" * 15 + str(number) for number, name in enumerate(Hashes.model_fields)} | {"suite": OLD["suite"]}
     found, left = declare(tool, ran(both(new=new)), [make()], suites={})
     assert {(each.field, each.old, each.new) for each in found} == {
-        (name, OLD[name], new[name]) for name in ("family", "dataset", "contexts", "method")
+        (name, OLD[name], new[name]) for name in ("family", "dataset", "contexts", "method", "tasks")
     }
     assert len(left) == 1 and left[0].startswith(f"stale: suite {OLD['suite']}")  # nobody has read the suite
 
