@@ -267,8 +267,10 @@ def _broken(line: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
 
 
 def _episode_text(name: str) -> str:
-    """``1`` for ``episode-1``, ``explore`` above ``1`` for ``explore-1``."""
+    """``1`` for ``episode-1``, ``explore`` above ``1`` for ``explore-1``, ``high context given`` for ``high``."""
     condition = Condition.parse(name)
+    if condition.given:
+        return f"{condition.quality}\ncontext\ngiven"
     words = ([] if condition.kind == EPISODE else [condition.kind]) + [str(condition.number)] * (condition.number > 0)
     return "\n".join(words)
 
