@@ -218,6 +218,14 @@ def test_a_suite_that_explores_has_no_area_under_its_episodes(store, tmp_path, m
     assert names == (NAMES | COMPARED | ROBUST | pictures("episodes")) - {"drop.md", "drop.tex"}
 
 
+def test_a_given_context_beside_episodes_is_drawn_with_them(store, tmp_path, monkeypatch, unsaved):
+    """Suite `explore`: `high` is the bound of what exploration can reach."""
+    monkeypatch.setattr(sys.modules[type(store).__module__], "QUALITIES", ("execute-2", "high"))
+    store.fill(families=("point-hard",), seeds=2, suite="explore")
+    folder = build(store.path, tmp_path)[0].parent
+    assert pictures("episodes") <= {path.name for path in folder.iterdir()}
+
+
 def test_the_mean_over_families_is_that_over_all_in_every_table(store, tmp_path, unsaved):
     """Although the methods that the profiles show lack the third family."""
     hidden = ("behaviour", "focalpp-batch", "focalpp-series", "hs-scl", "pearl", "random")
