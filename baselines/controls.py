@@ -190,6 +190,7 @@ class Oracle(Conditioned):
 class SupervisedConfig(EncodedConfig):
     """Hyper-parameters of the encoder, which is FOCAL's; ours."""
 
+    gradient: str = "policy"  # whose loss trains the encoder: policy, critics or both
     latent: int = 20
     width: int = 128  # of the three hidden layers
     transitions: int = 32  # per context in training
@@ -209,4 +210,5 @@ class Supervised(Joint):
 
     def views(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The critics see z as it is; the policy's loss trains it."""
-        return z.detach(), z
+        critics, policy = self.config.gradient != "policy", self.config.gradient != "critics"
+        return z if critics else z.detach(), z if policy else z.detach()

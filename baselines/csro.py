@@ -30,6 +30,7 @@ time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,6 +54,8 @@ class CSROConfig(FocalConfig):
     """Hyper-parameters beside FOCAL's; the public code's in brackets where another value is used."""
 
     mi_weight: float = 0.1  # of the bound [.1 for cheetah-vel, .25 for point, .5 for ant-goal]
+    min_variance: float = 0.01  # of q
+    within: bool = False  # whether the pairs of the bound stay within a task
     q_width: int = 64  # of q's two hidden layers [three of 200]
 
     PRESETS: ClassVar = {
@@ -64,17 +67,15 @@ class CSROConfig(FocalConfig):
 class BehaviourEncoder(MeanEncoder):
     """FOCAL's encoder, and q(e | s, a), which only the loss uses."""
 
-    MIN_VARIANCE = 0.01
-
     def __init__(self, rngs: Rngs, features: int, inputs: int, config: CSROConfig) -> None:
         super().__init__(rngs, features, config.width, config.latent)
-        self.inputs = inputs
+        self.inputs, self.min_variance = inputs, config.min_variance
         self.q = mlp(rngs, inputs, config.q_width, config.q_width, 2 * config.latent)
 
     def conditional(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of q given the (s, a) of transitions, (R, N, latent) each."""
         mean, raw = self.q(context[..., : self.inputs]).chunk(2, dim=-1)
-        return torch.tanh(mean), softplus(raw) + self.MIN_VARIANCE
+        return torch.tanh(mean), softplus(raw) + self.min_variance
 
 
 class CSRO(Focal):
@@ -95,16 +96,24 @@ class CSRO(Focal):
         metric = metric_loss(masked_mean(embedded, None), labels, config.beta, config.epsilon)
         e = embedded.flatten(1, 2)
         mean, variance = self.encoder.conditional(contexts.flatten(1, 2))
-        bound = club_bound(e, mean.detach(), variance.detach())
+        # two contexts of each task lie side by side
+        groups = contexts.shape[1] // 2 if config.within else 1
+        grouped = [x.unflatten(1, (groups, -1)).flatten(0, 1) for x in (e, mean.detach(), variance.detach())]
+        bound = club_bound(*grouped).unflatten(0, (-1, groups)).mean(dim=1)
         return (metric + config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
 
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        encoder = take_seed(self.encoder, index)
+        encoder, standard = take_seed(self.encoder, index), take_seed(self.standard, index)
         random_actions = self.space.horizon // 2, self.space.action_size
         return CollectingPolicy(
-            self.backbone.actor(index), encoder, self.prior(index), self.scale, random_actions, seed
+            self.backbone.actor(index),
+            lambda x: standard(encoder.embed(x)),
+            self.prior(index),
+            self.scale,
+            random_actions,
+            seed,
         )
 
 
@@ -130,7 +139,7 @@ class CollectingPolicy(MeanPolicy):
 
     Args:
         actor: The seed's actor.
-        encoder: The seed's encoder.
+        embed: Features to embeddings, of the seed.
         prior: Before it has seen anything.
         scale: The scaling of the training data.
         random_actions: How many random actions each lane starts with when it explores, and their length.
@@ -138,9 +147,9 @@ class CollectingPolicy(MeanPolicy):
     """
 
     def __init__(
-        self, actor: Actor, encoder: MeanEncoder, prior: Prior, scale: Scale, random_actions: tuple[int, int], seed: int
+        self, actor: Actor, embed: Callable[[Tensor], Tensor], prior: Prior, scale: Scale, random_actions: tuple[int, int], seed: int
     ) -> None:
-        super().__init__(actor, encoder.embed, prior, scale)
+        super().__init__(actor, embed, prior, scale)
         self._random_actions, self._seed = random_actions, seed
 
     def reset(self, lanes: int) -> None:

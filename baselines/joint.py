@@ -45,6 +45,9 @@ class Joint(Encoded):
         for update in range(updates):
             tasks, batch = draw_batch(self, batches)
             z, penalty = self.sample(self.draw_contexts(batches, tasks))
+            if self.config.standardise:
+                self.standard.follow(z, 1.0 if update == 0 else 0.01)
+                z = self.standard(z)
             self.tried.keep(z)
             z = z.repeat_interleave(batch.rewards.shape[1] // tasks.shape[1], dim=1)
             critics_z, policy_z = self.views(z)

@@ -33,6 +33,7 @@ from torch import Tensor
 from omrl_bench.api import Log, Transitions
 
 from .conditioned import draw_rows
+from .encoded import Standard
 from .networks import Encoder, Rngs, SeedLinear, TensorModule, standard_normal, take_seed
 from .policies import Actor, LatentPolicy
 from .recurrence import SeedGRU
@@ -56,6 +57,7 @@ class VariBADConfig:
     kl_weight: float = 0.05
     state_weight: float = 1.0  # of the error of s' [0: no state decoder]
     learning_rate: float = 3e-3  # of encoder and decoders [3e-4]
+    standardise: bool = False  # the belief that the policy acts on, to mean 0 and deviation 1 in every dimension
 
     PRESETS: ClassVar[dict[str, dict[str, float]]] = {
         "quick": {"trajectories": 12},  # fewer updates, so more of each
@@ -252,7 +254,8 @@ class VariBAD(TwoStage):
     def policy(self, seed: int) -> BeliefPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        return BeliefPolicy(self.backbone.actor(index), take_seed(self.encoder, index), self.scale)
+        modules = take_seed(self.encoder, index), take_seed(self.standard, index)
+        return BeliefPolicy(self.backbone.actor(index), *modules, self.scale)
 
 
 class BeliefMemory:
@@ -277,6 +280,9 @@ class BeliefMemory:
         for first in range(0, count, EPISODES_AT_ONCE):
             episodes = np.arange(count)[None, first : first + EPISODES_AT_ONCE].repeat(len(batches.rngs), axis=0)
             self._fill(method, batches, episodes, tasks[episodes])
+        if method.config.standardise:
+            method.standard.fit(self.beliefs)
+            self.beliefs = method.standard(self.beliefs)
 
     def _fill(self, method: VariBAD, batches: Batches, episodes: np.ndarray, tasks: np.ndarray) -> None:
         """Episodes (R, C), the same for every seed, of tasks (R, C)."""
@@ -307,15 +313,15 @@ class BeliefPolicy(LatentPolicy):
         scale: The scaling of the training data.
     """
 
-    def __init__(self, actor: Actor, encoder: BeliefEncoder, scale: Scale) -> None:
+    def __init__(self, actor: Actor, encoder: BeliefEncoder, standard: Standard, scale: Scale) -> None:
         super().__init__(actor, scale)
-        self._encoder = encoder
+        self._encoder, self._standard = encoder, standard
 
     @torch.no_grad()
     def reset(self, lanes: int) -> None:
         """Return to the belief of no experience."""
         self._state = torch.zeros(1, lanes, self._encoder.width)
-        self._z = self._encoder.belief(self._state)[0]
+        self._z = self._standard(self._encoder.belief(self._state))[0]
 
     def condition(self, context: Transitions) -> None:
         """Start from no experience, take the whole context."""
@@ -328,7 +334,7 @@ class BeliefPolicy(LatentPolicy):
         valid = torch.as_tensor(transitions.valid)[None]
         features = self._scale.features(transitions)[None]
         self._state = self._encoder.states(features, valid, self._state)[:, :, -1]
-        self._z = self._encoder.belief(self._state)[0]
+        self._z = self._standard(self._encoder.belief(self._state))[0]
 
 
 def kl_to_previous(beliefs: Tensor, opening: Tensor) -> Tensor:
