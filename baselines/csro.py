@@ -30,7 +30,6 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -105,16 +104,9 @@ class CSRO(Focal):
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        encoder, standard = take_seed(self.encoder, index), take_seed(self.standard, index)
+        encoder = take_seed(self.encoder, index)
         random_actions = self.space.horizon // 2, self.space.action_size
-        return CollectingPolicy(
-            self.backbone.actor(index),
-            lambda x: standard(encoder.embed(x)),
-            self.prior(index),
-            self.scale,
-            random_actions,
-            seed,
-        )
+        return CollectingPolicy(self.actor(index), encoder, self.prior(index), self.scale, random_actions, seed)
 
 
 def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -139,7 +131,7 @@ class CollectingPolicy(MeanPolicy):
 
     Args:
         actor: The seed's actor.
-        embed: Features to embeddings, of the seed.
+        encoder: The seed's encoder.
         prior: Before it has seen anything.
         scale: The scaling of the training data.
         random_actions: How many random actions each lane starts with when it explores, and their length.
@@ -147,9 +139,9 @@ class CollectingPolicy(MeanPolicy):
     """
 
     def __init__(
-        self, actor: Actor, embed: Callable[[Tensor], Tensor], prior: Prior, scale: Scale, random_actions: tuple[int, int], seed: int
+        self, actor: Actor, encoder: MeanEncoder, prior: Prior, scale: Scale, random_actions: tuple[int, int], seed: int
     ) -> None:
-        super().__init__(actor, embed, prior, scale)
+        super().__init__(actor, encoder.embed, prior, scale)
         self._random_actions, self._seed = random_actions, seed
 
     def reset(self, lanes: int) -> None:

@@ -19,7 +19,7 @@ from omrl_bench.api import Transitions
 
 from .conditioned import Conditioned
 from .networks import Encoder, Rngs, TensorModule, take_seed
-from .policies import Prior
+from .policies import Actor, Prior
 from .training import Scale, seed_generators
 
 TRIED = 64  # representations of training contexts that are kept for the prior
@@ -124,11 +124,16 @@ class Encoded(Conditioned):
             return Prior.zero(self.z_size)
         return Prior(self.tried.z[index], self.seeds[index])
 
+    def actor(self, index: int) -> Actor:
+        """One seed's actor on z as the encoder gives it."""
+        actor, standard = super().actor(index), take_seed(self.standard, index)
+        return lambda observations, z: actor(observations, standard(z))
+
     def inference(self, index: int) -> Callable[[Transitions], Tensor]:
         """The encoder of one seed."""
-        encoder, standard = take_seed(self.encoder, index), take_seed(self.standard, index)
+        encoder = take_seed(self.encoder, index)
 
         def infer(context: Transitions) -> Tensor:
-            return standard(encoder(self.scale.features(context)[None], torch.as_tensor(context.valid)[None]))[0]
+            return encoder(self.scale.features(context)[None], torch.as_tensor(context.valid)[None])[0]
 
         return infer

@@ -210,7 +210,7 @@ class Gentle(Encoded):
         z = self.encoder(self.draw_contexts(batches, buffer, every)).repeat_interleave(count, dim=1)
         states = known[..., : self.space.observation_size]
         flat = states.flatten(1, 2)
-        actions = [self.backbone.actor(r)(flat[r : r + 1], z[r : r + 1]) for r in range(seeds)]
+        actions = [self.actor(r)(flat[r : r + 1], z[r : r + 1]) for r in range(seeds)]
         return torch.cat([states, torch.cat(actions).reshape(seeds, tasks, count, -1)], dim=-1)
 
 

@@ -40,11 +40,10 @@ class TwoStage(Encoded):
     def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Embed every training episode once, train the backbone on (s, z)."""
         embeddings = self.embed_episodes(batches)
+        self.tried.keep(embeddings)
         if self.config.standardise:
             self.standard.fit(embeddings)
-            embeddings = self.standard(embeddings)
-        self.tried.keep(embeddings)
-        fit_backbone(self, batches, embeddings, updates, log)
+        fit_backbone(self, batches, self.standard(embeddings), updates, log)
 
     @torch.no_grad()
     def embed_episodes(self, batches: Batches) -> Tensor:

@@ -33,7 +33,6 @@ from torch import Tensor
 from omrl_bench.api import Log, Transitions
 
 from .conditioned import draw_rows
-from .encoded import Standard
 from .networks import Encoder, Rngs, SeedLinear, TensorModule, standard_normal, take_seed
 from .policies import Actor, LatentPolicy
 from .recurrence import SeedGRU
@@ -254,8 +253,7 @@ class VariBAD(TwoStage):
     def policy(self, seed: int) -> BeliefPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        modules = take_seed(self.encoder, index), take_seed(self.standard, index)
-        return BeliefPolicy(self.backbone.actor(index), *modules, self.scale)
+        return BeliefPolicy(self.actor(index), take_seed(self.encoder, index), self.scale)
 
 
 class BeliefMemory:
@@ -313,15 +311,15 @@ class BeliefPolicy(LatentPolicy):
         scale: The scaling of the training data.
     """
 
-    def __init__(self, actor: Actor, encoder: BeliefEncoder, standard: Standard, scale: Scale) -> None:
+    def __init__(self, actor: Actor, encoder: BeliefEncoder, scale: Scale) -> None:
         super().__init__(actor, scale)
-        self._encoder, self._standard = encoder, standard
+        self._encoder = encoder
 
     @torch.no_grad()
     def reset(self, lanes: int) -> None:
         """Return to the belief of no experience."""
         self._state = torch.zeros(1, lanes, self._encoder.width)
-        self._z = self._standard(self._encoder.belief(self._state))[0]
+        self._z = self._encoder.belief(self._state)[0]
 
     def condition(self, context: Transitions) -> None:
         """Start from no experience, take the whole context."""
@@ -334,7 +332,7 @@ class BeliefPolicy(LatentPolicy):
         valid = torch.as_tensor(transitions.valid)[None]
         features = self._scale.features(transitions)[None]
         self._state = self._encoder.states(features, valid, self._state)[:, :, -1]
-        self._z = self._standard(self._encoder.belief(self._state))[0]
+        self._z = self._encoder.belief(self._state)[0]
 
 
 def kl_to_previous(beliefs: Tensor, opening: Tensor) -> Tensor:

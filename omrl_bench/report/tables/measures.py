@@ -11,6 +11,8 @@ from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.markdown import escape, grid, page
 
 MEASURES = {
+    "dimensions": "dimensions in use",
+    "saturated": "saturated share",
     "rms": "RMS",
     "separation": "separation rate",
     "uniformity": "uniformity",
