@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def paper(
     name: Annotated[str, typer.Argument(help="Paper: hs-omrl, focalpp, gentle, r2pgo or ccm.")],
     results: Annotated[Path, typer.Option(help="Results folder to read.")] = Path("runs"),
-    preset: Annotated[str, typer.Option(help="Budget of our runs.")] = "standard",
+    preset: Annotated[
+        str,
+        typer.Option(help="Budget of our runs; preset variants goes with standard and reference, not with quick."),
+    ] = "standard",
     out: Annotated[Path | None, typer.Option(help="Folder to write to (default: RESULTS/report/papers).")] = None,
     run: Annotated[bool, typer.Option("--run", help="Run the cells that are missing first.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what --run would run, and stop.")] = False,
@@ -69,7 +72,7 @@ def paper(
 
 
 def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
-    """What a paper's page needs of each suite: no other families, methods or datasets.
+    """What a paper's page needs of each suite and preset: no other families, methods or datasets.
 
     Raises:
         InputError: if there is no such paper, preset or device.
@@ -81,10 +84,9 @@ def selections(name: str, preset: str, device: str = "cpu") -> list[Selection]:
     paper = load_paper(name)
     targets = all_targets(paper, locate(paper, published(name), preset), preset)
     chosen = []
-    for suite_name in dict.fromkeys(target.suite for target in targets):
-        suite = load_suite(suite_name)
-        of_suite = [target for target in targets if target.suite == suite_name]
-        needed = {target.dataset for target in of_suite}
-        families, methods = [t.family for t in of_suite], [t.method for t in of_suite]
-        chosen.append(select(suite, preset, families, methods, device=device, datasets=needed))
+    for suite, of in dict.fromkeys((target.suite, target.preset) for target in targets):
+        here = [target for target in targets if (target.suite, target.preset) == (suite, of)]
+        families, methods = [target.family for target in here], [target.method for target in here]
+        datasets = {target.dataset for target in here}
+        chosen.append(select(load_suite(suite), of, families, methods, device=device, datasets=datasets))
     return chosen

@@ -18,7 +18,7 @@ from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.vocabulary import DATASETS
 
 EPISODES_PER_TASK = 45  # of a training task
-#: Of every other task: the first of as many as a training task has, of which the rest is not simulated.
+#: Of every other task: some of as many as a training task has, of which the rest is not simulated.
 EVALUATION_EPISODES = 20
 #: Share of a dataset's episodes that may be unstable; more says that something else is wrong.
 UNSTABLE = 0.01
@@ -111,19 +111,20 @@ def collect_version(
     ids = np.flatnonzero((table.since == since) & ~(crossed & training))
     entropy = [zlib.crc32(f"{family.name} v{since} {quality}".encode())]
     tasks = np.repeat(ids, episodes)
-    number = np.tile(np.arange(episodes), len(ids))
+    behaviours = _behaviours(quality, episodes, levels)
+    kept = np.tile(_of_evaluation_tasks(quality, behaviours, evaluation_episodes), len(ids))
     seeds = np.random.SeedSequence(entropy).generate_state(len(tasks)).astype(np.int64)
     rng = np.random.default_rng(entropy)
     return roll_out(
         family,
         UniformActor(family) if quality == "random" else make_actor(family),
         tasks,
-        np.tile(_behaviours(quality, episodes, levels), len(ids)),
+        np.tile(behaviours, len(ids)),
         seeds,
         rng,
         threads,
         told=_other_tasks(family, tasks, rng) if crossed else None,
-        kept=training[tasks] | (number < evaluation_episodes),
+        kept=training[tasks] | kept,
         progress=progress,
     )
 
@@ -225,6 +226,17 @@ def _behaviours(quality: str, episodes: int, levels: Levels | None) -> np.ndarra
         lower, share = half_way(np.array(levels.behaviours), levels.random)
         return lower + (number < round(share * episodes))
     return np.full(episodes, RANDOM if quality == "random" else EXPERT)
+
+
+def _of_evaluation_tasks(quality: str, behaviours: np.ndarray, most: int) -> np.ndarray:
+    """Which of a task's episodes, given their behaviours, an evaluation task has, too: so many in a row.
+
+    They are the first, but in ``medium``, where the better behaviour comes first: there both have their share.
+    """
+    better = int((behaviours == behaviours[0]).sum()) if quality == "medium" else 0
+    number = np.arange(len(behaviours)) - better + round(better / len(behaviours) * most)
+    kept: np.ndarray = (number >= 0) & (number < most)
+    return kept
 
 
 def _other_tasks(family: Family, tasks: np.ndarray, rng: np.random.Generator) -> np.ndarray:

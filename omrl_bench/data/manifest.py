@@ -172,8 +172,6 @@ def freeze(
         InputError: if the family has no behaviour policies, or a dataset cannot be taken.
     """
     announce("reference returns")
-    table = family.tasks()
-    tasks, splits = len(table), table.by_split()
     random_means, expert_means = map(_rounded, reference_returns(family, threads))
     reference = float(np.mean(random_means)), float(np.mean(expert_means))
     levels = Levels(_random_level(family, threads), _behaviour_means(family, threads))
@@ -184,19 +182,9 @@ def freeze(
             collected = Collected(read_minari(family, taken[quality]), dropped=0)
         else:
             collected = collect(family, quality, threads, levels=levels)
-        mean, std = _moments(collected.episodes, tasks)
-        datasets[quality] = DatasetEntry(
-            content=collected.episodes.content_hash(),
-            parts=part_hashes(family, collected.episodes),
-            contexts=draw_contexts(family, quality, collected.episodes).hashes(splits),
-            episodes=tuple(collected.episodes.counts(tasks).tolist()),
-            transitions=len(collected.episodes.rewards),
-            dropped=collected.dropped,
-            return_mean=_rounded(mean),
-            return_std=_rounded(std),
-            source=taken.get(quality, ""),
-        )
-        write_dataset(family, quality, collected.episodes, reference, collected.dropped, taken.get(quality, ""))
+        source = taken.get(quality, "")
+        datasets[quality] = dataset_entry(family, quality, collected, source)
+        write_dataset(family, quality, collected.episodes, reference, collected.dropped, source)
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),
@@ -207,6 +195,30 @@ def freeze(
         datasets=datasets,
     )
     return json.dumps(manifest.model_dump(exclude_defaults=True), indent=None, separators=(",", ": ")) + "\n"
+
+
+def dataset_entry(family: Family, quality: str, collected: Collected, source: str = "") -> DatasetEntry:
+    """What a manifest says of a dataset.
+
+    Args:
+        family: The family.
+        quality: In :data:`omrl_bench.vocabulary.DATASETS`.
+        collected: The dataset.
+        source: Minari id of what was collected elsewhere.
+    """
+    table, episodes = family.tasks(), collected.episodes
+    mean, std = _moments(episodes, len(table))
+    return DatasetEntry(
+        content=episodes.content_hash(),
+        parts=part_hashes(family, episodes),
+        contexts=draw_contexts(family, quality, episodes).hashes(table.by_split()),
+        episodes=tuple(episodes.counts(len(table)).tolist()),
+        transitions=len(episodes.rewards),
+        dropped=collected.dropped,
+        return_mean=_rounded(mean),
+        return_std=_rounded(std),
+        source=source,
+    )
 
 
 def _random_level(family: Family, threads: int) -> float:

@@ -22,7 +22,7 @@ from omrl_bench.report.reading.frames import NoRecordsError, RecordFile, find_se
 from omrl_bench.report.reading.health import health_notes
 from omrl_bench.report.reading.results import Results, SetKey
 from omrl_bench.report.tables.boards import board_of, discrimination_table
-from omrl_bench.report.tables.captions import are_episodes
+from omrl_bench.report.tables.captions import are_episodes, main_condition
 from omrl_bench.report.tables.costs import method_table
 from omrl_bench.report.tables.gap import gap_tables
 from omrl_bench.report.tables.layout import Layout, layout_of
@@ -198,13 +198,14 @@ def _render(results: Results) -> _Rendered:
     tables: dict[str, Table] = {"score": with_z_scores(scores, summary)}
     tables["return"] = return_table(results, summary, layout)
     if are_episodes(layout.conditions):
-        tables["robust"] = robust_table(results, summary, layout, layout.conditions[-1])
+        tables["robust"] = robust_table(results, summary, layout, main_condition(layout.conditions))
     if {DROP_FROM, DROP_TO} <= set(layout.conditions):
         drops = drop_under_shift(groups, DROP_FROM, DROP_TO)
         if len(drops):
             tables["drop"] = drop_table(results, drops, layout)
-    first, *_, last = (*layout.conditions, *layout.conditions)
-    compared = tuple(dict.fromkeys((DROP_FROM, DROP_TO) if "drop" in tables else (first, last)))
+    first, last, main = layout.conditions[0], layout.conditions[-1], main_condition(layout.conditions)
+    pair = (DROP_FROM, DROP_TO) if "drop" in tables else (first if main == last else main, last)
+    compared = tuple(dict.fromkeys(pair))
     files: Files = {("methods", "md"): method_table(results, summary, layout, compared).encode()}
     for stem, table in tables.items():
         label = f"{results.suite}-{results.preset}-{results.dataset}-{results.backbone}-{stem}"

@@ -51,6 +51,35 @@ def test_the_plan_has_what_the_tables_need_and_nothing_else(cli):
     assert "18 cells, 18 to run" in of_matrix  # 2 methods, 3 datasets (not the mixed one), 3 seeds
 
 
+@pytest.mark.parametrize("preset", ["standard", "reference", "quick"])
+def test_the_plan_has_the_environments_as_published(cli, preset):
+    outcome = cli("paper", "hs-omrl", "--preset", preset, "--dry-run")
+    assert outcome.code == 0
+    ours, of_variants, variants = outcome.out.partition("suite shift, preset variants")
+    assert "cheetah-vel" in ours and "point-goal-h200" not in ours
+    assert bool(of_variants) == (preset != "quick")
+    if of_variants:
+        assert "point-goal-h200" in variants and "ant-dir-speed" in variants and "point-wind-h25" not in variants
+        assert "80 cells, 80 to run" in variants  # 2 families, the paper's 8 methods, 5 seeds
+
+
+def test_runs_are_of_each_preset(cli, monkeypatch, tmp_path):
+    seen = []
+
+    def execute(selection, out, rerun, executor, watcher):
+        seen.append((selection.suite.name, selection.preset_name, selection.families))
+        return SimpleNamespace(errors=())
+
+    monkeypatch.setattr("omrl_bench.runner.run.execute", execute)
+    assert cli("paper", "gentle", "--run", "--results", tmp_path / "r").code == 0
+    presets = {suite: [of for name, of, _ in seen if name == suite] for suite, _, _ in seen}
+    assert presets["limited"] == ["standard", "variants", "standard-8", "standard-6", "standard-4"]
+    assert presets["limited-one-shot"] == ["standard", "variants"] and presets["limited-encoder"] == ["standard"]
+    families = {of for _, preset, of in seen if preset == "variants"}
+    assert families == {("cheetah-vel-wide",)}
+    assert {of for _, preset, of in seen if preset.startswith("standard-")} == {("ant-dir",)}
+
+
 def test_failed_runs_end_with_1_after_the_page(cli, monkeypatch, tmp_path):
     seen = []
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from omrl_bench.api import BEHAVIOURS
 from omrl_bench.data import build
 from omrl_bench.data.behaviour import EXPERT, half_way, make_actor
-from omrl_bench.data.build import Levels, _other_tasks, collect
+from omrl_bench.data.build import Levels, _of_evaluation_tasks, _other_tasks, collect
 from omrl_bench.data.contexts import DRAWS
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import write_dataset
@@ -85,15 +85,26 @@ def test_medium_is_half_way_on_point(point, canonical):
     assert abs(medium.mean() - target) < 2 * error < 0.2 * (expert.mean() - random.mean())
 
 
-def test_medium_mixes_the_two_neighbours_in_every_training_task(point, canonical):
+def test_medium_mixes_the_two_neighbours_in_every_task(point, canonical):
     levels = read_manifest(point).levels()
     lower, share = half_way(np.array(levels.behaviours), levels.random)
     medium, better = canonical["medium"], round(45 * share)
     assert set(medium.behaviours) == {lower, lower + 1}
     counts = medium.select(np.flatnonzero(medium.behaviours == lower + 1)).counts(len(point.tasks()))
     np.testing.assert_array_equal(counts[point.tasks().ids("train")], better)
-    # the better one comes first, and the others have the first 20 episodes; no context is drawn from them
-    np.testing.assert_array_equal(counts[point.tasks().ids("validation", "test")], min(better, 20))
+    np.testing.assert_array_equal(counts[point.tasks().ids("validation", "test")], round(better / 45 * 20))
+
+
+@given(st.integers(1, 60), st.integers(1, 30), st.floats(0, 1))
+def test_an_evaluation_task_has_both_behaviours_of_medium_in_their_share(episodes, most, share):
+    behaviours = 3 + (np.arange(episodes) < round(share * episodes))
+    kept = _of_evaluation_tasks("medium", behaviours, most)
+    assert kept.sum() == min(most, episodes)
+    assert not np.diff(np.flatnonzero(kept)).max(initial=1) > 1  # in a row
+    shares = (behaviours == 4).mean(), (behaviours[kept] == 4).mean()
+    assert abs(shares[0] - shares[1]) <= 0.5 / kept.sum() + 1e-9
+    first = _of_evaluation_tasks("mixed", behaviours, most)
+    assert np.flatnonzero(first).tolist() == list(range(min(most, episodes)))
 
 
 def test_medium_follows_the_levels(point):

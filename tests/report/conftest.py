@@ -90,3 +90,13 @@ def boards(store):
     for family, seed in ((family, seed) for family in ("point-goal", "cheetah-vel") for seed in range(5)):
         store.put(family, "oracle", seed, (95, 95))
     return store
+
+
+@pytest.fixture
+def filled(store):
+    """HS-OMRL's table 1 and 3 in one environment: FOCAL is best with bad contexts, against the paper."""
+    levels = {"hs-hard": (94, 60), "hs-scl": (94, 60), "focal": (90, 80), "pearl": (91, 20)}
+    for method, of_method in levels.items():
+        for seed in range(3):
+            store.put("point-goal", method, seed, of_method, preset="standard")
+    return store

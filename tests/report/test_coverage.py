@@ -13,7 +13,7 @@ from omrl_bench.report.papers.mapping import Environment, load_paper, locate, lo
 COVERED = {
     "ccm": (0, 0, 0, 3, 3),
     "focalpp": (79, 79, 20, 0, 1),
-    "gentle": (144, 144, 24, 1, 2),
+    "gentle": (144, 144, 24, 3, 3),
     "hs-omrl": (68, 68, 32, 0, 1),
     "r2pgo": (57, 57, 0, 2, 2),
 }
@@ -29,8 +29,10 @@ def test_the_published_numbers_that_have_a_counterpart(name, preset):
     assert found.numbers == Counter(row.table for row in published(name) if row.mean)  # a dash is no number
 
 
-def test_figure_4_of_gentle_is_of_presets_of_its_own():
-    assert coverage("gentle", "standard").figures == {"Figure 3": True, "Figure 4": False}
+def test_what_has_another_budget_is_no_counterpart():
+    found = coverage("gentle", "quick")
+    assert found.figures == {"Figure 3": True, "Figure 4": False, "Figure 4, dotted line": False}
+    assert not found.as_published and sum(found.covered.values()) == 144
 
 
 def changed(monkeypatch, **parts):
@@ -82,10 +84,12 @@ def test_an_environment_may_need_a_suite_of_its_own():
     assert hard == {f"focalpp-{name}-hard" for name in ("contrastive", "batch", "sequence", "parallel", "series")}
 
 
-def test_the_second_counterpart_differs_in_its_family_only():
+def test_the_second_counterpart_differs_in_its_family_and_preset_only():
     paper = load_paper("hs-omrl")
     located = locate(paper, published("hs-omrl"), "standard")
     second = locate_variants(paper, located)
     families = {(located[row].family, place.family) for row, place in second.items()}
     assert families == {("point-goal", "point-goal-h200"), ("ant-dir", "ant-dir-speed")}
-    assert all(place._replace(family=located[row].family) == located[row] for row, place in second.items())
+    for row, place in second.items():
+        assert place.preset == "variants"
+        assert place._replace(family=located[row].family, preset="standard") == located[row]

@@ -202,6 +202,13 @@ class TestLines:
         assert np.isnan(lines_of(figure.axes[0])["focal"][2]).all()
         assert len(figure.legends) == 1
 
+    def test_a_given_context_is_no_episode_and_says_what_it_is(self):
+        conditions = ("explore-1", "explore-2", "execute-2", "execute-4", "high", "low")
+        frame = random_frame(("x", "score_mean", "score_mean_low", "score_mean_high"), conditions=conditions)
+        figure = drawn(lambda: line_figures.episode_figure(frame, replace(LAYOUT, conditions=conditions), SIZES))
+        labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+        assert labels == ["1\nexplore", "2", "2\nexecute", "4", "high\ncontext\ngiven", "low"]
+
     def test_numbers_of_training_tasks(self):
         frame = random_frame(("train_tasks", "score", "low", "high"), conditions=("",), xs=(4, 6, 10))
         figure = drawn(lambda: line_figures.task_number_figure(frame, LAYOUT, "Expert contexts."))

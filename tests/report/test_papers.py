@@ -18,6 +18,8 @@ from omrl_bench.protocols.suite import load_suite, suite_names
 from omrl_bench.registry import methods
 from omrl_bench.report.papers.claims import orderings_frame, summary
 from omrl_bench.report.papers.mapping import (
+    FULL_BUDGET,
+    VARIANTS,
     Published,
     Target,
     all_targets,
@@ -32,11 +34,14 @@ from omrl_bench.report.papers.pages import compare_with, numbers_frame, page, wr
 from omrl_bench.report.papers.samples import Sample, samples
 from omrl_bench.report.reading.frames import load, read
 from omrl_bench.report.tables.captions import MISSING, sizes_text
+from omrl_bench.runner.records import write_record
 from omrl_bench.runner.settings import split_reference
 from omrl_bench.stats.panels import Key, Panel
 from omrl_bench.stats.representation import measures
 from omrl_bench.stats.summary import summarise
 from omrl_bench.stats.verdicts import holm
+
+from .conftest import make_cube, make_record
 
 PAPERS = ("ccm", "focalpp", "gentle", "hs-omrl", "r2pgo")
 
@@ -100,6 +105,26 @@ def test_every_mapping_is_used_and_names_what_exists(name):
         if figure.suite:
             suite = load_suite(figure.suite)
             assert figure.condition in names(suite.protocol.conditions(suite.preset("standard")[1].qualities))
+            assert set(figure.presets) <= set(suite.presets)
+
+
+def budget(suite, preset, *but):
+    return suite.presets[preset].model_dump(exclude={"seeds", "methods", "families", "family_updates", *but})
+
+
+def test_what_stands_beside_a_preset_has_its_budget():
+    """Presets of `FULL_BUDGET`, `VARIANTS` beside them, and those of a figure that compares numbers of tasks."""
+    for suite in map(load_suite, suite_names()):
+        for name in {*FULL_BUDGET, VARIANTS} & set(suite.presets):
+            assert budget(suite, name) == budget(suite, "standard")
+        for family in suite.families_of(VARIANTS) if VARIANTS in suite.presets else ():
+            ours = FAMILIES[family].variant_of
+            assert suite.presets[VARIANTS].of(family).updates == suite.presets["standard"].of(ours).updates
+    for figure in (figure for name in PAPERS for figure in load_paper(name).figures):
+        for preset in figure.presets:
+            suite = load_suite(figure.suite)
+            assert budget(suite, preset, "train_tasks") == budget(suite, "standard", "train_tasks")
+            assert suite.presets[preset].family_updates == suite.presets["standard"].family_updates
 
 
 def test_measures_are_those_that_records_hold():
@@ -133,13 +158,13 @@ def test_places():
     located = locate(load_paper("gentle"), published("gentle"), "standard")
     place = {(r.table, r.env, r.split, r.condition, r.algorithm): found for r, found in located.items()}
     assert place["Table 1", "Ant-Dir", "train", "given-context", "BOReL"] == Target(
-        "limited-train", "expert", "td3bc", "ant-dir", "expert", "borel", ""
+        "limited-train", "standard", "expert", "td3bc", "ant-dir", "expert", "borel", ""
     )
     assert place["Table 3", "Ant-Dir", "test", "mixed encoder data", "FOCAL"] == Target(
-        "limited-encoder", "expert+mixed", "td3bc", "ant-dir", "episode-2", "focal", ""
+        "limited-encoder", "standard", "expert+mixed", "td3bc", "ant-dir", "episode-2", "focal", ""
     )
     assert place["Table 1", "Walker-Params", "train", "one-shot", "FOCAL"] == Target(
-        "limited-one-shot-train", "expert", "td3bc", "walker-params", "episode-2", "focal", ""
+        "limited-one-shot-train", "standard", "expert", "td3bc", "walker-params", "episode-2", "focal", ""
     )
 
 
@@ -175,7 +200,7 @@ def rows_of(*numbers, table="Table 1", env="E"):
 
 
 def place(row):
-    return Target("shift", "mixed", "iql", row.env, row.condition, row.algorithm, "")
+    return Target("shift", "quick", "mixed", "iql", row.env, row.condition, row.algorithm, "")
 
 
 def sample(level, seeds=5, tasks=6, noise=1.0, effect=10.0):
@@ -327,16 +352,6 @@ def test_other_tasks_do_not_compare():
 # --- the page, on records ---
 
 
-@pytest.fixture
-def filled(store):
-    """HS-OMRL's table 1 and 3 in one environment: FOCAL is best with bad contexts, against the paper."""
-    levels = {"hs-hard": (94, 60), "hs-scl": (94, 60), "focal": (90, 80), "pearl": (91, 20)}
-    for method, of_method in levels.items():
-        for seed in range(3):
-            store.put("point-goal", method, seed, of_method, preset="standard")
-    return store
-
-
 def test_without_records_there_is_a_page_of_published_numbers(tmp_path):
     for name in PAPERS:
         comparison = compare_with(name, tmp_path / "nowhere", "standard")
@@ -373,9 +388,9 @@ def test_the_page_shows_both_and_says_what_is_missing(filled):
     comparison = compare_with("hs-omrl", filled.path, "standard")
     lines = page(comparison).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| HS-OMRL-SCL ")]
-    estimate = comparison.found[Target("shift", "mixed", "iql", "point-goal", "low", "hs-scl", "")].estimate
+    estimate = comparison.found[Target("shift", "standard", "mixed", "iql", "point-goal", "low", "hs-scl", "")].estimate
     assert cells[0][:2] == ["HS-OMRL-SCL", "-60.6 ± 9.8"] and cells[0][2].startswith(f"{estimate:.1f} [")
-    assert cells[0][3:] == ["309.5 ± 63.4", MISSING, "160.4 ± 58.2", MISSING]
+    assert cells[0][3:] == [MISSING, "309.5 ± 63.4", MISSING, MISSING, "160.4 ± 58.2", MISSING, MISSING]
     text = "\n".join(lines)
     assert "walker-params (focal, focalpp-series, corro-cvae" in text  # complete records that are missing
     assert f"condition low: n = {sizes_text((3, 4, 2))}" in text
@@ -413,7 +428,7 @@ def test_incomplete_sets_of_seeds_are_used_and_noted(filled):
     filled.put("point-goal", "hs-scl", 2, preset="standard", error="ValueError: <b>|x|")
     filled.put("point-goal", "unicorn", 2, preset="standard", error="not of this paper")
     comparison = compare_with("hs-omrl", filled.path, "standard")
-    place = Target("shift", "mixed", "iql", "point-goal", "low", "hs-scl", "")
+    place = Target("shift", "standard", "mixed", "iql", "point-goal", "low", "hs-scl", "")
     assert comparison.found[place].panel.seeds == (0, 1)
     text = page(comparison)
     assert r"point-goal / hs-scl: seed 2 failed: ValueError: \<b\>\|x\|" in text and "<b>" not in text
@@ -434,7 +449,7 @@ def test_other_presets_datasets_and_backbones_are_left_out(filled):
 def test_a_record_unlike_the_others_is_left_out(filled):
     filled.put("point-goal", "hs-scl", 2, (94, 59), tasks=3, preset="standard")
     comparison = compare_with("hs-omrl", filled.path, "standard")
-    place = Target("shift", "mixed", "iql", "point-goal", "low", "hs-scl", "")
+    place = Target("shift", "standard", "mixed", "iql", "point-goal", "low", "hs-scl", "")
     assert comparison.found[place].panel.seeds == (0, 1)
     assert "point-goal / hs-scl: seed 2 left out: its cube has other tasks" in page(comparison)
 
@@ -455,6 +470,32 @@ def test_figures_show_the_nearest_suite(store):
         shown = f"{estimates[row[0]]:.1f} [" if row[0] in estimates else MISSING
         assert row[1].startswith(shown) and set(row[2:]) == {MISSING}
     assert "No complete records of suite zero-shot, preset standard, for r2pgo, borel," in "\n".join(lines)  # figure 2
+
+
+def test_a_figure_may_compare_presets(store):
+    fields = {"suite": "limited", "dataset": "expert", "backbone": "td3bc"}
+    levels = {"standard": 70, "standard-8": 50, "standard-4": 20}
+    for preset, level in levels.items():
+        for seed in range(2):
+            curve = {"curve": ({"step": 1000, "score": 5.0}, {"step": 2000, "score": 9.0})}
+            record = make_record("ant-dir", "gentle", seed, preset=preset, costs=curve, **fields)
+            cube = make_cube((level,), seed).model_copy(update={"conditions": ("expert",)})
+            write_record(store.path, record, cube)
+    comparison = compare_with("gentle", store.path, "standard")
+    lines = page(comparison).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("- Figure 4: "))
+    head, _, row = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 2 : start + 5])
+    presets = ("standard", "standard-8", "standard-6", "standard-4")
+    assert head == ["method", *(f"ant-dir, preset {preset}" for preset in presets)]
+    estimates = {place.preset: sample.estimate for place, sample in comparison.found.items()}
+    assert row[0] == "gentle" and set(estimates) == set(levels)
+    for preset, cell in zip(presets, row[1:], strict=True):
+        assert cell.startswith(f"{estimates[preset]:.1f} [") if preset in levels else cell == MISSING
+    lacking = f"No complete records of suite limited-train, presets {', '.join(presets)}, for gentle."
+    assert lacking in lines
+    assert set(comparison.curves) == {"Figure 3"}  # the same rows' learning curves are not figure 4
+    quick = page(compare_with("gentle", store.path, "quick"))
+    assert "ant-dir, preset" not in quick and "limited-train, presets" not in quick
 
 
 def test_curves_of_the_paper_are_drawn_from_our_learning_curves(store, tmp_path):
@@ -505,9 +546,10 @@ def test_the_same_records_make_the_same_bytes(filled, tmp_path):
 def test_samples_reads_nothing_but_what_is_asked_for(filled):
     paper = load_paper("hs-omrl")
     targets = all_targets(paper, locate(paper, published("hs-omrl"), "standard"), "standard")
-    chosen = [place for place in targets if place.method == "focal" and place.condition == "low"]
-    found, _ = samples({"shift": read(filled.path, "shift", "standard")}, chosen)
-    assert list(found) == [Target("shift", "mixed", "iql", "point-goal", "low", "focal", "")]
+    wanted = ("standard", "focal", "low")
+    chosen = [place for place in targets if (place.preset, place.method, place.condition) == wanted]
+    found, _ = samples({("shift", "standard"): read(filled.path, "shift", "standard")}, chosen, "standard")
+    assert list(found) == [Target("shift", "standard", "mixed", "iql", "point-goal", "low", "focal", "")]
 
 
 def test_every_markdown_table_is_whole(filled):

@@ -13,6 +13,7 @@ from omrl_bench.errors import InputError
 from omrl_bench.report.build import _file_name, build
 from omrl_bench.report.figures import canvas
 from omrl_bench.report.reading.frames import load
+from omrl_bench.report.site.leaderboard import leaderboard
 from omrl_bench.stats.panels import ALL
 from omrl_bench.stats.summary import SUMMARY_COLUMNS, summarise
 
@@ -218,6 +219,14 @@ def test_a_suite_that_explores_has_no_area_under_its_episodes(store, tmp_path, m
     assert names == (NAMES | COMPARED | ROBUST | pictures("episodes")) - {"drop.md", "drop.tex"}
 
 
+def test_a_given_context_beside_episodes_is_drawn_with_them(store, tmp_path, monkeypatch, unsaved):
+    """Suite `explore`: `high` is the bound of what exploration can reach."""
+    monkeypatch.setattr(sys.modules[type(store).__module__], "QUALITIES", ("execute-2", "high"))
+    store.fill(families=("point-hard",), seeds=2, suite="explore")
+    folder = build(store.path, tmp_path)[0].parent
+    assert pictures("episodes") <= {path.name for path in folder.iterdir()}
+
+
 def test_the_mean_over_families_is_that_over_all_in_every_table(store, tmp_path, unsaved):
     """Although the methods that the profiles show lack the third family."""
     hidden = ("behaviour", "focalpp-batch", "focalpp-series", "hs-scl", "pearl", "random")
@@ -282,6 +291,19 @@ def test_collapsed_seeds_are_written_where_there_are_any(boards, tmp_path, unsav
     ]
     table = pd.read_csv(folder / "discrimination.csv").set_index(["family", "condition"])["discriminates"]
     assert table["point-goal", "low"] and not table["cheetah-vel", "high"] and not table["cheetah-vel", "low"]
+
+
+def test_beside_a_given_context_as_bound_the_last_episode_is_what_counts(store, tmp_path, monkeypatch, unsaved):
+    conditions = ("execute-2", "high")
+    monkeypatch.setattr(sys.modules[type(store).__module__], "QUALITIES", conditions)
+    store.fill(families=("point-sparse",), seeds=2, suite="explore")
+    folder = build(store.path, tmp_path)[0].parent
+    assert "Score in execute-2: mean, interquartile mean" in (folder / "robust.md").read_text()
+    assert "Score by method and episode" in (folder / "score.md").read_text()
+    header = next(line for line in (folder / "methods.md").read_text().splitlines() if line.startswith("| method"))
+    assert "execute-2" in header and "high" in header
+    (board,) = leaderboard(store.path).boards
+    assert (board.kind, board.main_condition) == ("episode", "execute-2")
 
 
 def test_ratio_of_sums_stands_beside_mean_and_interquartile_mean_of_the_last_episode(

@@ -120,7 +120,7 @@ def episode_figure(
 
     Args:
         summary: What :func:`omrl_bench.stats.summary.summarise` returns.
-        layout: Order of everything; all its conditions are episodes.
+        layout: Order of everything; contexts that are given stand beside the episodes, as bounds.
         sizes: Usual (seeds, tasks, draws) of each family.
         areas: What :func:`omrl_bench.stats.episodes.area_under_episodes` returns, for the legend.
 
@@ -135,7 +135,7 @@ def episode_figure(
         broken = {method: _broken(line, layout.conditions) for method, line in lines.items()}
         legend = {} if areas is None else _area_texts(areas[areas["family"] == family], layout)
         panels.append(Panel(family, panel_detail(family, layout, sizes), broken, legend))
-    ticks = {place: _episode_text(condition) for condition, place in places.items()}
+    ticks = dict(zip(places.values(), _episode_texts(layout.conditions), strict=True))
     x = Axis("episode in a new task", (-0.5, len(places) - 0.5), ticks)
     note = f"{_N} Bars: {_BOOTSTRAP}"
     if areas is not None:
@@ -266,11 +266,16 @@ def _broken(line: np.ndarray, conditions: Sequence[str]) -> np.ndarray:
     return np.insert(line, changes, np.nan, axis=0)
 
 
-def _episode_text(name: str) -> str:
-    """``1`` for ``episode-1``, ``explore`` above ``1`` for ``explore-1``."""
-    condition = Condition.parse(name)
-    words = ([] if condition.kind == EPISODE else [condition.kind]) + [str(condition.number)] * (condition.number > 0)
-    return "\n".join(words)
+def _episode_texts(conditions: Sequence[str]) -> list[str]:
+    """``1`` for ``episode-1``; another kind is named below its first: ``1 explore``, ``2``, ``high context given``."""
+    texts, before = [], EPISODE
+    for condition in map(Condition.parse, conditions):
+        lines = [condition.quality or str(condition.number or "")]
+        if condition.kind not in (EPISODE, before):
+            lines.append("context\ngiven" if condition.given else condition.kind)
+        texts.append("\n".join(filter(None, lines)))
+        before = condition.kind
+    return texts
 
 
 def _area_texts(areas: pd.DataFrame, layout: Layout) -> dict[str, str]:

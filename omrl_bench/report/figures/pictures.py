@@ -17,7 +17,7 @@ from omrl_bench.report.figures.styles import shown
 from omrl_bench.report.figures.traces import trace_pictures
 from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.reading.results import Results, SetKey
-from omrl_bench.report.tables.captions import are_episodes, usual_sizes
+from omrl_bench.report.tables.captions import usual_sizes
 from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.text import csv
 from omrl_bench.report.tables.wide import Table
@@ -51,7 +51,7 @@ def figures_of(
         ``profiles.csv``, ``ranks.csv``, ``improvement.csv`` (profiles and improvements of the methods that are drawn;
         see :func:`omrl_bench.report.figures.styles.shown`); and, by method, ``embeddings-*``,
         ``paths-*`` and ``attention-*`` where records have such things. With one method there are no ranks and
-        improvements, without learning curves no ``learning``, with given contexts no ``episodes``.
+        improvements, without learning curves no ``learning``, with nothing but given contexts no ``episodes``.
     """
     sizes = usual_sizes(summary)
     files = _named("score", score_figure(scores, sizes))
@@ -71,9 +71,9 @@ def figures_of(
     files |= trace_pictures(results, layout)
     if len(results.curves):
         files |= _named("learning", learning_figure(results.curves, layout))
-    if len(layout.conditions) > 1 and are_episodes(layout.conditions):
-        # elsewhere they only explore
-        acting = any(Condition.parse(condition).kind == EPISODE for condition in layout.conditions)
+    columns = [Condition.parse(condition) for condition in layout.conditions]
+    if len(columns) > 1 and not all(condition.given for condition in columns):
+        acting = any(condition.kind == EPISODE for condition in columns)  # elsewhere they only explore
         areas = area_under_episodes(results.frame) if acting else None
         files |= _named("episodes", episode_figure(summary, layout, sizes, areas))
     return files

@@ -12,6 +12,7 @@ from omrl_bench.conditions import names
 from omrl_bench.envs.families import get_family
 from omrl_bench.protocols.suite import Suite, load_suite
 from omrl_bench.report.papers.mapping import (
+    AS_PUBLISHED,
     VARIANTS,
     Paper,
     PaperFigure,
@@ -37,7 +38,8 @@ class Coverage:
         preset: Preset of our suites.
         numbers: Published numbers by table; a dash is none.
         covered: Those with a counterpart, by table.
-        as_published: Those with a second counterpart, in the environment as the paper has it, by table.
+        as_published: Those with a second counterpart, in the environment as the paper has it, by table; none for a
+            preset of another budget.
         lacking: Numbers without a counterpart by table and reason.
         figures: What is published as a figure only, and whether we have such numbers, by label.
     """
@@ -59,8 +61,8 @@ def coverage(name: str, preset: str) -> Coverage:
     """
     paper = load_paper(name)
     rows = [row for row in published(name) if row.mean]
-    located = _checked(locate(paper, rows, preset), preset)
-    second = _checked(locate_variants(paper, located), VARIANTS)
+    located = _checked(locate(paper, rows, preset))
+    second = _checked(locate_variants(paper, located))
     return Coverage(
         paper=paper,
         preset=preset,
@@ -81,7 +83,7 @@ def sentences(found: Coverage) -> list[str]:
     for table, count in found.numbers.items():
         line = f"  {table}: {found.covered.get(table, 0)} of {count}"
         if found.as_published.get(table):
-            line += f"; {found.as_published[table]} also in the environment as the paper has it (preset {VARIANTS})"
+            line += f"; {found.as_published[table]} also in the {AS_PUBLISHED} (preset {VARIANTS})"
         lines.append(line)
         lines += [f"    {n} without: {reason}" for (of, reason), n in found.lacking.items() if of == table]
     for figure in found.paper.figures:
@@ -101,27 +103,27 @@ def _by_table(located: Mapping[Published, Target | str]) -> Counter[str]:
 def _drawn(figure: PaperFigure, preset: str) -> bool:
     """Whether all that stands beside a figure can be run."""
     targets = figure_targets(figure, preset)
-    return bool(targets) and targets == list(_checked(dict(enumerate(targets)), preset).values())
+    return bool(targets) and targets == list(_checked(dict(enumerate(targets))).values())
 
 
-def _checked(places: Mapping[Key, Target | str], preset: str) -> dict[Key, Target | str]:
+def _checked(places: Mapping[Key, Target | str]) -> dict[Key, Target | str]:
     """The places, each with the reason in its stead if nothing can be run there."""
     targets = [place for place in places.values() if isinstance(place, Target)]
     suites = {name: load_suite(name) for name in dict.fromkeys(target.suite for target in targets)}
     return {
-        key: place if isinstance(place, str) else _problem(suites[place.suite], place, preset) or place
+        key: place if isinstance(place, str) else _problem(suites[place.suite], place) or place
         for key, place in places.items()
     }
 
 
-def _problem(suite: Suite, place: Target, preset: str) -> str:
+def _problem(suite: Suite, place: Target) -> str:
     """What keeps a cell from being run; empty if nothing does."""
     if split_reference(place.method)[0] not in registry.methods():
         return f"no method {place.method} is registered"
     if place.dataset not in suite.datasets:
         return f"suite {suite.name} has no dataset {place.dataset}"
-    if place.condition not in names(suite.protocol.conditions(suite.preset(preset)[1].qualities)):
-        return f"suite {suite.name}, preset {preset}, has no condition {place.condition}"
+    if place.condition not in names(suite.protocol.conditions(suite.preset(place.preset)[1].qualities)):
+        return f"suite {suite.name}, preset {place.preset}, has no condition {place.condition}"
     if not len(get_family(place.family).tasks().ids(suite.protocol.split)):
         return f"family {place.family} has no {suite.protocol.split} tasks"
     return ""

@@ -23,17 +23,18 @@ class Curves:
     layout: Layout
 
 
-def find_curves(paper: Paper, readings: Mapping[str, Reading], preset: str) -> dict[str, Curves]:
+def find_curves(paper: Paper, readings: Mapping[tuple[str, str], Reading], preset: str) -> dict[str, Curves]:
     """Our curves for the figures of a paper, by the figure's label; those without any are left out.
+
+    A figure with presets of its own compares them: it is no learning curve.
 
     Args:
         paper: The paper.
-        readings: What was read of each suite, of this preset.
+        readings: What was read, by suite and preset.
         preset: Preset of our suites.
     """
-    found = (
-        (figure.label, _curves(figure, readings[figure.suite], preset)) for figure in paper.figures if figure.suite
-    )
+    drawn = (figure for figure in paper.figures if figure.suite and not figure.presets)
+    found = ((figure.label, _curves(figure, readings[figure.suite, preset], preset)) for figure in drawn)
     return {label: curves for label, curves in found if curves}
 
 

@@ -22,7 +22,10 @@ from omrl_bench.protocols.suite import Suite, load_suite, parse_as, parse_toml
 
 Field = Literal["env", "split", "condition", "algorithm"]
 TRAIN_SPLIT = "train"
+AS_PUBLISHED = "environment as published"
 VARIANTS = "variants"  # preset of the families that are environments as a paper has them
+#: Presets of one budget, which :data:`VARIANTS` and the presets of figures have too: beside others these are not shown.
+FULL_BUDGET = ("standard", "reference")
 
 
 class _Counterpart(Frozen):
@@ -95,6 +98,7 @@ class PaperFigure(Frozen):
     condition: str = ""
     methods: tuple[str, ...] = ()
     families: tuple[str, ...] = ()  # instead of all of the suite's
+    presets: tuple[str, ...] = ()  # beside the one that is asked for, which is one of FULL_BUDGET then
 
 
 class Paper(Frozen):
@@ -154,6 +158,7 @@ class Target(NamedTuple):
     """Where one of our numbers is found; ``measure`` is empty for the score."""
 
     suite: str
+    preset: str
     dataset: str
     backbone: str
     family: str
@@ -207,27 +212,37 @@ def locate(paper: Paper, rows: Iterable[Published], preset: str) -> dict[Publish
 
 
 def locate_variants(paper: Paper, located: Mapping[Published, Target | str]) -> dict[Published, Target]:
-    """A second counterpart of published numbers, in preset :data:`VARIANTS`: in the environment as the paper has it."""
+    """A second counterpart of published numbers, in preset :data:`VARIANTS`: in the environment as the paper has it.
+
+    There is none beside presets of another budget, see :data:`FULL_BUDGET`.
+    """
     suites = {place.suite for place in located.values() if isinstance(place, Target)}
     families = {name: _variants(load_suite(name)) for name in suites}
     found = {}
     for row, place in located.items():
         variant = paper.environments[row.env].variant
-        if isinstance(place, Target) and variant in families[place.suite]:
-            found[row] = place._replace(family=variant)
+        if isinstance(place, Target) and place.preset in FULL_BUDGET and variant in families[place.suite]:
+            found[row] = place._replace(preset=VARIANTS, family=variant)
     return found
 
 
 def figure_targets(figure: PaperFigure, preset: str) -> list[Target]:
-    """Our numbers that are nearest to a figure: every method of it in each of its families."""
+    """Our numbers that are nearest to a figure: every method of it in each of its columns."""
     if not figure.suite:
         return []
     suite = load_suite(figure.suite)
     return [
-        Target(suite.name, suite.datasets[0], suite.backbones[0], family, figure.condition, method, "")
+        Target(suite.name, of, suite.datasets[0], suite.backbones[0], family, figure.condition, method, "")
         for method in figure.methods
-        for family in figure_families(figure, preset)
+        for family, of in figure_columns(figure, preset)
     ]
+
+
+def figure_columns(figure: PaperFigure, preset: str) -> list[tuple[str, str]]:
+    """(family, preset) of a figure's columns; none if it has presets of its own, whose budget is another one's."""
+    if figure.presets and preset not in FULL_BUDGET:
+        return []
+    return [(family, of) for family in figure_families(figure, preset) for of in (preset, *figure.presets)]
 
 
 def figure_families(figure: PaperFigure, preset: str) -> tuple[str, ...]:
@@ -239,7 +254,7 @@ def all_targets(paper: Paper, located: Mapping[Published, Target | str], preset:
     """Everything of ours that the page of a paper shows, each once."""
     of_tables = [place for place in located.values() if isinstance(place, Target)]
     of_figures = [target for figure in paper.figures for target in figure_targets(figure, preset)]
-    return list(dict.fromkeys([*of_tables, *of_figures]))
+    return list(dict.fromkeys([*of_tables, *locate_variants(paper, located).values(), *of_figures]))
 
 
 def _locate(paper: Paper, row: Published, suites: Mapping[str, Suite], preset: str) -> Target | str:
@@ -258,6 +273,7 @@ def _locate(paper: Paper, row: Published, suites: Mapping[str, Suite], preset: s
         return f"{row.env}: family {environment.family} is not in suite {suite.name}"
     return Target(
         suite=suite.name,
+        preset=preset,
         dataset=setting.dataset,
         backbone=suite.backbones[0],
         family=environment.family,

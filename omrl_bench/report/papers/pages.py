@@ -14,6 +14,8 @@ from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.papers.claims import orderings_frame, orderings_section, summary
 from omrl_bench.report.papers.curves import Curves, draw_curves, find_curves, picture_name
 from omrl_bench.report.papers.mapping import (
+    AS_PUBLISHED,
+    VARIANTS,
     Field,
     Paper,
     PaperFigure,
@@ -21,10 +23,11 @@ from omrl_bench.report.papers.mapping import (
     Published,
     Target,
     all_targets,
-    figure_families,
+    figure_columns,
     figure_targets,
     load_paper,
     locate,
+    locate_variants,
     published,
 )
 from omrl_bench.report.papers.orderings import Ordering, orderings
@@ -33,6 +36,9 @@ from omrl_bench.report.reading.frames import read
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
 from omrl_bench.report.tables.markdown import bullets, escape, grid, section
 from omrl_bench.report.tables.wide import Entry
+
+_OURS = ("ours", "ours_low", "ours_high", "our_return", "n_seeds", "n_tasks", "n_draws")  # see _numbers
+_VARIANT = ("variant", "variant_low", "variant_high", "variant_return", *(f"variant_{name}" for name in _OURS[-3:]))
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,9 @@ class Comparison:
         paper: The paper's tables.
         preset: Preset of our suites.
         located: Our place of every published number, or the reason why there is none.
+        variants: Our second place of published numbers, in the environment as the paper has it.
         found: Our results by place.
-        orderings: Published orderings with our verdicts.
+        orderings: Published orderings with our verdicts, on the first places.
         notes: What is wrong with, or missing from, our records.
         curves: Our learning curves by the label of the paper's figure, where there are any.
     """
@@ -52,6 +59,7 @@ class Comparison:
     paper: Paper
     preset: str
     located: Mapping[Published, Target | str]
+    variants: Mapping[Published, Target]
     found: Mapping[Target, Sample]
     orderings: Sequence[Ordering]
     notes: Sequence[str]
@@ -67,11 +75,20 @@ def compare_with(name: str, results: Path, preset: str) -> Comparison:
     paper = load_paper(name)
     located = locate(paper, published(name), preset)
     targets = all_targets(paper, located, preset)
-    suites = {*(target.suite for target in targets), *(figure.suite for figure in paper.figures if figure.suite)}
-    readings = {suite: read(results, suite, preset) for suite in sorted(suites)}
-    found, notes = samples(readings, targets)
-    curves = find_curves(paper, readings, preset)
-    return Comparison(paper, preset, located, found, orderings(paper, located, found), notes, curves)
+    wanted = {(target.suite, target.preset) for target in targets}
+    wanted |= {(figure.suite, preset) for figure in paper.figures if figure.suite}
+    readings = {(suite, of): read(results, suite, of) for suite, of in sorted(wanted)}
+    found, notes = samples(readings, targets, preset)
+    return Comparison(
+        paper=paper,
+        preset=preset,
+        located=located,
+        variants=locate_variants(paper, located),
+        found=found,
+        orderings=orderings(paper, located, found),
+        notes=notes,
+        curves=find_curves(paper, readings, preset),
+    )
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
@@ -104,6 +121,11 @@ def page(comparison: Comparison) -> str:
         blocks.append(escape(f"Ours: {_budget(comparison)}. {SCORE_NOTE} {INTERVAL_NOTE}"))
     if comparison.located:
         blocks.append("Published returns are of the paper's own environments: compare orders, not values.")
+    if comparison.variants:
+        blocks.append(
+            "Where our environment differs from the paper's and we have that one too, a third column has our score in "
+            f"it ({AS_PUBLISHED}: preset {VARIANTS}, of the same budget). Orderings are judged in our environment only."
+        )
     blocks += ["What differs everywhere:", bullets(paper.differs)]
     if comparison.orderings:
         blocks += ["What survives:", bullets(summary(paper, comparison.orderings))]
@@ -119,23 +141,32 @@ def page(comparison: Comparison) -> str:
 
 
 def numbers_frame(comparison: Comparison) -> pd.DataFrame:
-    """One row per published number: the number, where ours is, ours with its interval, or why there is none."""
+    """One row per published number: the number, where ours is, ours with its interval, or why there is none.
+
+    Columns ``variant...`` are ours in the environment as the paper has it, where it differs, from preset
+    :data:`~omrl_bench.report.papers.mapping.VARIANTS`.
+    """
     rows = []
     for row, place in comparison.located.items():
         about = {"paper": comparison.paper.name, **vars(row)}
         sample = None
         if isinstance(place, Target):
-            about |= {"preset": comparison.preset, **{f"our_{name}": value for name, value in place._asdict().items()}}
+            about |= {"preset": place.preset, **{f"our_{name}": value for name, value in place._asdict().items()}}
             sample = comparison.found.get(place)
         if sample:
-            about |= {"ours": sample.estimate, "ours_low": sample.low, "ours_high": sample.high}
-            about |= {"our_return": sample.panel.returns.mean(), **_sizes(sample)}
+            about |= dict(zip(_OURS, _numbers(sample), strict=True))
+        second = comparison.variants.get(row)
+        if second:
+            about["variant_family"] = second.family
+            if second in comparison.found:
+                about |= dict(zip(_VARIANT, _numbers(comparison.found[second]), strict=True))
         about["missing"] = "" if sample else place if isinstance(place, str) else "no complete records"
         about["differs"] = " ".join(_differences(comparison.paper, [row]).values())
         rows.append(about)
-    columns = ["paper", *Published.__dataclass_fields__, "preset", *(f"our_{name}" for name in Target._fields)]
-    columns += ["ours", "ours_low", "ours_high", "our_return", "n_seeds", "n_tasks", "n_draws", "missing", "differs"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("n_seeds", "n_tasks", "n_draws"), "Int64"))
+    of_place = (f"our_{name}" for name in Target._fields if name != "preset")
+    columns = ["paper", *Published.__dataclass_fields__, "preset", *of_place, *_OURS]
+    columns += ["variant_family", *_VARIANT, "missing", "differs"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys((*_OURS[-3:], *_VARIANT[-3:]), "Int64"))
 
 
 def _budget(comparison: Comparison) -> str:
@@ -154,35 +185,43 @@ def _budget(comparison: Comparison) -> str:
 def _table(comparison: Comparison, table: PaperTable) -> str:
     rows = [row for row in comparison.located if row.table == table.label]
     blocks = [escape(table.caption)]
+    whose = ["published", "ours"] + [f"ours, {AS_PUBLISHED}"] * any(row in comparison.variants for row in rows)
     for part in dict.fromkeys(_fields(row, table.parts) for row in rows):
-        body = _grid(comparison, table, [row for row in rows if _fields(row, table.parts) == part])
+        body = _grid(comparison, table, [row for row in rows if _fields(row, table.parts) == part], whose)
         blocks.append(section(", ".join(part), body) if part else body)
     differs = [*table.differs, *(f"{k}: {v}" for k, v in _differences(comparison.paper, rows).items())]
     blocks += ["What differs:", bullets(differs), "Ours:", bullets(_sources(comparison, rows))]
     return section(table.label, *blocks, level=2)
 
 
-def _grid(comparison: Comparison, table: PaperTable, rows: Sequence[Published]) -> str:
-    """The table in the paper's layout: two columns, published and ours, for each of its columns."""
+def _grid(comparison: Comparison, table: PaperTable, rows: Sequence[Published], whose: Sequence[str]) -> str:
+    """The table in the paper's layout: for each of its columns two or three, whose numbers are published and ours."""
     by_place = {(_fields(row, table.rows), _fields(row, table.columns)): row for row in rows}
     columns = list(dict.fromkeys(column for _, column in by_place))
-    headers = [*table.rows, *(f"{', '.join(column)}: {whose}" for column in columns for whose in ("published", "ours"))]
+    headers = [*table.rows, *(f"{', '.join(column)}: {each}" for column in columns for each in whose)]
     body = []
     for key in dict.fromkeys(key for key, _ in by_place):
         cells = [escape(value) for value in key]
         for column in columns:
-            row = by_place.get((key, column))
-            cells += [MISSING, MISSING] if row is None else [row.text or MISSING, _ours(comparison, row)]
+            cells += _cells(comparison, by_place.get((key, column)))[: len(whose)]
         body.append(cells)
     return grid([escape(header) for header in headers], body, len(table.rows))
 
 
-def _ours(comparison: Comparison, row: Published) -> str:
-    place = comparison.located[row]
+def _cells(comparison: Comparison, row: Published | None) -> list[str]:
+    """What is published, ours, and ours in the environment as published."""
+    if row is None:
+        return [MISSING] * 3
+    places = (comparison.located[row], comparison.variants.get(row))
+    return [row.text or MISSING, *(_ours(comparison, place) for place in places)]
+
+
+def _ours(comparison: Comparison, place: Target | str | None) -> str:
+    """``83.1 [80.2, 86.0]``; measures of the representation are of the order of 1."""
     sample = comparison.found.get(place) if isinstance(place, Target) else None
-    if sample is None or not isinstance(place, Target):
+    if sample is None:
         return MISSING
-    return _text(sample.estimate, sample.low, sample.high, sample.is_measure)
+    return str(Entry(sample.estimate, sample.low, sample.high, decimals=3 if sample.is_measure else 1))
 
 
 def _differences(paper: Paper, rows: Iterable[Published]) -> dict[str, str]:
@@ -202,10 +241,16 @@ def _differences(paper: Paper, rows: Iterable[Published]) -> dict[str, str]:
 
 def _sources(comparison: Comparison, rows: Sequence[Published]) -> list[str]:
     """Which of our records stand beside the numbers of a table, and why some have none."""
+    first = _found_at(comparison, [comparison.located[row] for row in rows])
+    second = _found_at(comparison, [comparison.variants[row] for row in rows if row in comparison.variants])
+    return [*first, *(f"{AS_PUBLISHED}, preset {VARIANTS}: {line}" for line in second)]
+
+
+def _found_at(comparison: Comparison, places: Sequence[Target | str]) -> list[str]:
+    """How much is found at some places, and where nothing is."""
     sizes: dict[str, list[str]] = defaultdict(list)
     lacking: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))  # methods by reason and family
-    for row in rows:
-        place = comparison.located[row]
+    for place in places:
         if isinstance(place, str):
             lacking[f"no counterpart of {place}"].clear()
             continue
@@ -231,38 +276,32 @@ def _figure(comparison: Comparison, figure: PaperFigure) -> list[str]:
     targets = figure_targets(figure, comparison.preset)
     if not targets:
         return blocks
-    families = figure_families(figure, comparison.preset)
+    columns = figure_columns(figure, comparison.preset)
     if not any(target in comparison.found for target in targets):
-        what = (
-            f"No complete records of suite {figure.suite}, preset {comparison.preset}, for {', '.join(figure.methods)}."
-        )
-        return [*blocks, escape(what)]
-    found = [(target, comparison.found[target]) for target in targets if target in comparison.found]
-    texts = {(target.method, target.family): _text(each.estimate, each.low, each.high) for target, each in found}
-    body = []
-    for method in figure.methods:
-        body.append([escape(method), *(texts.get((method, family), MISSING) for family in families)])
-    blocks.append(grid(["method", *map(escape, families)], body))
+        presets = (comparison.preset, *figure.presets)
+        where = f"suite {figure.suite}, preset{'s' * (len(presets) > 1)} {', '.join(presets)}"
+        return [*blocks, escape(f"No complete records of {where}, for {', '.join(figure.methods)}.")]
+    texts = {(target.method, target.family, target.preset): _ours(comparison, target) for target in targets}
+    body = [[escape(method), *(texts[method, family, of] for family, of in columns)] for method in figure.methods]
+    headers = [f"{family}, preset {of}" if figure.presets else family for family, of in columns]
+    blocks.append(grid(["method", *map(escape, headers)], body))
     curves = comparison.curves.get(figure.label)
     if curves:
         blocks.append(f"![Learning curves of our runs]({picture_name(comparison.paper, figure.label)}.svg)")
         drawn = set(zip(curves.frame["method"], curves.frame["family"], strict=True))
-        lacking = [f"{method} on {family}" for method, family in texts if (method, family) not in drawn]
+        places = [(target.method, target.family) for target in targets if target in comparison.found]
+        lacking = [f"{method} on {family}" for method, family in places if (method, family) not in drawn]
         if lacking:
             what = f"No curves (weights that were trained for another suite leave them there): {', '.join(lacking)}."
             blocks.append(escape(what))
     return blocks
 
 
-def _text(estimate: float, low: float, high: float, is_measure: bool = False) -> str:
-    """``83.1 [80.2, 86.0]``; measures of the representation are of the order of 1."""
-    return str(Entry(estimate, low, high, decimals=3 if is_measure else 1))
-
-
-def _sizes(sample: Sample) -> dict[str, int]:
+def _numbers(sample: Sample) -> tuple[float, ...]:
+    """Score, lower and upper end of its interval, return, numbers of seeds, tasks and draws."""
     panel = sample.panel
-    n_tasks = 0 if sample.is_measure else len(panel.tasks)
-    return {"n_seeds": len(panel.seeds), "n_tasks": n_tasks, "n_draws": panel.draws}
+    sizes = (len(panel.seeds), 0 if sample.is_measure else len(panel.tasks), panel.draws)
+    return sample.estimate, sample.low, sample.high, float(panel.returns.mean()), *sizes
 
 
 def _fields(row: Published, names: Sequence[Field]) -> tuple[str, ...]:

@@ -39,25 +39,29 @@ class Sample:
     paired: bool = False
 
 
-def samples(readings: Mapping[str, Reading], targets: Iterable[Target]) -> tuple[dict[Target, Sample], list[str]]:
+def samples(
+    readings: Mapping[tuple[str, str], Reading], targets: Iterable[Target], preset: str
+) -> tuple[dict[Target, Sample], list[str]]:
     """Find our results at some places.
 
     Args:
-        readings: What was read of each suite, of one preset.
+        readings: What was read, by suite and preset.
         targets: The places.
+        preset: The one that notes need not name.
 
     Returns:
         The samples of the places that have complete records, and notes on those that lack some.
     """
-    wanted: dict[str, list[Target]] = defaultdict(list)
+    wanted: dict[tuple[str, str], list[Target]] = defaultdict(list)
     for target in targets:
-        wanted[target.suite].append(target)
+        wanted[target.suite, target.preset].append(target)
     found: dict[Target, Sample] = {}
     notes: list[str] = []
-    for suite, places in wanted.items():
-        reading = readings[suite]
+    for (suite, of), places in wanted.items():
+        reading = readings[suite, of]
+        where = suite if of == preset else f"{suite}, preset {of}"
         pairs = {(place.family, place.method) for place in places}
-        notes += [f"{suite}: {note}" for note in reading.notes if not note.reason or note[1:3] in pairs]
+        notes += [f"{where}: {note}" for note in reading.notes if not note.reason or note[1:3] in pairs]
         for each in reading.sets:
             of_set = [place for place in places if (place.dataset, place.backbone) == (each.dataset, each.backbone)]
             found |= _scores(each, [place for place in of_set if not place.measure])
@@ -67,7 +71,7 @@ def samples(readings: Mapping[str, Reading], targets: Iterable[Target]) -> tuple
 
 def _scores(results: Results, places: list[Target]) -> dict[Target, Sample]:
     """Scores of a set, at the places where there are any."""
-    keys = {place: Key(place.suite, results.preset, *place[1:4], place.condition, place.method) for place in places}
+    keys = {place: Key(*place[:-1]) for place in places}
     frame = results.frame
     for column in ("family", "condition"):
         frame = frame[frame[column].isin({getattr(key, column) for key in keys.values()})]
@@ -90,8 +94,7 @@ def _measures(results: Results, places: list[Target]) -> dict[Target, Sample]:
         known = {seed: value for seed, value in sorted(values.items()) if value is not None and math.isfinite(value)}
         if known:
             matrix = np.array(list(known.values()), dtype=float)[:, None]
-            condition = f"{place.condition}/{place.measure}"
-            key = Key(place.suite, results.preset, *place[1:4], condition, place.method)
+            key = Key(*place[:-1])._replace(condition=f"{place.condition}/{place.measure}")
             panel = Panel(place.family, matrix, np.full_like(matrix, np.nan), tuple(known), (place.measure,), 0)
             found[place] = _sample(key, panel, True, False)
     return found

@@ -18,7 +18,7 @@ from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shi
 from omrl_bench.report.reading.results import Note, Results
 from omrl_bench.report.site.models import Board, BoardEntry, Discrimination, Leaderboard, Notes, Run
 from omrl_bench.report.tables.boards import board_of
-from omrl_bench.report.tables.captions import are_episodes, condition_word
+from omrl_bench.report.tables.captions import condition_word, main_condition
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Record
 from omrl_bench.stats.panels import ALL, panels
@@ -129,7 +129,7 @@ def _board(suite: str, preset: str, tables: Sequence[_TableOf]) -> Board:
         title=of_package.title if of_package else suite,
         kind=condition_word(conditions),
         conditions=conditions,
-        main_condition=(conditions or ("",))[-1 if are_episodes(conditions) else 0],  # what adaptation ends with
+        main_condition=main_condition(conditions) if conditions else "",
         families=(*([ALL] if len(families) > 1 else []), *families),
         tables=tuple(
             Notes(dataset=results.dataset, backbone=results.backbone, notes=tuple(map(str, results.notes)))

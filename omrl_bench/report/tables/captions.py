@@ -38,8 +38,18 @@ _SIZES = ("n_seeds", "n_tasks", "n_draws")
 
 
 def are_episodes(conditions: Sequence[str]) -> bool:
-    """Whether a method collects its contexts itself under all of some conditions, of which there is one at least."""
-    return bool(conditions) and not any(Condition.parse(name).given for name in conditions)
+    """Whether a method collects its contexts itself under some of the conditions; given ones are bounds then."""
+    return not all(Condition.parse(name).given for name in conditions)
+
+
+def main_condition(conditions: Sequence[str]) -> str:
+    """What a board is sorted by: the last episode, which adaptation ends with, or the first of contexts that are given.
+
+    Args:
+        conditions: In order; one at least.
+    """
+    own = [name for name in conditions if not Condition.parse(name).given]
+    return own[-1] if own else conditions[0]
 
 
 def condition_word(conditions: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from omrl_bench.report.reading.results import Results
 from omrl_bench.report.tables.boards import board_of
-from omrl_bench.report.tables.captions import are_episodes
+from omrl_bench.report.tables.captions import are_episodes, main_condition
 from omrl_bench.report.tables.layout import ALMOST, layout_of
 from omrl_bench.report.tables.wide import Table, robust_table, score_table, with_z_scores
 from omrl_bench.stats.panels import panels
@@ -28,7 +28,8 @@ def print_scores(sets: Iterable[Results]) -> None:
         scores = with_z_scores(score_table(each, board.summary, layout), board.summary)
         Console().print(terminal_table(scores))
         if are_episodes(layout.conditions):
-            Console().print(terminal_table(robust_table(each, board.summary, layout, layout.conditions[-1])))
+            last = main_condition(layout.conditions)
+            Console().print(terminal_table(robust_table(each, board.summary, layout, last)))
 
 
 def terminal_table(table: Table) -> rich.table.Table:
