@@ -4,8 +4,8 @@
     L_CLUB = mean_i log q(e_i | s_i, a_i) - mean_ij log q(e_j | s_i, a_i)      (CLUB, upper bound on I(z; (s, a)))
     L_q = - mean_i log q(e_i | s_i, a_i)                                       (fits q, trains nothing else)
 
-over the transitions i, j of a meta-batch, e_i the embedding of one transition, q a diagonal Gaussian. The bound holds
-where q is the true conditional; its value is in nats.
+over the transitions i, j of a task, mean over the tasks of a meta-batch; e_i is the embedding of one transition, q a
+diagonal Gaussian. The bound holds where q is the true conditional; its value is in nats.
 
 At test time (the paper's non-prior context collection) the policy explores with uniform actions for the first half of
 an episode's horizon, and after that with the representation of all that it has collected.
@@ -13,8 +13,10 @@ an episode's horizon, and after that with the representation of all that it has 
 Deviations
 * The bound is that of the paper, a sum over the dimensions of z; the public code takes the mean over them, twice it,
   and weights it with 10 to 50 beside a metric loss weighted 10. With its latent size 20 that is 0.1 to 0.5 here.
-* q's outputs: mean with tanh, as embeddings have, and variance softplus, not below 0.01. In the public code the
-  variance goes through tanh as well, which keeps it between 0.31 and 1.31.
+* q's outputs: mean with tanh, as embeddings have, and variance softplus, not below 0.3. In the public code the
+  variance goes through tanh as well, which keeps it between 0.31 and 1.31. Where it may fall to 0.01 the bound grows
+  without end: embeddings saturate, in two dimensions of 20.
+* Pairs stay within a task, as in the public code; the paper does not say.
 * q and the encoder step together, from one batch, with the same learning rate; Adam works elementwise, so this is q's
   own optimiser.
 * The encoder is trained first and then frozen; metric loss, contexts and embeddings are those of `focal`.
@@ -53,8 +55,6 @@ class CSROConfig(FocalConfig):
     """Hyper-parameters beside FOCAL's; the public code's in brackets where another value is used."""
 
     mi_weight: float = 0.1  # of the bound [.1 for cheetah-vel, .25 for point, .5 for ant-goal]
-    min_variance: float = 0.01  # of q
-    within: bool = False  # whether the pairs of the bound stay within a task
     q_width: int = 64  # of q's two hidden layers [three of 200]
 
     PRESETS: ClassVar = {
@@ -66,15 +66,17 @@ class CSROConfig(FocalConfig):
 class BehaviourEncoder(MeanEncoder):
     """FOCAL's encoder, and q(e | s, a), which only the loss uses."""
 
+    MIN_VARIANCE = 0.3
+
     def __init__(self, rngs: Rngs, features: int, inputs: int, config: CSROConfig) -> None:
         super().__init__(rngs, features, config.width, config.latent)
-        self.inputs, self.min_variance = inputs, config.min_variance
+        self.inputs = inputs
         self.q = mlp(rngs, inputs, config.q_width, config.q_width, 2 * config.latent)
 
     def conditional(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of q given the (s, a) of transitions, (R, N, latent) each."""
+        """Mean and variance of q given the (s, a) of transitions, (R, ..., latent) each."""
         mean, raw = self.q(context[..., : self.inputs]).chunk(2, dim=-1)
-        return torch.tanh(mean), softplus(raw) + self.min_variance
+        return torch.tanh(mean), softplus(raw) + self.MIN_VARIANCE
 
 
 class CSRO(Focal):
@@ -93,13 +95,9 @@ class CSRO(Focal):
         contexts, labels = self.draw_contexts(batches)
         embedded = self.encoder.embed(contexts)
         metric = metric_loss(masked_mean(embedded, None), labels, config.beta, config.epsilon)
-        e = embedded.flatten(1, 2)
-        mean, variance = self.encoder.conditional(contexts.flatten(1, 2))
-        # two contexts of each task lie side by side
-        groups = contexts.shape[1] // 2 if config.within else 1
-        grouped = [x.unflatten(1, (groups, -1)).flatten(0, 1) for x in (e, mean.detach(), variance.detach())]
-        bound = club_bound(*grouped).unflatten(0, (-1, groups)).mean(dim=1)
-        return (metric + config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
+        e, *q = (of_each_task(x) for x in (embedded, *self.encoder.conditional(contexts)))
+        bound = club_bound(e, *(x.detach() for x in q))
+        return (metric + config.mi_weight * bound - log_likelihood(e.detach(), *q)).sum()
 
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
@@ -109,21 +107,26 @@ class CSRO(Focal):
         return CollectingPolicy(self.actor(index), encoder, self.prior(index), self.scale, random_actions, seed)
 
 
+def of_each_task(x: Tensor) -> Tensor:
+    """Transitions task by task: (R, C, n, size), two contexts of each task side by side -> (R, T, 2 n, size)."""
+    return x.unflatten(1, (-1, 2)).flatten(2, 3)
+
+
 def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Mean over transitions of log q(e_i | s_i, a_i) without its constant: (R, N, latent) each -> (R,)."""
-    return -0.5 * ((e - mean) ** 2 / variance + variance.log()).sum(dim=-1).mean(dim=-1)
+    """Mean over transitions of log q(e_i | s_i, a_i) without its constant: (R, T, N, latent) each -> (R,)."""
+    return -0.5 * ((e - mean) ** 2 / variance + variance.log()).sum(dim=-1).mean(dim=(1, 2))
 
 
 def club_bound(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """CLUB: log q of matched pairs less that of all pairs, mean over pairs: (R, N, latent) each -> (R,).
+    """CLUB: log q of matched pairs less that of all pairs of a task, mean over both: (R, T, N, latent) each -> (R,).
 
     The mean over j of (e_j - mean_i)^2 is (mean of e - mean_i)^2 + variance of e, so that no pair is written out; the
     logarithms of the variances cancel.
     """
-    centre = e.mean(dim=1, keepdim=True)
-    all_pairs = (centre - mean) ** 2 + ((e - centre) ** 2).mean(dim=1, keepdim=True)
+    centre = e.mean(dim=2, keepdim=True)
+    all_pairs = (centre - mean) ** 2 + ((e - centre) ** 2).mean(dim=2, keepdim=True)
     matched = (e - mean) ** 2
-    return 0.5 * ((all_pairs - matched) / variance).sum(dim=-1).mean(dim=-1)
+    return 0.5 * ((all_pairs - matched) / variance).sum(dim=-1).mean(dim=(1, 2))
 
 
 class CollectingPolicy(MeanPolicy):
