@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from omrl_bench.api import Transitions
 
 from .conditioned import Conditioned
-from .networks import Encoder, Rngs, TensorModule, take_seed
-from .policies import Actor, Prior
+from .networks import Encoder, Rngs, take_seed
+from .policies import Prior
 from .training import Scale, seed_generators
 
 TRIED = 64  # representations of training contexts that are kept for the prior
@@ -34,7 +34,6 @@ class EncodedConfig:
     """Hyper-parameters that every encoder has."""
 
     prior: PriorName = "redrawn"
-    standardise: bool = False  # z, to mean 0 and deviation 1 over the training contexts, in every dimension
 
     def __post_init__(self) -> None:
         if self.prior not in get_args(PriorName):
@@ -60,33 +59,6 @@ class TrainingRepresentations(nn.Module):
         self.z.copy_(z.detach()[:, torch.linspace(0, z.shape[1] - 1, TRIED).round().long()])
 
 
-class Standard(TensorModule):
-    """Standard units of z, in every dimension: (R, ..., z size) -> the same shape; the identity until it is fitted."""
-
-    def __init__(self, seeds: int, z_size: int) -> None:
-        super().__init__()
-        # parameters, though nobody trains them, so that each seed takes its own
-        self.mean = nn.Parameter(torch.zeros(seeds, 1, z_size), requires_grad=False)
-        self.deviation = nn.Parameter(torch.ones(seeds, 1, z_size), requires_grad=False)
-
-    @torch.no_grad()
-    def fit(self, z: Tensor) -> None:
-        """Take mean and deviation over (R, C, z size)."""
-        self.mean.copy_(z.mean(dim=1, keepdim=True))
-        self.deviation.copy_(z.std(dim=1, keepdim=True) + 1e-3)
-
-    @torch.no_grad()
-    def follow(self, z: Tensor, rate: float) -> None:
-        """Move mean and deviation towards those of (R, C, z size)."""
-        self.mean.lerp_(z.mean(dim=1, keepdim=True), rate)
-        self.deviation.lerp_(z.std(dim=1, keepdim=True) + 1e-3, rate)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Z in standard units."""
-        shape = z.shape[0], *[1] * (z.dim() - 2), z.shape[-1]
-        return (z - self.mean.reshape(shape)) / self.deviation.reshape(shape)
-
-
 class Encoded(Conditioned):
     """An encoder of contexts under a backbone; subclasses say which, and how the two are trained.
 
@@ -109,25 +81,19 @@ class Encoded(Conditioned):
 
     def modules(self) -> dict[str, nn.Module]:
         """Backbone, encoder and what the prior draws from."""
-        return super().modules() | {"encoder": self.encoder, "tried": self.tried, "standard": self.standard}
+        return super().modules() | {"encoder": self.encoder, "tried": self.tried}
 
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct backbone and encoder."""
         super().build(seeds, scale)
         self.encoder = self.make_encoder(seed_generators(seeds, "encoder"), self.space.feature_size)
         self.tried = TrainingRepresentations(len(seeds), self.z_size)
-        self.standard = Standard(len(seeds), self.z_size)
 
     def prior(self, index: int) -> Prior:
         """What the configuration says."""
         if self.config.prior == "zero":
             return Prior.zero(self.z_size)
         return Prior(self.tried.z[index], self.seeds[index])
-
-    def actor(self, index: int) -> Actor:
-        """One seed's actor on z as the encoder gives it."""
-        actor, standard = super().actor(index), take_seed(self.standard, index)
-        return lambda observations, z: actor(observations, standard(z))
 
     def inference(self, index: int) -> Callable[[Transitions], Tensor]:
         """The encoder of one seed."""

@@ -46,9 +46,6 @@ class Joint(Encoded):
             tasks, batch = draw_batch(self, batches)
             z, penalty = self.sample(self.draw_contexts(batches, tasks))
             self.tried.keep(z)
-            if self.config.standardise:
-                self.standard.follow(z, 1.0 if update == 0 else 0.01)
-                z = self.standard(z)
             z = z.repeat_interleave(batch.rewards.shape[1] // tasks.shape[1], dim=1)
             critics_z, policy_z = self.views(z)
             self.backbone.update(optimiser, batch, critics_z, policy_z=policy_z, encoder_loss=penalty)

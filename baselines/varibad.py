@@ -16,6 +16,7 @@ Deviations that both methods share
   The divergence is exact. The first posterior is compared with N(0, I).
 * One half of the trajectories of an update have t in the first episode, the other half in the second; those take the
   state that the first episode leaves without its gradient. Predicted steps are always of both episodes.
+* The backbone sees beliefs in standard units: a log-variance is far from 0, at -6 or so, and hardly differs.
 * Every transition is kept with two beliefs: as in a first episode, which starts from the prior, and as in a second
   one, after another episode of its task. The backbone draws from both equally.
 """
@@ -56,7 +57,6 @@ class VariBADConfig:
     kl_weight: float = 0.05
     state_weight: float = 1.0  # of the error of s' [0: no state decoder]
     learning_rate: float = 3e-3  # of encoder and decoders [3e-4]
-    standardise: bool = False  # the belief that the policy acts on, to mean 0 and deviation 1 in every dimension
 
     PRESETS: ClassVar[dict[str, dict[str, float]]] = {
         "quick": {"trajectories": 12},  # fewer updates, so more of each
@@ -243,6 +243,8 @@ class VariBAD(TwoStage):
     def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Compute the beliefs of all training transitions once, train the backbone on (s, belief)."""
         memory = BeliefMemory(self, batches)
+        self.standard.fit(memory.beliefs)
+        memory.beliefs = self.standard(memory.beliefs)
         optimiser = adam((self.backbone, self.backbone_config.learning_rate))
         for update in range(updates):
             _, rows = draw_rows(self, batches)
@@ -278,9 +280,6 @@ class BeliefMemory:
         for first in range(0, count, EPISODES_AT_ONCE):
             episodes = np.arange(count)[None, first : first + EPISODES_AT_ONCE].repeat(len(batches.rngs), axis=0)
             self._fill(method, batches, episodes, tasks[episodes])
-        if method.config.standardise:
-            method.standard.fit(self.beliefs)
-            self.beliefs = method.standard(self.beliefs)
 
     def _fill(self, method: VariBAD, batches: Batches, episodes: np.ndarray, tasks: np.ndarray) -> None:
         """Episodes (R, C), the same for every seed, of tasks (R, C)."""
