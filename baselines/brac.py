@@ -1,24 +1,26 @@
 """BRAC, behaviour-regularised actor-critic (Wu et al., 2019), the backbone of FOCAL and FOCAL++ (Li et al., 2021).
 
 SAC with a penalty on the divergence of the policy from the data, D = KL(pi || data), in its dual form
-with a critic c of its own:
+with a dual critic c:
 
     g     = softplus(c(s, a)),  at the optimum the ratio of the densities pi(a|s) / data(a|s)
     D     = max_c E_s[ E_{a~ ~ pi} log g(s, a~) - E_{a ~ data} g(s, a) + 1 ]
-    L_c   = -D + gradient_weight E[ max(|| grad_a c(s, a_mix) || - 1, 0)^2 ],  a_mix between a and a~
+    L_c   = -D + bound_weight E[ h(c(s, a)) + h(c(s, a~)) ] / 2,   h(x) = max(|x| - 1, 0)^2
     L_pi  = E [ T log pi(a~|s) - min_k Q_k(s, a~) + alpha log g(s, a~) ]
     alpha = alpha + alpha_rate (D - target_divergence) after every update, clipped to [0, alpha_max] where it is used
 
-Every update begins with three steps of c (its own Adam) and one of alpha, on actions drawn from the policy.
+All losses step together and see each other's networks before the step; one action a~ of the policy serves them all.
 
 Deviations
 * No separate V network (FOCAL has one): targets use the target critics at an action of the policy, as in SAC here.
 * The part of D in L_pi that does not depend on the policy is left out; it has no gradient.
-* The gradient penalty is Wu et al.'s. FOCAL's public code penalises |c| itself (`gradient_of_action = False`).
+* FOCAL's public code bounds |c| at a random action between a and a~; here it is bounded at both, where c is known
+  anyway. Wu et al. bound the gradient of c by the action there.
+* c takes one step per update, at the rate of the others; in the public code three, each at a third of that rate and on
+  a batch of its own.
 * With `value_penalty`, targets lose alpha log g at (s', a'), the policy's part of D; at the optimum of c the rest is 0,
   and it would need the data's action at s'. FOCAL's public code subtracts all of D, but at s.
 * FOCAL's small penalties on the policy's mean and deviation are left out, and its networks have three hidden layers.
-* The three steps of c divide the update's batch between them; the public code draws a batch for each.
 * Rewards are divided by their standard deviation over the training data. The papers' alpha (500 to 2000) and T = 1
   belong to rewards times 5 or 100, values of hundreds; ours are smaller in proportion.
 
@@ -28,19 +30,16 @@ but c receives that of L_c.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from .backbone import MakeNetwork
-from .networks import frozen
 from .sac import SAC, SACConfig
-from .training import Batch, adam, step
+from .training import Batch
 
 BACKBONES = {"brac": "BRAC"}
 
@@ -53,10 +52,7 @@ class BRACConfig(SACConfig):
     alpha_max: float = 20.0  # [2000, to 5e6 on the ant]
     alpha_rate: float = 0.01  # [1]
     target_divergence: float = 0.05  # [0.1 on the ant]
-    dual_steps: int = 3  # steps of c per update, each on its share of the batch
-    dual_rate: float = 1e-4  # learning rate of c
-    gradient_weight: float = 5.0  # of the gradient penalty
-    gradient_of_action: bool = True  # penalise the gradient with respect to the action, not c itself [False]
+    bound_weight: float = 5.0  # of the bound on c
     value_penalty: bool = False  # subtract the divergence from the targets too [True on the -dir families]
 
     PRESETS: ClassVar = {
@@ -83,64 +79,66 @@ class BRAC(SAC):
         super().build(observation_size, action_size, make)
         self.dual = make(observation_size + action_size, 1)
         self.alpha: Tensor
+        self.divergence: Tensor  # D of the last batch
         self.register_buffer("alpha", torch.full((len(self.rngs),), self.config.alpha))
-        self._dual_optimiser = adam((self.dual, self.config.dual_rate))
+        self.register_buffer("divergence", torch.zeros(len(self.rngs)), persistent=False)
 
-    def before_step(self, batch: Batch, z: Tensor) -> None:
-        """Steps of the dual critic, then of alpha."""
-        z, count = z.detach(), self.config.dual_steps
-        with torch.no_grad():
-            actions, _ = self.sample(batch.observations, z)
-        for first in range(count):  # every count-th transition, so that each step sees all tasks
-            part = Batch(**{name: value[:, first::count] for name, value in vars(batch).items()})
-            step(self._dual_optimiser, self.dual_loss(part, z[:, first::count], actions[:, first::count]).sum())
-        self._dual_optimiser.zero_grad(set_to_none=True)  # nothing for the optimiser of the rest to step on
-        with torch.no_grad():
-            divergence = self.divergence(batch, z, actions)
-            self.alpha += self.config.alpha_rate * (divergence - self.config.target_divergence)
+    def policy_loss(self, batch: Batch, z: Tensor, actions: Tensor, log_prob: Tensor) -> Tensor:
+        """L_pi + L_c, (R,): both need c at the policy's actions."""
+        reached = actions.detach().requires_grad_()
+        of_data, of_policy = (self.dual_value(batch.observations, a, z) for a in (batch.actions, reached))
+        self.divergence = divergence(of_data, of_policy).detach()
+        penalty = self.alpha_now * passed_on(log_ratio(of_policy), reached, actions)
+        policy_loss = super().policy_loss(batch, z, actions, log_prob) + penalty.mean(dim=-1)
+        return policy_loss + self.dual_loss(of_data, of_policy)
 
-    def dual_loss(self, batch: Batch, z: Tensor, actions: Tensor) -> Tensor:
-        """L_c, (R,), with actions of the policy."""
-        uniform = np.stack([rng.random((actions.shape[1], 1), dtype=np.float32) for rng in self.rngs])
-        share = torch.as_tensor(uniform).to(actions.dtype)
-        mixed = share * batch.actions + (1 - share) * actions
-        penalty = self.gradient_penalty(batch.observations, mixed, z)
-        return self.config.gradient_weight * penalty - self.divergence(batch, z, actions)
-
-    def gradient_penalty(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
-        """Mean squared excess over 1 of the gradient's norm (or of |c|), (R,)."""
-        actions = actions.detach().requires_grad_()
-        size = dual_value(self.dual, observations, actions, z)
-        if self.config.gradient_of_action:
-            (gradient,) = torch.autograd.grad(size.sum(), actions, create_graph=True)
-            size = gradient.square().sum(dim=-1).clamp(min=1e-12).sqrt()
-        return ((size.abs() - 1).clamp(min=0) ** 2).mean(dim=-1)
-
-    def divergence(self, batch: Batch, z: Tensor, actions: Tensor) -> Tensor:
-        """D with the current dual critic, (R,), with actions of the policy."""
-        ratio = softplus(dual_value(self.dual, batch.observations, batch.actions, z))
-        return (log_ratio(self.dual, batch.observations, actions, z) - ratio).mean(dim=-1) + 1
-
-    def policy_value(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
-        """What the policy maximises apart from its entropy, (R, B): min Q - alpha log g."""
-        return super().policy_value(observations, actions, z) - self.penalty(observations, actions, z)
+    def dual_loss(self, of_data: Tensor, of_policy: Tensor) -> Tensor:
+        """L_c, (R,), given c at the data's actions and at the policy's, (R, B) each."""
+        bound = (excess(of_data) + excess(of_policy)).mean(dim=-1) / 2
+        return self.config.bound_weight * bound - divergence(of_data, of_policy)
 
     def target_value(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
         """What targets bootstrap from apart from the entropy, (R, B)."""
         value = super().target_value(observations, actions, z)
-        return value - self.penalty(observations, actions, z) if self.config.value_penalty else value
+        if self.config.value_penalty:
+            value = value - self.alpha_now * log_ratio(self.dual_value(observations, actions, z))
+        return value
 
-    def penalty(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
-        """Alpha log g, (R, B), with no gradient to the dual critic."""
-        alpha = self.alpha.clamp(0.0, self.config.alpha_max)[:, None]
-        return alpha * log_ratio(frozen(self.dual), observations, actions, z)
+    def dual_value(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
+        """C, (R, B)."""
+        return self.dual(torch.cat([observations, actions], dim=-1), z)[..., 0]
+
+    @property
+    def alpha_now(self) -> Tensor:
+        """Alpha as it is used, (R, 1)."""
+        return self.alpha.clamp(0.0, self.config.alpha_max)[:, None]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Polyak step of the target critics, and the step of alpha."""
+        super().after_step()
+        self.alpha += self.config.alpha_rate * (self.divergence - self.config.target_divergence)
 
 
-def dual_value(dual: Callable[..., Tensor], observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
-    """C, (R, B)."""
-    return dual(torch.cat([observations, actions], dim=-1), z)[..., 0]
+def log_ratio(c: Tensor) -> Tensor:
+    """Log g, elementwise."""
+    return (softplus(c) + 1e-8).log()
 
 
-def log_ratio(dual: Callable[..., Tensor], observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
-    """Log g, (R, B)."""
-    return (softplus(dual_value(dual, observations, actions, z)) + 1e-8).log()
+def divergence(of_data: Tensor, of_policy: Tensor) -> Tensor:
+    """D, (R,), given c at the data's actions and at the policy's, (R, B) each."""
+    return (log_ratio(of_policy) - softplus(of_data)).mean(dim=-1) + 1
+
+
+def excess(c: Tensor) -> Tensor:
+    """H, elementwise."""
+    return (c.abs() - 1).clamp(min=0) ** 2
+
+
+def passed_on(value: Tensor, point: Tensor, source: Tensor) -> Tensor:
+    """``value`` (...,), computed at ``point`` (..., n), with its gradient sent to ``source`` and to nothing else.
+
+    So one evaluation of c serves L_c, which trains c, and L_pi, which trains the policy.
+    """
+    (gradient,) = torch.autograd.grad(value.sum(), point, retain_graph=True)
+    return value.detach() + (gradient * (source - point.detach())).sum(dim=-1)
