@@ -140,7 +140,7 @@ def test_cost_of_an_update(benchmark, table, episodes, name, backbone):
 def _print(rows):
     focal = rows[FOCAL][0]
     print(
-        f"\n\n  time per update of {len(SEEDS)} seeds relative to focal's on iql (cheetah-vel, standard); 10^9 operations"
+        f"\n\n  time per update of {len(SEEDS)} seeds relative to focal on iql (cheetah-vel, standard); 10^9 operations"
     )
     print("  a second in the products of matrices, and in one of a hidden layer's size by itself")
     print(f"  {'':<30}{'encoder':>9}{'policy':>9}{'training':>9}{'R=5 gain':>10}{'sampling':>10}", end="")
