@@ -5,7 +5,7 @@ with a dual critic c:
 
     g     = softplus(c(s, a)),  at the optimum the ratio of the densities pi(a|s) / data(a|s)
     D     = max_c E_s[ E_{a~ ~ pi} log g(s, a~) - E_{a ~ data} g(s, a) + 1 ]
-    L_c   = -D + bound_weight E[ h(c(s, a)) + h(c(s, a~)) ] / 2,   h(x) = max(|x| - 1, 0)^2
+    L_c   = -D + gradient_weight E[ max(|| grad_a c(s, a_mix) || - 1, 0)^2 ],  a_mix between a and a~
     L_pi  = E [ T log pi(a~|s) - min_k Q_k(s, a~) + alpha log g(s, a~) ]
     alpha = alpha + alpha_rate (D - target_divergence) after every update, clipped to [0, alpha_max] where it is used
 
@@ -14,8 +14,8 @@ All losses step together and see each other's networks before the step; one acti
 Deviations
 * No separate V network (FOCAL has one): targets use the target critics at an action of the policy, as in SAC here.
 * The part of D in L_pi that does not depend on the policy is left out; it has no gradient.
-* FOCAL's public code bounds |c| at a random action between a and a~; here it is bounded at both, where c is known
-  anyway. Wu et al. bound the gradient of c by the action there.
+* The gradient penalty is Wu et al.'s. FOCAL's public code penalises |c| itself, at a_mix; `gradient_of_action = False`
+  does so at a and a~, where c is known anyway.
 * c takes one step per update, at the rate of the others; in the public code three, each at a third of that rate and on
   a batch of its own.
 * With `value_penalty`, targets lose alpha log g at (s', a'), the policy's part of D; at the optimum of c the rest is 0,
@@ -33,6 +33,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -52,7 +53,8 @@ class BRACConfig(SACConfig):
     alpha_max: float = 20.0  # [2000, to 5e6 on the ant]
     alpha_rate: float = 0.01  # [1]
     target_divergence: float = 0.05  # [0.1 on the ant]
-    bound_weight: float = 5.0  # of the bound on c
+    gradient_weight: float = 5.0  # of the gradient penalty
+    gradient_of_action: bool = True  # penalise the gradient with respect to the action, not c itself [False]
     value_penalty: bool = False  # subtract the divergence from the targets too [True on the -dir families]
 
     PRESETS: ClassVar = {
@@ -90,12 +92,25 @@ class BRAC(SAC):
         self.divergence = divergence(of_data, of_policy).detach()
         penalty = self.alpha_now * passed_on(log_ratio(of_policy), reached, actions)
         policy_loss = super().policy_loss(batch, z, actions, log_prob) + penalty.mean(dim=-1)
-        return policy_loss + self.dual_loss(of_data, of_policy)
+        return policy_loss + self.dual_loss(batch, z, reached, of_data, of_policy)
 
-    def dual_loss(self, of_data: Tensor, of_policy: Tensor) -> Tensor:
-        """L_c, (R,), given c at the data's actions and at the policy's, (R, B) each."""
-        bound = (excess(of_data) + excess(of_policy)).mean(dim=-1) / 2
-        return self.config.bound_weight * bound - divergence(of_data, of_policy)
+    def dual_loss(self, batch: Batch, z: Tensor, actions: Tensor, of_data: Tensor, of_policy: Tensor) -> Tensor:
+        """L_c, (R,), with actions of the policy, and c at the data's actions and at these, (R, B) each."""
+        if self.config.gradient_of_action:
+            sizes = self.gradient_sizes(batch, z, actions)
+        else:
+            sizes = torch.cat([of_data, of_policy], dim=-1).abs()
+        excess = (sizes - 1).clamp(min=0)
+        return self.config.gradient_weight * excess.square().mean(dim=-1) - divergence(of_data, of_policy)
+
+    def gradient_sizes(self, batch: Batch, z: Tensor, actions: Tensor) -> Tensor:
+        """Norm of c's gradient between the data's actions and the policy's, (R, B)."""
+        uniform = np.stack([rng.random((actions.shape[1], 1), dtype=np.float32) for rng in self.rngs])
+        share = torch.as_tensor(uniform).to(actions.dtype)
+        mixed = (share * batch.actions + (1 - share) * actions).detach().requires_grad_()
+        c = self.dual_value(batch.observations, mixed, z)
+        (gradient,) = torch.autograd.grad(c.sum(), mixed, create_graph=True)
+        return gradient.square().sum(dim=-1).clamp(min=1e-12).sqrt()
 
     def target_value(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
         """What targets bootstrap from apart from the entropy, (R, B)."""
@@ -128,11 +143,6 @@ def log_ratio(c: Tensor) -> Tensor:
 def divergence(of_data: Tensor, of_policy: Tensor) -> Tensor:
     """D, (R,), given c at the data's actions and at the policy's, (R, B) each."""
     return (log_ratio(of_policy) - softplus(of_data)).mean(dim=-1) + 1
-
-
-def excess(c: Tensor) -> Tensor:
-    """H, elementwise."""
-    return (c.abs() - 1).clamp(min=0) ** 2
 
 
 def passed_on(value: Tensor, point: Tensor, source: Tensor) -> Tensor:

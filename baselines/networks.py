@@ -57,7 +57,8 @@ class _Narrow(torch.autograd.Function):
     def forward(ctx: Any, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """(R, 1, outputs), (R, B, inputs), (R, inputs, outputs) -> (R, B, outputs)."""
         ctx.save_for_backward(x, weight)
-        return torch.baddbmm(bias.mT, weight.mT, x.mT).mT.contiguous()
+        y = torch.baddbmm(bias.mT, weight.mT, x.mT)
+        return y.mT.clone(memory_format=torch.contiguous_format)  # no view: ReLU may overwrite it
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

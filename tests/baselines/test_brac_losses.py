@@ -50,10 +50,11 @@ def literal(model, batch, z, next_z, policy_z):
     rngs, critic_losses, policy_losses, dual_losses, divergences = copy.deepcopy(model.rngs), [], [], [], []
     for r, alpha in enumerate((0.7, 2.0, 0.0)):
         next_noise, noise = (rngs[r].standard_normal((B, A), dtype=np.float32) for _ in range(2))
+        shares = rngs[r].random((B, 1), dtype=np.float32)
         twins = [network(model.critics, r), network(model.critics, R + r)]
         target_twins = [network(model.target_critics, r), network(model.target_critics, R + r)]
         policy, c = network(model.policy, r), network(model.dual, r)
-        critic_sum, policy_sum, bound_sum, divergence_sum = 0.0, 0.0, 0.0, 0.0
+        critic_sum, policy_sum, excess_sum, divergence_sum = 0.0, 0.0, 0.0, 0.0
         for b in range(B):
             s, a, following = batch.observations[r, b], batch.actions[r, b], batch.next_observations[r, b]
             action, log_prob = draw(policy, next_noise[b], following, next_z[r, b])
@@ -71,11 +72,14 @@ def literal(model, batch, z, next_z, policy_z):
             policy_sum = policy_sum + model.config.temperature * log_prob - torch.minimum(first, second) + penalty
             fixed = action.detach()
             divergence_sum = divergence_sum + ratio(c, s, fixed, task)[1] - ratio(c, s, a, task)[0] + 1
-            for where in (a, fixed):
-                bound_sum = bound_sum + torch.relu(c(s, where, task)[0].abs() - 1) ** 2 / 2
+            sizes = [c(s, where, task)[0].abs() for where in (a, fixed)]
+            if model.config.gradient_of_action:
+                mixed = (float(shares[b, 0]) * a + (1 - float(shares[b, 0])) * fixed).requires_grad_()
+                sizes = [torch.autograd.grad(c(s, mixed, task)[0], mixed, create_graph=True)[0].norm()]
+            excess_sum = excess_sum + sum(torch.relu(size - 1) ** 2 for size in sizes) / len(sizes)
         critic_losses.append(critic_sum / B)
         policy_losses.append(policy_sum / B)
-        dual_losses.append(model.config.bound_weight * bound_sum / B - divergence_sum / B)
+        dual_losses.append(model.config.gradient_weight * excess_sum / B - divergence_sum / B)
         divergences.append(divergence_sum.item() / B)
     return critic_losses, policy_losses, dual_losses, divergences
 
@@ -88,15 +92,17 @@ def test_losses_are_the_equations(make, batch, z, value_penalty):
     torch.testing.assert_close(model.divergence, torch.tensor(divergences).double())
 
 
-def test_gradients_are_those_of_the_literal_equations(make, batch, z):
+@pytest.mark.parametrize("gradient_of_action", [True, False])
+def test_gradients_are_those_of_the_literal_equations(make, batch, z, gradient_of_action):
     """Of L_Q for the critics and z, of L_pi for the policy and its z, of L_c for the dual critic."""
-    model = make(value_penalty=True)
-    with torch.no_grad():  # steep enough for the bound
+    model = make(value_penalty=True, gradient_of_action=gradient_of_action)
+    with torch.no_grad():  # steep enough for the penalty
         model.dual.layers[-1].weight.mul_(3)
     z.requires_grad_()
     policy_z = z.detach().clone().requires_grad_()
     critic_losses, policy_losses, dual_losses, _ = literal(model, batch, z, z.detach(), policy_z)
     total = model.loss(batch, z, policy_z=policy_z)
+    torch.testing.assert_close(total, sum(critic_losses) + sum(policy_losses) + sum(dual_losses))
     for name, loss, where in (
         ("critics", sum(critic_losses), list(model.critics.parameters())),
         ("z", sum(critic_losses), [z]),
@@ -104,32 +110,35 @@ def test_gradients_are_those_of_the_literal_equations(make, batch, z):
         ("policy z", sum(policy_losses), [policy_z]),
         ("dual critic", sum(dual_losses), list(model.dual.parameters())),
     ):
-        expected = torch.autograd.grad(loss, where, retain_graph=True)
+        expected = torch.autograd.grad(loss, where, retain_graph=True, materialize_grads=True)
         actual = torch.autograd.grad(total, where, retain_graph=True)
         for one, other in zip(actual, expected, strict=True):
             assert one.abs().max() > 0, name
             torch.testing.assert_close(one, other)
 
 
-def test_the_bound_holds_c_at_both_actions():
+def test_penalty_of_c_itself_counts_both_actions(batch, z):
     """A mean over (2, 3) values, within and beyond [-1, 1]."""
-    model = BRAC(seed_generators((0, 1), "test"), S, A, Z, replace(CONFIG, bound_weight=4.0))
+    model = BRAC(
+        seed_generators((0, 1), "test"), S, A, Z, replace(CONFIG, gradient_weight=4.0, gradient_of_action=False)
+    )
     of_data, of_policy = torch.tensor([[0.5, 1.5, -2.0], [0.0] * 3]), torch.tensor([[3.0, -1.0, 0.0], [-1.5] * 3])
     expected = 4.0 * torch.tensor([(0.25 + 1.0 + 4.0) / 6, 0.25 / 2]) - divergence(of_data, of_policy)
-    torch.testing.assert_close(model.dual_loss(of_data, of_policy), expected)
+    torch.testing.assert_close(model.dual_loss(batch, z, batch.actions, of_data, of_policy), expected)
 
 
 def test_dual_critic_finds_the_divergence_of_two_gaussians():
-    """KL( N(0.5, 0.5^2) || N(0, 0.5^2) ) = 0.5, without the bound."""
+    """KL( N(0.5, 0.5^2) || N(0, 0.5^2) ) = 0.5, without the gradient penalty."""
     count = 1000
-    model = BRAC(seed_generators((0,), "test"), 1, 1, 0, replace(CONFIG, width=16, bound_weight=0.0))
+    model = BRAC(seed_generators((0,), "test"), 1, 1, 0, replace(CONFIG, width=16, gradient_weight=0.0))
     rng, nothing = np.random.default_rng(0), torch.zeros(1, count, 0)
     same = torch.zeros(1, count, 1)
     optimiser, found = adam((model.dual, 1e-2)), []
     for _ in range(300):
         data, actions = (torch.as_tensor(rng.normal(mean, 0.5, (1, count, 1)).astype(np.float32)) for mean in (0, 0.5))
         of_data, of_policy = (model.dual_value(same, a, nothing) for a in (data, actions))
-        step(optimiser, model.dual_loss(of_data, of_policy).sum())
+        batch = Batch(same, data, same[..., 0], same, same[..., 0])
+        step(optimiser, model.dual_loss(batch, nothing, actions, of_data, of_policy).sum())
         found.append(divergence(of_data, of_policy).item())
     assert np.mean(found[-50:]) == pytest.approx(0.5, abs=0.05)
 

@@ -72,9 +72,9 @@ def test_derivatives_of_narrow_and_of_wide_layers(outputs, frozen):
     assert torch.autograd.gradgradcheck(layer.product, given)
 
 
-@pytest.mark.parametrize("shape", [(3, 10, 4), (3, 2, 5, 4)])
+@pytest.mark.parametrize("shape", [(3, 10, 4), (3, 2, 5, 4), (3, 1, 4)])
 def test_mlp_is_relu_between_linear_layers(shape):
-    network = mlp(rngs(), 4, 6, 5, 2).double()
+    network = mlp(rngs(), 4, NARROW + 1, NARROW, 1, 2).double()
     x = random(*shape).requires_grad_()
     y, before = network(x), x.detach().clone()
     assert y.shape == (*shape[:-1], 2)
