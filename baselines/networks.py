@@ -64,13 +64,13 @@ class _Narrow(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the three; None where none is asked for."""
         x, weight = ctx.saved_tensors
+        of_bias, of_x, of_weight = ctx.needs_input_grad
         product = torch.mul if weight.shape[-1] == 1 else torch.bmm  # of one column and one row, an outer product
-        makers = (
-            lambda: gradient.sum(dim=1, keepdim=True),
-            lambda: product(gradient, weight.mT),
-            lambda: torch.bmm(gradient.mT, x).mT,
+        return (
+            gradient.sum(dim=1, keepdim=True) if of_bias else None,
+            product(gradient, weight.mT) if of_x else None,
+            torch.bmm(gradient.mT, x).mT if of_weight else None,
         )
-        return tuple(make() if asked else None for make, asked in zip(makers, ctx.needs_input_grad, strict=True))
 
 
 class SeedLayerNorm(TensorModule):
@@ -108,7 +108,7 @@ class Layers(TensorModule, nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply them; what is in the middle has three axes, so that ReLU may overwrite it (no view of anything)."""
-        rows: Tensor = super().forward(x.reshape(x.shape[0], -1, x.shape[-1]))
+        rows: Tensor = super().forward(x.reshape(x.shape[0], -1, x.shape[-1]))  # type: ignore[no-untyped-call]
         return rows if x.dim() == 3 else rows.reshape(*x.shape[:-1], -1)
 
 
