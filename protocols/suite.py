@@ -76,7 +76,7 @@ class Preset(Frozen):
     draws: Draws | None = None  # of each task in evaluations, instead of the protocol's
     methods: Methods = ()  # instead of the suite's
     families: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # instead of the suite's
-    family_updates: dict[str, Positive] = {}  # instead of `updates`, for families that learn slower
+    family_updates: dict[str, Positive] = {}  # instead of `updates`, for families that need more or fewer
 
     def of(self, family: str) -> Preset:
         """The preset of one family, with its number of updates and the time that they take."""
