@@ -109,7 +109,7 @@ class CSRO(Focal):
 
 def of_each_task(x: Tensor) -> Tensor:
     """Transitions task by task: (R, C, n, size), two contexts of each task side by side -> (R, T, 2 n, size)."""
-    return x.unflatten(1, (-1, 2)).flatten(2, 3)
+    return x.reshape(len(x), x.shape[1] // 2, 2 * x.shape[2], x.shape[3])
 
 
 def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
