@@ -115,6 +115,14 @@ class _LineWatcher(Watcher):
         print_plan(plan, self._notes)
         self._remaining = _Remaining(plan)
 
+    def waiting(self, text: str) -> None:
+        self._say(text)
+
+    def elsewhere(self, job: Job, error: str | None) -> None:
+        self._remaining.fractions[job.label] = 1.0
+        outcome = f"failed {job.label}, in another run: {error}" if error else f"done   {job.label}, by another run"
+        self._say(f"{outcome}; {self._remaining.note()}")
+
 
 class _LiveWatcher(_LineWatcher):
     def __init__(self, console: Console, notes: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner import worker
-from omrl_bench.runner.job import read_job, write_job
+from omrl_bench.runner.job import job_path, read_job, write_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, select
 from omrl_bench.runner.records import iterate_records, read_cube
 
@@ -111,10 +111,10 @@ def sequential(tmp_path):
     return lambda name: f"{tmp_path / 'sequential.py'}:{name}"
 
 
-def test_job_file_survives_the_round_trip(job, bad, tmp_path):
+def test_job_file_survives_the_round_trip(job, bad):
     made = job(bad("Zero"))
-    write_job(tmp_path / "job.json", made)
-    assert read_job(tmp_path / "job.json") == made
+    write_job(job_path(made), made)
+    assert read_job(job_path(made)) == made
 
 
 def test_progress_never_goes_back(job, run, held):
