@@ -100,11 +100,11 @@ def build_dataset(
     threads: int,
     progress: Callable[[float], None] = lambda fraction: None,
     say: Callable[[str], object] = lambda text: None,
-    again: bool = False,
+    again: bool = True,
 ) -> None:
     """Build one dataset into Minari's root folder; one that was collected elsewhere is taken from there.
 
-    Where another process builds it, this one waits, and builds nothing if it is there then.
+    Where another process builds it, this one waits.
 
     Args:
         family: The family.
@@ -112,7 +112,7 @@ def build_dataset(
         threads: Simulator threads.
         progress: Called with the fraction simulated.
         say: Told whom this waits for.
-        again: Whether one that is there is replaced.
+        again: Whether one that is there, perhaps after waiting, is replaced.
 
     Raises:
         InputError: if the folder cannot be written to, the simulation is unstable, or the data cannot be taken.
@@ -137,7 +137,7 @@ def ensure_dataset(family: Family, quality: str, threads: int, say: Callable[[st
     """
     if not dataset_folder(family, quality).exists():
         say(f"building {dataset_id(family, quality)}")
-        build_dataset(family, quality, threads, say=say)
+        build_dataset(family, quality, threads, say=say, again=False)
 
 
 def verify_dataset(family: Family, quality: str) -> tuple[Status, str]:

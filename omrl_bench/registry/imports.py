@@ -50,10 +50,8 @@ def read_source(file: Path) -> str:
         return decode_source(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not {error.encoding} text: {error.reason} at byte {error.start}") from error
-    except SyntaxError as error:
-        raise InputError(f"{file} is no Python: {error.msg}") from error
+    except (UnicodeDecodeError, SyntaxError) as error:
+        raise InputError(f"{file} is no text in the encoding that it declares (UTF-8 if none): {error}") from error
 
 
 @lru_cache(maxsize=512)  # planning a suite asks for the same few files for every cell; so below
