@@ -40,7 +40,9 @@ def test_a_command_runs_a_checkout_that_is_not_installed(hostile):
     (python, *rest) = command("--version")
     done = run([python, "-S", *rest], hostile, PYTHONPATH=os.pathsep.join(PACKAGES))
     assert (done.returncode, done.stdout) == (0, f"omrl-bench {__version__}\n"), done.stderr
-    done = run([python, "-S", *rest], hostile.parent, PYTHONPATH=os.pathsep.join([*PACKAGES, str(hostile)]))
+    for file in hostile.glob("*.py"):
+        file.unlink()
+    done = run([python, "-S", *rest], hostile, PYTHONPATH=os.pathsep.join([*PACKAGES, str(hostile)]))
     assert (done.returncode, done.stdout) == (0, f"omrl-bench {__version__}\n"), done.stderr
 
 

@@ -146,6 +146,13 @@ class _LiveWatcher(_LineWatcher):
     def progressed(self, job: Job, stage: str, fraction: float) -> None:
         self._remaining.fractions[job.label] = fraction
         self._progress.update(self._bars[job.label], completed=fraction, note=stage)
+        self._show_all()
+
+    def elsewhere(self, job: Job, error: str | None) -> None:
+        super().elsewhere(job, error)
+        self._show_all()
+
+    def _show_all(self) -> None:
         self._progress.update(self._all, completed=sum(self._remaining.fractions.values()), note=self._remaining.note())
 
     def finished(self, job: Job, seconds: float, error: str | None) -> None:

@@ -71,7 +71,7 @@ def git_state(root: Path) -> dict[str, Any]:
 
     def git(*arguments: str) -> str:
         # whoever owns the checkout: its code is what runs here
-        command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
+        command = ["git", "--no-optional-locks", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, errors="replace", check=True, timeout=10
         )

@@ -225,13 +225,7 @@ class Cube(Frozen):
 
 
 def write_record(results: Path, record: Record, cube: Cube | None) -> None:
-    """Write a cell's cube, then its record, with the hashes of both: a complete record always has its cube.
-
-    The record of a failure never replaces a complete one; it is written beside, see :meth:`Cell.failure_path`.
-    """
-    path = record.cell.record_path(results)
-    if record.status == "failed" and is_complete(results, record.cell):
-        path = record.cell.failure_path(results)
+    """Write a cell's cube, then its record, with the hashes of both: a complete record always has its cube."""
     if cube is not None:
         cube = cube.stored()
         buffer = io.BytesIO()
@@ -239,6 +233,16 @@ def write_record(results: Path, record: Record, cube: Cube | None) -> None:
         np.savez_compressed(buffer, conditions=np.array(cube.conditions), **arrays)
         write_atomically(record.cell.cube_path(results), buffer.getvalue())
         record = record.model_copy(update={"cube": cube.content_hash()})
+    _write(record.cell.record_path(results), record)
+
+
+def write_failure(results: Path, record: Record) -> None:
+    """Write the record of a failure, beside a complete one if there is one (:meth:`Cell.failure_path`), never over it."""
+    cell = record.cell
+    _write(cell.failure_path(results) if is_complete(results, cell) else cell.record_path(results), record)
+
+
+def _write(path: Path, record: Record) -> None:
     # these fields came after the first records, which are written again as they were
     later = {name for name in ("trained_elsewhere", "job") if getattr(record, name) is None}
     content = _content_hash(json.loads(record.model_dump_json(exclude=later)))

@@ -17,7 +17,7 @@ from omrl_bench.runner.executors import Ended, Executor, Watcher
 from omrl_bench.runner.executors.local import Local
 from omrl_bench.runner.job import Job, failed_record, job_path, progress_path, record_of, write_job
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
-from omrl_bench.runner.records import JOBS, Cell, Record, RecordError, is_complete, read_record, write_record
+from omrl_bench.runner.records import JOBS, Cell, Record, RecordError, is_complete, read_record, write_failure
 from omrl_bench.vocabulary import Rerun
 
 POLL = 1.0  # seconds between looks at what other runs do
@@ -205,7 +205,7 @@ def _conclude(ended: Ended) -> str | None:
     records = [record_of(job, cell) for cell in job.cells]
     for index, record in enumerate(records):
         if record is None:
-            write_record(job.results, failed_record(job, index, ended.how), None)
+            write_failure(job.results, failed_record(job, index, ended.how))
     for record in records:
         if record is None:
             return ended.how

@@ -23,7 +23,7 @@ from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
-from omrl_bench.runner.records import CurvePoint, Record, write_record
+from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
 from omrl_bench.runner.traces import write_traces
 from omrl_bench.runner.trained import Training
 
@@ -59,7 +59,7 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> None:
         traceback.print_exc()
         for index, seed in enumerate(job.seeds):
             if seed not in measured:
-                write_record(job.results, failed_record(job, index, describe(error)), None)
+                write_failure(job.results, failed_record(job, index, describe(error)))
 
 
 def describe(error: Exception) -> str:

@@ -11,7 +11,7 @@ from omrl_bench.errors import InputError
 from omrl_bench.runner import trained
 from omrl_bench.runner.executors import Ended, Watcher
 from omrl_bench.runner.job import failed_record, job_path, read_job
-from omrl_bench.runner.records import Cube, iterate_records, read_record, write_record
+from omrl_bench.runner.records import Cube, iterate_records, read_record, write_failure, write_record
 from omrl_bench.runner.run import run_jobs, taken
 from omrl_bench.runner.trained import Training
 
@@ -28,7 +28,10 @@ def write(job, status="complete", error=None):
     """Write the records of a job's cells, as its worker would."""
     for index in range(len(job.cells)):
         record = failed_record(job, index, error or "").model_copy(update={"status": status, "error": error})
-        write_record(job.results, record, CUBE if status == "complete" else None)
+        if status == "complete":
+            write_record(job.results, record, CUBE)
+        else:
+            write_failure(job.results, record)
 
 
 class Doing:
