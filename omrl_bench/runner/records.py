@@ -237,7 +237,7 @@ def write_record(results: Path, record: Record, cube: Cube | None) -> None:
 
 
 def write_failure(results: Path, record: Record) -> None:
-    """Write the record of a failure, beside a complete one if there is one (:meth:`Cell.failure_path`), never over it."""
+    """Write the record of a failure; beside a complete one, never over it, see :meth:`Cell.failure_path`."""
     cell = record.cell
     _write(cell.failure_path(results) if is_complete(results, cell) else cell.record_path(results), record)
 

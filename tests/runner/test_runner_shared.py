@@ -259,5 +259,5 @@ def test_a_worker_depends_on_nothing_in_the_working_folder(jobs, tmp_path, monke
     assert run_jobs([job], Local(1), Watcher()) == []
     assert [record.status for record in iterate_records(job.results)] == ["complete", "complete"]
     lost = planned.model_copy(update={"target": f"{mine / 'bad.py'}:Exits"})
-    (error,) = run_jobs([lost.model_copy(update={"train_again": True})], Local(1), Watcher())
+    (error,) = run_jobs([lost.model_copy(update={"train_again": True, "token": "another"})], Local(1), Watcher())
     assert "the worker ended with exit code 3; its output is in " in error
