@@ -137,14 +137,15 @@ def test_a_record_names_the_commit_of_its_own_checkout(repositories, monkeypatch
 
 def test_a_checkout_of_another_owner_is_named_too(repositories, monkeypatch):
     ours, _ = repositories
-    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own tests have it
-    real = subprocess.run
+    expected, real = git(ours, "rev-parse", "HEAD"), subprocess.run
 
-    def of_another(command, **options):
+    def of_another(command, **options):  # as git's own tests have it
         return real(command, **options | {"env": options["env"] | {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}})
 
     monkeypatch.setattr(subprocess, "run", of_another)
-    assert git_state(ours)["commit"] == git(ours, "rev-parse", "HEAD")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(ours, "rev-parse", "HEAD")
+    assert git_state(ours)["commit"] == expected
 
 
 def test_why_a_commit_is_not_known_is_recorded(tmp_path, repositories, monkeypatch):
