@@ -106,6 +106,10 @@ class Claims:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have everything."""
         for path in list(self._claimed):
             self.release(path)
         self._lock.release()

@@ -146,7 +146,7 @@ class _Shared:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._claims.__exit__()
+        self._claims.close()
 
     def take(self, errors: list[str]) -> Iterator[Job]:
         """Take jobs, one by one as they are asked for, that no other run has taken or done; their files are written."""
