@@ -176,8 +176,8 @@ class _Shared:
         """Wait a moment for other runs, and say so once."""
         job = self.waiting[0]
         if not self._said:
-            holder = self._claims.holder(_claim_path(job.results, job.cells[0]))
-            self._watcher.waiting(f"waiting for {len(self.waiting)} jobs of another run, of {holder}")
+            holder, count = self._claims.holder(_claim_path(job.results, job.cells[0])), len(self.waiting)
+            self._watcher.waiting(f"waiting for {count} job{'s' * (count > 1)} that another run has: {holder}")
             self._said = True
         time.sleep(POLL)
 

@@ -83,11 +83,11 @@ def test_what_another_run_does_is_told(screen, terminal):
     screen.terminal = terminal
     with display.watching() as watcher:
         watcher.planned(PLAN)
-        watcher.waiting("waiting for 2 jobs of another run, of process 7 on [host]")
+        watcher.waiting("waiting for 2 jobs that another run has: process 7 on [host]")
         watcher.elsewhere(job("a"), None)
         watcher.elsewhere(job("b"), "ValueError: no")
     text = screen.text()
-    assert "waiting for 2 jobs of another run, of process 7 on [host]" in text
+    assert "waiting for 2 jobs that another run has: process 7 on [host]" in text
     assert "done   a, by another run; 1/2 jobs" in text
     assert "failed b, in another run: ValueError: no; 2/2 jobs" in text
 

@@ -105,7 +105,7 @@ def test_two_runs_do_each_job_once(two_runs, tmp_path):
     assert (first.methods, second.methods) == (["Zero"], ["Nan", "Shape", "Raises"])
     assert others == [("Nan", None), ("Shape", None), ("Raises", None)]
     waiting, done = mine
-    assert waiting.startswith(f"waiting for 1 jobs of another run, of process {os.getpid()} on ")
+    assert waiting.startswith(f"waiting for 1 job that another run has: process {os.getpid()} on ")
     assert done == ("Zero", None)
     assert errors == {"first": [], "second": []}
     tokens = {record.cell.method: record.job for record in iterate_records(tmp_path / "runs")}
