@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from threadpoolctl import threadpool_info
 
 from omrl_bench import __version__, processes
-from omrl_bench.processes import command, processors, start
+from omrl_bench.processes import command, process_pool, processors, start
 
 PACKAGES = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
 
@@ -53,6 +54,15 @@ def test_a_process_imports_nothing_from_the_working_folder(hostile, monkeypatch)
     process.join(60)
     assert process.exitcode == 0 and (hostile / "called").exists()
     assert dict(os.environ) == before
+
+
+def test_the_processes_of_a_pool_keep_to_one_thread():
+    """Also in what they load when they get their work, as they do: a new process has loaded nothing before."""
+    with process_pool(1) as pool:
+        for module in ("scipy.linalg", "sklearn.manifold"):
+            pool.submit(exec, f"import {module}").result()
+        numbers = pool.submit(threadpool_info).result()
+    assert len(numbers) >= 2 and {each["num_threads"] for each in numbers} == {1}
 
 
 def test_a_process_ends_with_the_one_that_started_it():
