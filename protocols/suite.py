@@ -342,9 +342,11 @@ def _read(name: str) -> str:
     if not path.is_file():
         raise InputError(f"suite file {name} does not exist")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise InputError(
+            f"{name}: not UTF-8 text: {error.reason} at byte {error.start}; TOML has no other, so save it as UTF-8"
+        ) from error
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:

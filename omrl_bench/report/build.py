@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ import pandas as pd
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
-from omrl_bench.processes import process_pool
+from omrl_bench.processes import process_pool, processors
 from omrl_bench.report.extensions import extra_files
 from omrl_bench.report.figures.pictures import Files, figures_across, figures_of, task_number_pictures
 from omrl_bench.report.reading.frames import NoRecordsError, RecordFile, find_sets, read_set
@@ -122,7 +121,7 @@ class _Outcome(NamedTuple):
 def _of_each(work: Callable[..., _Outcome], sets: Iterable[tuple[object, ...]], sizes: Sequence[int]) -> list[_Outcome]:
     """Do the work for every set, given as arguments, of so many records; many in processes of their own."""
     sets = list(sets)
-    processes = min(len(sets), os.cpu_count() or 1)
+    processes = min(len(sets), processors())
     if processes <= 1 or sum(sizes) < _WORTH_PROCESSES:
         return [work(*each) for each in sets]
     with process_pool(processes) as pool:
