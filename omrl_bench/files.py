@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from pathlib import Path
@@ -34,6 +35,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 def beside(path: Path) -> Path:
     """A hidden name beside a path that nobody else takes: process ids repeat from host to host."""
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+
+
+def sweep(folder: Path, stem: str) -> None:
+    """Remove what killed processes left of files ``<stem>.<anything>``; nobody may be writing one of them."""
+    for path in folder.glob(f".{glob.escape(stem)}.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def put_in_place(finished: Path, folder: Path, aside: Path) -> None:

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from omrl_bench.errors import InputError
-from omrl_bench.files import beside
+from omrl_bench.files import beside, sweep
 from omrl_bench.locks import Claims, Lock
 from omrl_bench.processes import processors
 from omrl_bench.runner.executors import Ended, Executor, Watcher
@@ -140,12 +140,15 @@ class _Shared:
         self.waiting = list(jobs)
         self._watcher, self._said = watcher, False
         self._claims = Claims(jobs[0].results / JOBS)
+        self._taken: list[Job] = []
         self._before = {cell: _content(job, cell) for job in jobs for cell in job.cells}
 
     def __enter__(self) -> _Shared:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for job in self._taken:
+            self._sweep(job)
         self._claims.close()
 
     def take(self, errors: list[str]) -> Iterator[Job]:
@@ -158,6 +161,8 @@ class _Shared:
             left = tuple(cell for cell in job.cells if cell not in done)
             if left:
                 mine = job.model_copy(update={"cells": left})
+                self._sweep(mine)
+                self._taken.append(mine)
                 progress_path(job_path(mine)).unlink(missing_ok=True)
                 write_job(job_path(mine), mine)
                 yield mine
@@ -171,6 +176,13 @@ class _Shared:
     def release(self, job: Job) -> None:
         """Let other runs see that a job is done."""
         self._claims.release(_claim_path(job.results, job.cells[0]))
+
+    @staticmethod
+    def _sweep(job: Job) -> None:
+        """Remove what workers that were killed, of this run or of one that is gone, left half-written."""
+        for cell in job.cells:
+            path = cell.record_path(job.results)
+            sweep(path.parent, path.stem)
 
     def wait(self) -> None:
         """Wait a moment for other runs, and say so once."""
