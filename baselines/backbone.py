@@ -85,7 +85,7 @@ class Backbone(nn.Module):
         policy_z: Tensor | None = None,
         encoder_loss: Tensor | None = None,
     ) -> None:
-        """One update: what is trained apart, one gradient step on the loss, the moving averages.
+        """One update: one gradient step on the loss, then the moving averages.
 
         Args:
             optimiser: Of the backbone, and of an encoder that is trained together with it.
@@ -95,13 +95,9 @@ class Backbone(nn.Module):
             policy_z: Representation that the policy's loss sees.
             encoder_loss: (R,) what such an encoder adds to the loss; nothing if not given.
         """
-        self.before_step(batch, z.detach())
         loss = self.loss(batch, z, next_z, policy_z)
         step(optimiser, loss if encoder_loss is None else loss + encoder_loss.sum())
         self.after_step()
-
-    def before_step(self, batch: Batch, z: Tensor) -> None:
-        """Train what is trained apart from the loss, given z without a gradient; nothing by default."""
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -216,8 +216,9 @@ class ContrastiveValueRecovery(ValueRecovery):
         """Pre-train the encoder by contrast alone."""
         optimiser = adam((self.encoder, self.config.learning_rate))
         for update in range(updates):
-            penalty = self.sample(self.draw_contexts(batches, batches.tasks(META_BATCH)))[1]
-            step(optimiser, penalty.sum())
+            queries, keys = self.draw_contexts(batches, batches.tasks(META_BATCH)).chunk(2, dim=1)
+            contrast = self.encoder.contrast
+            step(optimiser, contrast.loss(self.encoder(queries), contrast.keys(keys)).sum())
             self.update_keys()
             log("representation", update + 1, updates)
 

@@ -143,10 +143,12 @@ class ContrastiveExploration(ContrastiveValueRecovery):
         """Both agents of a seed."""
         index = self.seeds.index(seed)
         nothing = Prior.zero(self.z_size)  # z_0, which the exploring agent has learnt from
-        agents = (self.backbone, self.encoder, self.prior(index)), (self.explorer, self.guide, nothing)
+        agents = (
+            (self.actor(index), self.encoder, self.prior(index)),
+            (self.explorer.actor(index), self.guide, nothing),
+        )
         executing, exploring = (
-            MeanPolicy(backbone.actor(index), take_seed(encoder, index).embed, prior, self.scale)
-            for backbone, encoder, prior in agents
+            MeanPolicy(actor, take_seed(encoder, index).embed, prior, self.scale) for actor, encoder, prior in agents
         )
         return ExploringPolicy(executing, exploring)
 

@@ -18,7 +18,7 @@ from omrl_bench.registry import load_backbone
 
 from .backbone import Backbone, Network
 from .networks import ConditionedMLP
-from .policies import ContextPolicy, Prior
+from .policies import Actor, ContextPolicy, Prior
 from .training import Batch, Batches, Scale, adam, load_tensors, save_tensors, seed_generators
 
 META_BATCH = 16  # tasks per update of the backbone, as in FOCAL++ (table 7) and CORRO
@@ -99,7 +99,11 @@ class Conditioned(Algorithm):
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        return ContextPolicy(self.backbone.actor(index), self.inference(index), self.prior(index), self.scale)
+        return ContextPolicy(self.actor(index), self.inference(index), self.prior(index), self.scale)
+
+    def actor(self, index: int) -> Actor:
+        """One seed's actor on z."""
+        return self.backbone.actor(index)
 
     def prior(self, index: int) -> Prior:
         """What the seed at ``index`` acts on before it has a context; z = 0 by default."""

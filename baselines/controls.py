@@ -4,7 +4,8 @@
 * ``behaviour``: the policies that made the `mixed` data (privilege: behaviour, descriptors).
 * ``task-blind``: the backbone on s alone; what can be had without knowing the task.
 * ``oracle``: the backbone on (s, descriptor); what could be had if inference were perfect (privilege: descriptors).
-* ``supervised``: an encoder trained by the policy's loss alone, end to end; what a representation has to beat.
+* ``supervised``: an encoder trained by the losses of critics and policy alone, end to end; what a representation has
+  to beat.
 
 Cost (`standard`, cheetah-vel, iql included; FOCAL: 129 thousand, 1): 78 to 129 thousand parameters, 0.7 to 1.1 of its
 training time.
@@ -199,7 +200,7 @@ class SupervisedConfig(EncodedConfig):
 
 
 class Supervised(Joint):
-    """An encoder that gets the gradient of the policy's loss, and no other."""
+    """An encoder that gets the gradient of the critics' and of the policy's loss, and no other."""
 
     Config = SupervisedConfig
 
@@ -208,5 +209,5 @@ class Supervised(Joint):
         return MeanEncoder(rngs, features, self.config.width, self.config.latent)
 
     def views(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The critics see z as it is; the policy's loss trains it."""
-        return z.detach(), z
+        """Both losses train it."""
+        return z, z

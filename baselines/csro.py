@@ -4,8 +4,8 @@
     L_CLUB = mean_i log q(e_i | s_i, a_i) - mean_ij log q(e_j | s_i, a_i)      (CLUB, upper bound on I(z; (s, a)))
     L_q = - mean_i log q(e_i | s_i, a_i)                                       (fits q, trains nothing else)
 
-over the transitions i, j of a meta-batch, e_i the embedding of one transition, q a diagonal Gaussian. The bound holds
-where q is the true conditional; its value is in nats.
+over the transitions i, j of a task, mean over the tasks of a meta-batch; e_i is the embedding of one transition, q a
+diagonal Gaussian. The bound holds where q is the true conditional; its value is in nats.
 
 At test time (the paper's non-prior context collection) the policy explores with uniform actions for the first half of
 an episode's horizon, and after that with the representation of all that it has collected.
@@ -13,8 +13,10 @@ an episode's horizon, and after that with the representation of all that it has 
 Deviations
 * The bound is that of the paper, a sum over the dimensions of z; the public code takes the mean over them, twice it,
   and weights it with 10 to 50 beside a metric loss weighted 10. With its latent size 20 that is 0.1 to 0.5 here.
-* q's outputs: mean with tanh, as embeddings have, and variance softplus, not below 0.01. In the public code the
-  variance goes through tanh as well, which keeps it between 0.31 and 1.31.
+* q's outputs: mean with tanh, as embeddings have, and variance softplus, not below 0.3. In the public code the
+  variance goes through tanh as well, which keeps it between 0.31 and 1.31. Where it may fall to 0.01 the bound grows
+  without end: embeddings saturate, in two dimensions of 20.
+* Pairs stay within a task, as in the public code; the paper does not say.
 * q and the encoder step together, from one batch, with the same learning rate; Adam works elementwise, so this is q's
   own optimiser.
 * The encoder is trained first and then frozen; metric loss, contexts and embeddings are those of `focal`.
@@ -64,7 +66,7 @@ class CSROConfig(FocalConfig):
 class BehaviourEncoder(MeanEncoder):
     """FOCAL's encoder, and q(e | s, a), which only the loss uses."""
 
-    MIN_VARIANCE = 0.01
+    MIN_VARIANCE = 0.3
 
     def __init__(self, rngs: Rngs, features: int, inputs: int, config: CSROConfig) -> None:
         super().__init__(rngs, features, config.width, config.latent)
@@ -72,7 +74,7 @@ class BehaviourEncoder(MeanEncoder):
         self.q = mlp(rngs, inputs, config.q_width, config.q_width, 2 * config.latent)
 
     def conditional(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of q given the (s, a) of transitions, (R, N, latent) each."""
+        """Mean and variance of q given the (s, a) of transitions, (R, ..., latent) each."""
         mean, raw = self.q(context[..., : self.inputs]).chunk(2, dim=-1)
         return torch.tanh(mean), softplus(raw) + self.MIN_VARIANCE
 
@@ -93,36 +95,38 @@ class CSRO(Focal):
         contexts, labels = self.draw_contexts(batches)
         embedded = self.encoder.embed(contexts)
         metric = metric_loss(masked_mean(embedded, None), labels, config.beta, config.epsilon)
-        e = embedded.flatten(1, 2)
-        mean, variance = self.encoder.conditional(contexts.flatten(1, 2))
-        bound = club_bound(e, mean.detach(), variance.detach())
-        return (metric + config.mi_weight * bound - log_likelihood(e.detach(), mean, variance)).sum()
+        e, *q = (of_each_task(x) for x in (embedded, *self.encoder.conditional(contexts)))
+        bound = club_bound(e, *(x.detach() for x in q))
+        return (metric + config.mi_weight * bound - log_likelihood(e.detach(), *q)).sum()
 
     def policy(self, seed: int) -> MetaPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
         encoder = take_seed(self.encoder, index)
         random_actions = self.space.horizon // 2, self.space.action_size
-        return CollectingPolicy(
-            self.backbone.actor(index), encoder, self.prior(index), self.scale, random_actions, seed
-        )
+        return CollectingPolicy(self.actor(index), encoder, self.prior(index), self.scale, random_actions, seed)
+
+
+def of_each_task(x: Tensor) -> Tensor:
+    """Transitions task by task: (R, C, n, size), two contexts of each task side by side -> (R, T, 2 n, size)."""
+    return x.reshape(len(x), x.shape[1] // 2, 2 * x.shape[2], x.shape[3])
 
 
 def log_likelihood(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Mean over transitions of log q(e_i | s_i, a_i) without its constant: (R, N, latent) each -> (R,)."""
-    return -0.5 * ((e - mean) ** 2 / variance + variance.log()).sum(dim=-1).mean(dim=-1)
+    """Mean over transitions of log q(e_i | s_i, a_i) without its constant: (R, T, N, latent) each -> (R,)."""
+    return -0.5 * ((e - mean) ** 2 / variance + variance.log()).sum(dim=-1).mean(dim=(1, 2))
 
 
 def club_bound(e: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """CLUB: log q of matched pairs less that of all pairs, mean over pairs: (R, N, latent) each -> (R,).
+    """CLUB: log q of matched pairs less that of all pairs of a task, mean over both: (R, T, N, latent) each -> (R,).
 
     The mean over j of (e_j - mean_i)^2 is (mean of e - mean_i)^2 + variance of e, so that no pair is written out; the
     logarithms of the variances cancel.
     """
-    centre = e.mean(dim=1, keepdim=True)
-    all_pairs = (centre - mean) ** 2 + ((e - centre) ** 2).mean(dim=1, keepdim=True)
+    centre = e.mean(dim=2, keepdim=True)
+    all_pairs = (centre - mean) ** 2 + ((e - centre) ** 2).mean(dim=2, keepdim=True)
     matched = (e - mean) ** 2
-    return 0.5 * ((all_pairs - matched) / variance).sum(dim=-1).mean(dim=-1)
+    return 0.5 * ((all_pairs - matched) / variance).sum(dim=-1).mean(dim=(1, 2))
 
 
 class CollectingPolicy(MeanPolicy):

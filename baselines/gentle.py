@@ -74,6 +74,8 @@ class GentleConfig(EncodedConfig):
     relabelled_share: float = 0.95  # of a context's transitions that come from the relabelled buffer
     relabelled: int = 1024  # transitions per task in the relabelled buffer, K1 + K2 [2560]
     own_share: float = 0.25  # of the relabelled states that come from the task's own data, K1 / (K1 + K2)
+    single_share: float = 0.0  # of the contexts that are of one logged episode; the decoder sees the mixture
+    state_mean: bool = False  # whether the error of the state is a mean over its components
     epoch: int = 400  # updates of the policy from one relabelling to the next
     learning_rate: float = 1e-3  # of encoder and decoder [3e-4]
     members: int = 3  # models of each task [7]
@@ -148,15 +150,25 @@ class Gentle(Encoded):
     def representation_loss(self, batches: Batches, buffer: Tensor | None, tasks: np.ndarray) -> tuple[Tensor, Tensor]:
         """The encoder's loss, (R,), and z of a context of each task: tasks (R, T) -> (R, T, latent)."""
         contexts = self.draw_contexts(batches, buffer, tasks)
-        z = self.encoder(contexts)
+        z = self.encoder(self.shown(batches, contexts, tasks))
         return self.reconstruction_loss(contexts, z), z
+
+    def shown(self, batches: Batches, contexts: Tensor, tasks: np.ndarray) -> Tensor:
+        """What the encoder sees: a share of the contexts are of one logged episode of the task."""
+        single = round(self.config.single_share * tasks.shape[1])
+        if not single:
+            return contexts
+        episodes = batches.contexts(batches.episodes(tasks[:, :single]), self.config.transitions)
+        return torch.cat([episodes, contexts[:, single:]], dim=1)
 
     def reconstruction_loss(self, contexts: Tensor, z: Tensor) -> Tensor:
         """Eq. 4 / n, mean over tasks: contexts (R, T, n, F), z (R, T, latent) -> (R,)."""
         known, label = split_features(contexts, self.space.observation_size)
         each = z[:, :, None].expand(-1, -1, contexts.shape[2], -1)
         predicted = self.decoder(torch.cat([known, each], dim=-1))
-        return (label - predicted).square().sum(dim=-1).mean(dim=(1, 2))
+        error = (label - predicted).square()
+        state = error[..., 1:].mean(dim=-1) if self.config.state_mean else error[..., 1:].sum(dim=-1)
+        return (error[..., 0] + state).mean(dim=(1, 2))
 
     def draw_contexts(self, batches: Batches, buffer: Tensor | None, tasks: np.ndarray) -> Tensor:
         """One context of each task, relabelled transitions and real ones: tasks (R, T) -> (R, T, n, F)."""
@@ -198,7 +210,7 @@ class Gentle(Encoded):
         z = self.encoder(self.draw_contexts(batches, buffer, every)).repeat_interleave(count, dim=1)
         states = known[..., : self.space.observation_size]
         flat = states.flatten(1, 2)
-        actions = [self.backbone.actor(r)(flat[r : r + 1], z[r : r + 1]) for r in range(seeds)]
+        actions = [self.actor(r)(flat[r : r + 1], z[r : r + 1]) for r in range(seeds)]
         return torch.cat([states, torch.cat(actions).reshape(seeds, tasks, count, -1)], dim=-1)
 
 
@@ -208,7 +220,7 @@ class GentleContrastive(Gentle):
     def representation_loss(self, batches: Batches, buffer: Tensor | None, tasks: np.ndarray) -> tuple[Tensor, Tensor]:
         """FOCAL's loss on two contexts of each task, and z of the first of them."""
         labels = np.repeat(tasks, 2, axis=1)
-        z = self.encoder(self.draw_contexts(batches, buffer, labels))
+        z = self.encoder(self.shown(batches, self.draw_contexts(batches, buffer, labels), labels))
         loss = metric_loss(z, torch.as_tensor(labels), self.config.beta, self.config.epsilon)
         return loss, z[:, ::2]
 

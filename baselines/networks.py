@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 
 Rngs = Sequence[np.random.Generator]
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+#: Outputs up to which a layer works on transposes: with MKL (AVX-512) products with fewer than 16 columns take as long
+#: as with 30, or longer.
+NARROW = 15
 
 
 class TensorModule(nn.Module):
@@ -38,11 +42,35 @@ class SeedLinear(TensorModule):
         bound = inputs**-0.5
         self.weight = nn.Parameter(_stack([rng.uniform(-bound, bound, (inputs, outputs)) for rng in rngs]))
         self.bias = nn.Parameter(_stack([rng.uniform(-bound, bound, (1, outputs)) for rng in rngs]))
+        self.product = _Narrow.apply if outputs <= NARROW else torch.baddbmm
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply each seed's layer to its slice."""
-        flat = x.reshape(x.shape[0], -1, x.shape[-1])
-        return torch.baddbmm(self.bias, flat, self.weight).reshape(*x.shape[:-1], -1)
+        rows = self.product(self.bias, x.reshape(x.shape[0], -1, x.shape[-1]), self.weight)
+        return rows if x.dim() == 3 else rows.reshape(*x.shape[:-1], -1)
+
+
+class _Narrow(torch.autograd.Function):
+    """Bias + x @ weight where the outputs are a few columns, by products in which they are rows."""
+
+    @staticmethod
+    def forward(ctx: Any, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """(R, 1, outputs), (R, B, inputs), (R, inputs, outputs) -> (R, B, outputs)."""
+        ctx.save_for_backward(x, weight)
+        y = torch.baddbmm(bias.mT, weight.mT, x.mT)
+        return y.mT.clone(memory_format=torch.contiguous_format)  # no view: ReLU may overwrite it
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the three; None where none is asked for."""
+        x, weight = ctx.saved_tensors
+        of_bias, of_x, of_weight = ctx.needs_input_grad
+        product = torch.mul if weight.shape[-1] == 1 else torch.bmm  # of one column and one row, an outer product
+        return (
+            gradient.sum(dim=1, keepdim=True) if of_bias else None,
+            product(gradient, weight.mT) if of_x else None,
+            torch.bmm(gradient.mT, x).mT if of_weight else None,
+        )
 
 
 class SeedLayerNorm(TensorModule):
@@ -76,14 +104,19 @@ class SelfAttention(TensorModule):
 
 
 class Layers(TensorModule, nn.Sequential):
-    """Layers one after the other."""
+    """Layers one after the other, applied to rows: (R, ..., inputs) -> (R, ..., outputs)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply them; what is in the middle has three axes, so that ReLU may overwrite it (no view of anything)."""
+        rows: Tensor = super().forward(x.reshape(x.shape[0], -1, x.shape[-1]))  # type: ignore[no-untyped-call]
+        return rows if x.dim() == 3 else rows.reshape(*x.shape[:-1], -1)
 
 
 def mlp(rngs: Rngs, *sizes: int) -> Layers:
     """ReLU network with the given layer sizes and a linear output."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [SeedLinear(rngs, inputs, outputs), nn.ReLU()]
+        layers += [SeedLinear(rngs, inputs, outputs), nn.ReLU(inplace=True)]
     return Layers(*layers[:-1])
 
 

@@ -62,9 +62,8 @@ class SAC(Backbone):
         """Sum over seeds of both losses."""
         fixed = z.detach()
         target = self.target(batch, fixed if next_z is None else next_z)
-        losses = self.critic_loss(batch, z, target) + self.policy_loss(
-            batch.observations, fixed, fixed if policy_z is None else policy_z
-        )
+        actions, log_prob = self.sample(batch.observations, fixed if policy_z is None else policy_z)
+        losses = self.critic_loss(batch, z, target) + self.policy_loss(batch, fixed, actions, log_prob)
         return losses.sum()
 
     @torch.no_grad()
@@ -79,14 +78,10 @@ class SAC(Backbone):
         q = self.q(self.critics, batch.observations, batch.actions, z)
         return ((q - target) ** 2).mean(dim=-1).sum(dim=0)
 
-    def policy_loss(self, observations: Tensor, z: Tensor, policy_z: Tensor) -> Tensor:
-        """L_pi, (R,); the policy acts on ``policy_z``, the critics judge with z."""
-        actions, log_prob = self.sample(observations, policy_z)
-        return (self.config.temperature * log_prob - self.policy_value(observations, actions, z)).mean(dim=-1)
-
-    def policy_value(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
-        """What the policy maximises apart from its entropy, (R, B)."""
-        return self.q(frozen(self.critics), observations, actions, z).amin(dim=0)
+    def policy_loss(self, batch: Batch, z: Tensor, actions: Tensor, log_prob: Tensor) -> Tensor:
+        """L_pi, (R,), of actions of the policy, (R, B, action size), and their log-densities, (R, B)."""
+        q = self.q(frozen(self.critics), batch.observations, actions, z).amin(dim=0)
+        return (self.config.temperature * log_prob - q).mean(dim=-1)
 
     def target_value(self, observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:
         """What targets bootstrap from apart from the entropy, (R, B)."""

@@ -16,6 +16,7 @@ Deviations that both methods share
   The divergence is exact. The first posterior is compared with N(0, I).
 * One half of the trajectories of an update have t in the first episode, the other half in the second; those take the
   state that the first episode leaves without its gradient. Predicted steps are always of both episodes.
+* The backbone sees beliefs in standard units: a log-variance is far from 0, at -6 or so, and hardly differs.
 * Every transition is kept with two beliefs: as in a first episode, which starts from the prior, and as in a second
   one, after another episode of its task. The backbone draws from both equally.
 """
@@ -242,6 +243,8 @@ class VariBAD(TwoStage):
     def train_policy(self, batches: Batches, updates: int, log: Log) -> None:
         """Compute the beliefs of all training transitions once, train the backbone on (s, belief)."""
         memory = BeliefMemory(self, batches)
+        self.standard.fit(memory.beliefs)
+        memory.beliefs = self.standard(memory.beliefs)
         optimiser = adam((self.backbone, self.backbone_config.learning_rate))
         for update in range(updates):
             _, rows = draw_rows(self, batches)
@@ -252,7 +255,7 @@ class VariBAD(TwoStage):
     def policy(self, seed: int) -> BeliefPolicy:
         """The current policy of a seed."""
         index = self.seeds.index(seed)
-        return BeliefPolicy(self.backbone.actor(index), take_seed(self.encoder, index), self.scale)
+        return BeliefPolicy(self.actor(index), take_seed(self.encoder, index), self.scale)
 
 
 class BeliefMemory:

@@ -1,8 +1,10 @@
-"""Writing files."""
+"""Writing files and folders, beside others who do."""
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
 from pathlib import Path
 
 from omrl_bench.errors import InputError
@@ -16,9 +18,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = beside(path)
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -28,3 +30,26 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def beside(path: Path) -> Path:
+    """A hidden name beside a path that nobody else takes: process ids repeat from host to host."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+
+
+def sweep(folder: Path, stem: str) -> None:
+    """Remove what killed processes left of files ``<stem>.<anything>``; nobody may be writing one of them."""
+    for path in folder.glob(f".{glob.escape(stem)}.*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def put_in_place(finished: Path, folder: Path, aside: Path) -> None:
+    """Rename a finished folder into place, so that others see the old one, now ``aside``, or the new one."""
+    try:
+        if folder.exists():
+            folder.rename(aside)
+        finished.rename(folder)
+    except BaseException:
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        raise

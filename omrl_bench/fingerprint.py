@@ -11,7 +11,7 @@ def hash_text(*texts: str) -> str:
     """Return the first 16 hex digits of the sha256 of some texts."""
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(text.encode())
+        digest.update(text.encode(errors="surrogateescape"))  # a path may have bytes that are no text
         digest.update(b"\0")
     return digest.hexdigest()[:16]
 

@@ -31,10 +31,8 @@ UNITS: dict[Unit, str] = {
     "segment": f"{SEGMENT} consecutive logged steps",
 }
 
-_HeldOut = Literal["test", "extrapolation"]
-#: Which tasks of a family; protocols evaluate all but the validation tasks, which learning curves are of.
-Split = Literal["train", "validation", _HeldOut]
-EvaluatedSplit = Literal[_HeldOut, "train"]
+#: Which tasks of a family; learning curves are of the validation tasks, and defaults are chosen on them.
+Split = Literal["train", "validation", "test", "extrapolation"]
 SPLITS: tuple[str, ...] = get_args(Split)
 
 _Unfinished = Literal["missing", "failed", "stale"]

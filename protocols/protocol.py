@@ -20,7 +20,7 @@ from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.frozen import Frozen
 from omrl_bench.named import import_subclass
 from omrl_bench.registry import protocols
-from omrl_bench.vocabulary import EvaluatedSplit
+from omrl_bench.vocabulary import Split
 
 if TYPE_CHECKING:
     from omrl_bench.api import MetaPolicy, Transitions
@@ -53,7 +53,7 @@ class Protocol(Frozen):
     asks: ClassVar[tuple[str, ...]] = NEEDED
 
     kind: str
-    split: EvaluatedSplit = "test"
+    split: Split = "test"
     draws: Draws = 10
 
     @abstractmethod

@@ -76,7 +76,7 @@ class Preset(Frozen):
     draws: Draws | None = None  # of each task in evaluations, instead of the protocol's
     methods: Methods = ()  # instead of the suite's
     families: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # instead of the suite's
-    family_updates: dict[str, Positive] = {}  # instead of `updates`, for families that learn slower
+    family_updates: dict[str, Positive] = {}  # instead of `updates`, for families that need more or fewer
 
     def of(self, family: str) -> Preset:
         """The preset of one family, with its number of updates and the time that they take."""
@@ -342,9 +342,11 @@ def _read(name: str) -> str:
     if not path.is_file():
         raise InputError(f"suite file {name} does not exist")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise InputError(
+            f"{name}: not UTF-8 text: {error.reason} at byte {error.start}; TOML has no other, so save it as UTF-8"
+        ) from error
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:

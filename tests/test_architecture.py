@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = (  # from the ground up; members of a floor do not import each other
     {"errors", "conditions", "frozen", "vocabulary", "__version__"},
-    {"stats", "api", "files", "fingerprint", "processes", "named", "configuration"},
+    {"stats", "api", "files", "fingerprint", "locks", "processes", "named", "configuration"},
     {"registry"},
     {"envs"},
     {"data"},

@@ -1,6 +1,5 @@
 """What is installed, and what a checkout that is not installed can do."""
 
-import fcntl
 import importlib.util
 import os
 import shutil
@@ -11,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,8 +52,7 @@ def wheel(copy, tmp_path_factory):
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
     out = root / "omrl-wheel"  # built once, whatever the number of xdist's processes
-    with (root / "omrl-wheel.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(root / "omrl-wheel.lock"):
         if not out.exists():
             options = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet")
             command = [sys.executable, "-m", "pip", "wheel", str(copy), *options, "-w", str(out)]

@@ -16,7 +16,6 @@ printed, and the exit code is 1.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import numpy as np
 import typer
 
 from omrl_bench.errors import InputError
+from omrl_bench.processes import processors
 from omrl_bench.protocols.suite import seed_text, suite_names, suite_table
 from omrl_bench.registry import methods as registered
 from omrl_bench.runner.equivalences import Declaration, Equivalences, HashName, add_declarations, read_equivalences
@@ -98,7 +98,7 @@ def main(
     known = read_equivalences(results)
     with tempfile.TemporaryDirectory() as temporary:
         work = (keep or Path(temporary)).resolve()
-        twins = run_both(records, work, old, new, updates, seeds, jobs or os.cpu_count() or 1)
+        twins = run_both(records, work, old, new, updates, seeds, jobs or processors())
     support = claims(twins, read_suites(records, old, new))
     found = declarations(support, records, known, commit or _commit(twins), why, f"{updates} updates")
     add_declarations(results, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
@@ -14,6 +13,7 @@ from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import ensure_dataset
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.processes import processors
 from omrl_bench.vocabulary import QUALITIES, UNITS
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def contexts(
 
 def ensure(family: Family, quality: str) -> None:
     """Build a dataset that is not on this machine, on all cores."""
-    ensure_dataset(family, quality, os.cpu_count() or 1, announce)
+    ensure_dataset(family, quality, processors(), announce)
 
 
 def announce(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from omrl_bench.data.contexts import source_dataset
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.processes import processors
 from omrl_bench.protocols.rollout import PolicyError
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner.evaluation import Evaluation
@@ -77,7 +77,7 @@ def make_evaluation(selection: Selection, privileges: frozenset[str]) -> Evaluat
     suite, (family,) = selection.suite, selection.families
     datasets = Datasets(get_family(family), privileges, suite.context_rho.get(family))
     preset = selection.preset
-    return Evaluation(datasets, selection.protocol, preset.qualities, preset.train_tasks, os.cpu_count() or 1)
+    return Evaluation(datasets, selection.protocol, preset.qualities, preset.train_tasks, processors())
 
 
 @contextmanager

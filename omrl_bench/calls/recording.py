@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +18,14 @@ from omrl_bench.configuration import as_json
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
+from omrl_bench.processes import processors
 from omrl_bench.protocols.suite import Suite, load_suite
 from omrl_bench.registry import methods
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.plan import Selection, data_status, prepare_data, select
 from omrl_bench.runner.records import Cell, Record, check_statement, read_record, write_record
-from omrl_bench.runner.run import locked
+from omrl_bench.runner.run import taken
 from omrl_bench.runner.states import hashes_with
 from omrl_bench.runner.traces import write_traces
 
@@ -92,9 +92,9 @@ def record(
     cells = [_cell(selection, method, seed) for seed in selection.seeds]
     makers = {seed: as_factory(policy, selection) for seed, policy in policies.items()}
     results = Path(out)
-    with locked(results):
+    with taken(results, cells):
         _check_free(results, cells, replace)
-        statuses = prepare_data(selection, os.cpu_count() or 1, announce)
+        statuses = prepare_data(selection, processors(), announce)
         evaluation = make_evaluation(selection, told)
         started = time.perf_counter()
         measured = [_measured(evaluation, makers[cell.seed], cell.seed, selection) for cell in cells]

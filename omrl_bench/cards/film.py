@@ -58,7 +58,11 @@ def check_renderer(family: Family) -> None:
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, text=True, errors="replace", timeout=PROBE_SECONDS
+            [sys.executable, "-P", "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_SECONDS,
         )
     except subprocess.TimeoutExpired:
         reason = f"no answer within {PROBE_SECONDS} s"

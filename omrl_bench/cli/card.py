@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.processes import processors
 from omrl_bench.vocabulary import DATASETS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def show(
     manifest = read_manifest(chosen)
     datasets = {}
     for quality in DATASETS:
-        ensure_dataset(chosen, quality, os.cpu_count() or 1, typer.echo)
+        ensure_dataset(chosen, quality, processors(), typer.echo)
         datasets[quality] = _read(chosen, quality)
     learner = None
     if not is_scripted(chosen):  # SAC's deviation depends on the observation, PPO's does not
@@ -93,7 +93,7 @@ def render(
     path = out or Path(f"{chosen.name}-task{task}-{quality}.gif")
     check_ending(path)
     check_renderer(chosen)  # before minutes of building
-    ensure_dataset(chosen, quality, os.cpu_count() or 1, typer.echo)
+    ensure_dataset(chosen, quality, processors(), typer.echo)
     episodes, _ = read_episodes(chosen, quality)
     number = median_episode(episodes, task)
     if number is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 from omrl_bench.cli import card, hosting
 from omrl_bench.cli.selection import Families, Qualities, chosen
 from omrl_bench.errors import InputError
+from omrl_bench.processes import processors
 
 app = typer.Typer(help="Build, verify and list datasets.", no_args_is_help=True)
 app.command()(hosting.pull)
@@ -35,6 +36,7 @@ def build(
       omrl-bench data build cheetah-vel --quality expert --force
     """
     from omrl_bench.cli.display import building
+    from omrl_bench.cli.execution import interruptible
     from omrl_bench.data.manifest import read_manifest, verify_dataset
     from omrl_bench.data.parallel import build_datasets
     from omrl_bench.data.store import data_root, dataset_folder, dataset_id, estimated_size, read_receipt
@@ -52,8 +54,12 @@ def build(
     if wanted:
         typer.echo(f"datasets to build: {len(wanted)}, about {size / 2**30:.1f} GiB, in {data_root()}")
     errors = []
-    with building() as progress:
-        for (family_name, name), error in build_datasets(wanted, os.cpu_count() or 1, progress):
+    with (
+        interruptible("datasets"),
+        building() as progress,
+        closing(build_datasets(wanted, processors(), progress, typer.echo, again=force)) as built,
+    ):
+        for (family_name, name), error in built:
             family = get_family(family_name)
             if error is None:
                 status, reason = verify_dataset(family, name)
@@ -190,6 +196,6 @@ def freeze(
         if not minari_id:
             raise InputError(f"--take {text}: write it as QUALITY=MINARI_ID")
         taken[quality] = minari_id
-    content = freeze_family(definition, os.cpu_count() or 1, typer.echo, taken)
+    content = freeze_family(definition, processors(), typer.echo, taken)
     write_atomically(out / manifest_name(definition), content.encode())
     typer.echo(f"wrote {out / manifest_name(definition)}")

@@ -115,6 +115,14 @@ class _LineWatcher(Watcher):
         print_plan(plan, self._notes)
         self._remaining = _Remaining(plan)
 
+    def waiting(self, text: str) -> None:
+        self._say(text)
+
+    def elsewhere(self, job: Job, error: str | None) -> None:
+        self._remaining.fractions[job.label] = 1.0
+        outcome = f"failed {job.label}, in another run: {error}" if error else f"done   {job.label}, by another run"
+        self._say(f"{outcome}; {self._remaining.note()}")
+
 
 class _LiveWatcher(_LineWatcher):
     def __init__(self, console: Console, notes: Sequence[str]) -> None:
@@ -138,6 +146,13 @@ class _LiveWatcher(_LineWatcher):
     def progressed(self, job: Job, stage: str, fraction: float) -> None:
         self._remaining.fractions[job.label] = fraction
         self._progress.update(self._bars[job.label], completed=fraction, note=stage)
+        self._show_all()
+
+    def elsewhere(self, job: Job, error: str | None) -> None:
+        super().elsewhere(job, error)
+        self._show_all()
+
+    def _show_all(self) -> None:
         self._progress.update(self._all, completed=sum(self._remaining.fractions.values()), note=self._remaining.note())
 
     def finished(self, job: Job, seconds: float, error: str | None) -> None:

@@ -20,7 +20,9 @@ INTERRUPTED = 130
 ExecutorOption = Annotated[
     str, typer.Option(help="Where jobs run: local (processes of this machine), inline (this process, to debug).")
 ]
-JobsOption = Annotated[int | None, typer.Option(min=1, help="Jobs at a time (default: one per core).")]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="Jobs at a time (default: one per processor that this process may use).")
+]
 
 
 def show_run(
@@ -43,13 +45,13 @@ def show_run(
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(finished: str = "cells") -> Iterator[None]:
     """Make a request to end (SIGTERM) what Ctrl-C is: it ends the workers, and the command with its own exit code."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("interrupted; finished cells are kept, the same command goes on from here", err=True)
+        typer.echo(f"interrupted; finished {finished} are kept, the same command goes on from here", err=True)
         raise typer.Exit(INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)

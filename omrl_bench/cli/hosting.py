@@ -64,7 +64,7 @@ def pull(
             typer.echo(f"{dataset}: already there, as hosted")
         else:
             with _meter(dataset, hosted.size) as advance:
-                status, _ = pull_dataset(place, hosted, family, name, advance)
+                status, _ = pull_dataset(place, hosted, family, name, advance, typer.echo)
             typer.echo(f"{dataset}: pulled, {status}")
     if absent:
         raise InputError(f"{'; '.join(absent)}; `omrl-bench data build` makes them")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 
@@ -51,6 +53,7 @@ def root(
 def main() -> None:
     """Run the application: exit code 2 for bad input, 1 for failed cells or an unexpected error."""
     debug = "--debug" in sys.argv
+    _settle()
     try:
         app()
     except InputError as error:
@@ -67,5 +70,16 @@ def main() -> None:
         sys.exit(1)
 
 
+def _settle() -> None:
+    """Make this process independent of where it was started: nothing that is printed or drawn may end it."""
+    if sys.platform == "win32":
+        _complain("Windows is not supported; use its Subsystem for Linux (WSL)")
+        sys.exit(2)
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's backend may not be installed here; there is no screen either way
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # not every terminal has every sign, nor every path's name any
+
+
 def _complain(message: str) -> None:
-    typer.echo(typer.style("error: ", fg="red", bold=True) + message, err=True)
+    color = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal
+    typer.echo(typer.style("error: ", fg="red", bold=True) + message, err=True, color=color)

@@ -184,8 +184,11 @@ def say(text: str) -> None:
 
 
 def _an_example(folder: Path) -> Path | str:
-    records = (path for path in sorted(folder.rglob("seed-*.json")) if not any(p.startswith(".") for p in path.parts))
-    return next(records, "SUITE/PRESET/FAMILY/DATASET/METHOD/BACKBONE/seed-0.json")
+    from omrl_bench.runner.records import record_files
+
+    return next(
+        iter(record_files(folder, lambda error: None)), "SUITE/PRESET/FAMILY/DATASET/METHOD/BACKBONE/seed-0.json"
+    )
 
 
 def _print_scores(record: Record) -> None:
@@ -227,7 +230,7 @@ def _print_fields(record: Record, file: Path) -> None:
         "device": record.device,
         "machine": _pairs(record.machine.items()),
         "versions": _pairs(record.versions.items()),
-        "commit": f"{git.get('commit', 'unknown')}{state}",
+        "commit": f"{git.get('commit', 'unknown')}{state}" + (f" ({git['unknown']})" if "unknown" in git else ""),
         "family version": record.family_version,
         "data": record.dataset_status,
         "hashes": _pairs(record.hashes.model_dump(exclude_defaults=True).items()),  # the first records have no `tasks`

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import Annotated
 
 import typer
 
 from omrl_bench.errors import InputError
+from omrl_bench.processes import command
 
 COMPLAINED = 2  # exit code of a check that says what is wrong
 PASSED = 90  # no code that an adapter ends its process with by chance
@@ -50,9 +50,9 @@ def smoke(
         raise InputError("name one method: a registered name, or path/to/file.py:Class")
     name, target = resolve_method(str(method or option))
     # in a process of its own, because an adapter may hang or crash
-    command = [sys.executable, "-m", "omrl_bench", "smoke-worker", target, "--backbone", backbone]
+    worker = command("smoke-worker", target, "--backbone", backbone)
     try:
-        code = subprocess.run(command, timeout=time_limit, check=False).returncode
+        code = subprocess.run(worker, timeout=time_limit, check=False).returncode
     except subprocess.TimeoutExpired as error:
         raise InputError(
             f"{name}: not done after {time_limit} s with 20 updates; does it end when its budget is spent?"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from omrl_bench.processes import processors
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +47,7 @@ def presets_table(suite: Suite) -> Table:
     from omrl_bench.conditions import names
     from omrl_bench.protocols.suite import seed_text
 
-    slots = os.cpu_count() or 1
+    slots = processors()
     columns = []
     for name, preset in suite.presets.items():
         families, methods = suite.families_of(name), suite.methods_of(name)

@@ -15,6 +15,7 @@ from omrl_bench.data.behaviour import ReplayActor
 from omrl_bench.data.build import roll_out
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import Family
+from omrl_bench.envs.simulator import import_mujoco
 from omrl_bench.errors import InputError
 
 METADATA = ("task_id", "split", "behaviour", "return")
@@ -36,6 +37,7 @@ def read_minari(family: Family, minari_id: str) -> Episodes:
     Raises:
         InputError: if it cannot be loaded, an episode is not one of the family's, or a task has none.
     """
+    import_mujoco()
     import minari  # seconds
 
     try:

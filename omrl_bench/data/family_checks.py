@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import Family
 from omrl_bench.envs.single import TaskEnv, register
 from omrl_bench.errors import InputError
+from omrl_bench.processes import processors
 from omrl_bench.vocabulary import DATASETS
 
 VARIES = ("reward", "dynamics", "reward and dynamics")
@@ -33,7 +33,6 @@ NEAR = 1e-3
 RANK_CORRELATION = 0.7
 #: The expert gains this share of the median task's gain over the random policy in every task, at least.
 LEAST_GAIN = 0.05
-THREADS = os.cpu_count() or 1
 TASKS, EACH = 6, 2  # looked at in simulations, and the expert's episodes of each
 TOLERANCE = 1e-5  # of rewards that are computed again
 SECONDS = 60  # until another process must have found the family
@@ -230,7 +229,7 @@ def _skill(family: Family) -> str:
     behaviours = np.tile(np.repeat(np.arange(BEHAVIOURS), each), len(tasks))
     lanes, rng = np.repeat(tasks, BEHAVIOURS * each), np.random.default_rng(0)
     seeds = np.arange(len(lanes))
-    episodes = roll_out(family, make_actor(family), lanes, behaviours, seeds, rng, THREADS).episodes
+    episodes = roll_out(family, make_actor(family), lanes, behaviours, seeds, rng, processors()).episodes
     returns = episodes.returns()
     means = np.array([returns[episodes.behaviours == k].mean() for k in range(BEHAVIOURS)])
     rising = spearmanr(np.arange(BEHAVIOURS), means).statistic

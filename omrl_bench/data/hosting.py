@@ -6,14 +6,12 @@ at its root, with the size and the sha256 of each.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
@@ -23,9 +21,10 @@ from omrl_bench import __version__
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.manifest import Status, compare, verify_dataset
 from omrl_bench.data.sources import Source, UnavailableError
-from omrl_bench.data.store import Receipt, data_root, dataset_folder, dataset_id, file_hash, put_in_place, read_receipt
+from omrl_bench.data.store import Receipt, dataset_folder, dataset_id, file_hash, read_receipt, writing
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
+from omrl_bench.files import beside, put_in_place
 from omrl_bench.frozen import Frozen
 
 INDEX = "index.json"
@@ -105,7 +104,12 @@ def is_here(family: Family, quality: str, hosted: HostedDataset) -> bool:
 
 
 def pull_dataset(
-    source: Source, hosted: HostedDataset, family: Family, quality: str, advance: Advance
+    source: Source,
+    hosted: HostedDataset,
+    family: Family,
+    quality: str,
+    advance: Advance,
+    say: Callable[[str], object] = lambda text: None,
 ) -> tuple[Status, str]:
     """Download a dataset in place of an older one, if any; nothing half-written is ever visible.
 
@@ -117,6 +121,7 @@ def pull_dataset(
         family: The installed family; a dataset of another version is refused.
         quality: Quality of the dataset.
         advance: Told of the bytes that arrive.
+        say: Told whom this waits for, if another process builds or pulls the dataset.
 
     Returns:
         The status by the manifest, ``canonical`` or ``equivalent``, and the reason.
@@ -129,19 +134,18 @@ def pull_dataset(
     if RECEIPT not in hosted.files:
         raise InputError(f"{source}: {INDEX} lists no {RECEIPT} of {dataset_id(family, quality)}")
     try:
-        if folder.exists() and not (folder / RECEIPT).is_file():
-            raise InputError(f"{folder} was not built by omrl-bench (no {RECEIPT}); move it away")
-        with _staged(folder, hosted) as staging:
+        with writing(family, quality, say) as place:
+            if is_here(family, quality, hosted):  # another process was faster
+                return verify_dataset(family, quality)
+            staging = _staged(place, hosted)
             for name in sorted(hosted.files, key=lambda name: (name != RECEIPT, name)):
                 remote = f"{dataset_id(family, quality)}/{name}"
                 _fetch(source, remote, staging / name, hosted.files[name], advance)
                 if name == RECEIPT:  # before the large ones
                     _check_receipt(source, staging, family, quality)
             status, reason = _check_content(source, staging, hosted, family, quality)
-            aside = folder.with_name(f".old-{folder.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            (staging / ".lock").unlink()  # still held
-            put_in_place(staging, folder, aside)
+            aside = beside(place)
+            put_in_place(staging, place, aside)
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise InputError(
@@ -150,30 +154,20 @@ def pull_dataset(
     return status, reason
 
 
-@contextmanager
-def _staged(folder: Path, hosted: HostedDataset) -> Iterator[Path]:
-    """A hidden folder beside the dataset's, held by this process, without files that the index does not know."""
-    staging = folder.with_name(f".pulling-{folder.name}")
-    staging.mkdir(parents=True, exist_ok=True)
-    for namespace in (data_root() / "omrl", folder.parent):  # or Minari does not look into them
-        if not (namespace / "namespace_metadata.json").exists():
-            (namespace / "namespace_metadata.json").write_text("{}")
-    lock = staging / ".lock"
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is pulling {folder}; wait for it") from error
-        known = {staging / name for name in hosted.files}
-        known |= {_part(path) for path in known} | {lock}
-        files = [path for path in staging.rglob("*") if not path.is_dir()]
-        for path in set(files) - known:
-            path.unlink()
-        missing = hosted.size - sum(path.stat().st_size for path in files if path in known)
-        free = shutil.disk_usage(staging).free
-        if free < missing:
-            raise InputError(f"{folder} needs {missing:,} more bytes, and its disk has {free:,}; make room")
-        yield staging
+def _staged(place: Path, hosted: HostedDataset) -> Path:
+    """A hidden folder beside the dataset's, without files that the index does not know."""
+    staging = place.with_name(f".pulling-{place.name}")
+    staging.mkdir(exist_ok=True)
+    known = {staging / name for name in hosted.files}
+    known |= {_part(path) for path in known}
+    files = [path for path in staging.rglob("*") if not path.is_dir()]
+    for path in set(files) - known:
+        path.unlink()
+    missing = hosted.size - sum(path.stat().st_size for path in files if path in known)
+    free = shutil.disk_usage(staging).free
+    if free < missing:
+        raise InputError(f"{place} needs {missing:,} more bytes, and its disk has {free:,}; make room")
+    return staging
 
 
 def _part(path: Path) -> Path:

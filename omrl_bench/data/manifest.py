@@ -23,6 +23,7 @@ from omrl_bench.data.store import (
     part_hashes,
     read_episodes,
     write_dataset,
+    writing,
 )
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
@@ -94,31 +95,49 @@ def read_manifest(family: Family) -> Manifest:
 
 
 def build_dataset(
-    family: Family, quality: str, threads: int, progress: Callable[[float], None] = lambda fraction: None
+    family: Family,
+    quality: str,
+    threads: int,
+    progress: Callable[[float], None] = lambda fraction: None,
+    say: Callable[[str], object] = lambda text: None,
+    again: bool = True,
 ) -> None:
     """Build one dataset into Minari's root folder; one that was collected elsewhere is taken from there.
+
+    Where another process builds it, this one waits.
+
+    Args:
+        family: The family.
+        quality: Quality of the dataset.
+        threads: Simulator threads.
+        progress: Called with the fraction simulated.
+        say: Told whom this waits for.
+        again: Whether one that is there, perhaps after waiting, is replaced.
 
     Raises:
         InputError: if the folder cannot be written to, the simulation is unstable, or the data cannot be taken.
     """
     manifest = read_manifest(family)
     source = manifest.datasets[quality].source
-    if source:
-        collected = Collected(read_minari(family, source), dropped=0)
-    else:
-        collected = collect(family, quality, threads, levels=manifest.levels(), progress=progress)
-    write_dataset(family, quality, collected.episodes, manifest.reference(), collected.dropped, source)
+    with writing(family, quality, say) as place:
+        if place.exists() and not again:
+            return
+        if source:
+            collected = Collected(read_minari(family, source), dropped=0)
+        else:
+            collected = collect(family, quality, threads, levels=manifest.levels(), progress=progress)
+        write_dataset(family, quality, collected.episodes, manifest.reference(), collected.dropped, source)
 
 
-def ensure_dataset(family: Family, quality: str, threads: int, announce: Callable[[str], None]) -> None:
+def ensure_dataset(family: Family, quality: str, threads: int, say: Callable[[str], object]) -> None:
     """Build a dataset if it is not there; say so first.
 
     Raises:
         InputError: see :func:`build_dataset`.
     """
     if not dataset_folder(family, quality).exists():
-        announce(f"building {dataset_id(family, quality)}")
-        build_dataset(family, quality, threads)
+        say(f"building {dataset_id(family, quality)}")
+        build_dataset(family, quality, threads, say=say, again=False)
 
 
 def verify_dataset(family: Family, quality: str) -> tuple[Status, str]:
@@ -184,7 +203,8 @@ def freeze(
             collected = collect(family, quality, threads, levels=levels)
         source = taken.get(quality, "")
         datasets[quality] = dataset_entry(family, quality, collected, source)
-        write_dataset(family, quality, collected.episodes, reference, collected.dropped, source)
+        with writing(family, quality, announce):
+            write_dataset(family, quality, collected.episodes, reference, collected.dropped, source)
     manifest = Manifest(
         family=family.name,
         family_fingerprint=family.fingerprint(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from omrl_bench.data.sources import FolderSource, HubSource, MissingFileError, S
 from omrl_bench.data.store import data_root, dataset_folder, dataset_id, file_hash
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError
-from omrl_bench.files import write_atomically
+from omrl_bench.files import beside, write_atomically
 
 
 def describe(family: Family, quality: str) -> HostedDataset:
@@ -90,7 +89,7 @@ def _copy(path: Path, target: Path, entry: HostedFile) -> None:
     if target.is_file() and file_hash(target) == entry.sha256:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = beside(target)
     try:
         shutil.copyfile(path, temporary)
         if file_hash(temporary) != entry.sha256:

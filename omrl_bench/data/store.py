@@ -15,17 +15,21 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from omrl_bench.data.contexts import ContextSet, draw_contexts
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.envs.families import BUILT_IN, Family
+from omrl_bench.envs.simulator import import_mujoco
 from omrl_bench.errors import InputError
+from omrl_bench.files import beside, put_in_place
 from omrl_bench.frozen import Frozen
+from omrl_bench.locks import Lock, waited_for
 
 
 class Receipt(Frozen):
@@ -44,8 +48,18 @@ class Receipt(Frozen):
 
 
 def data_root() -> Path:
-    """Minari's root folder: ``$MINARI_DATASETS_PATH`` or ``~/.minari/datasets``."""
-    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+    """Minari's root folder: ``$MINARI_DATASETS_PATH`` or ``~/.minari/datasets``.
+
+    Raises:
+        InputError: if neither is there.
+    """
+    named = os.environ.get("MINARI_DATASETS_PATH")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".minari" / "datasets"
+    except RuntimeError as error:
+        raise InputError("there is no home folder for datasets: set MINARI_DATASETS_PATH to a folder") from error
 
 
 def dataset_id(family: Family, quality: str) -> str:
@@ -56,6 +70,48 @@ def dataset_id(family: Family, quality: str) -> str:
 def dataset_folder(family: Family, quality: str) -> Path:
     """Where a dataset is, or would be."""
     return data_root() / dataset_id(family, quality)
+
+
+def _prepared_place(folder: Path) -> Path:
+    """Return where the folder of a dataset is written: where it is, or where it leads if it is a link.
+
+    Raises:
+        InputError: if it leads nowhere, or to what omrl-bench did not build, or cannot be written.
+    """
+    root = data_root()
+    place = folder.resolve() if folder.is_symlink() else folder
+    if folder.is_symlink() and not place.exists():
+        raise InputError(f"{folder} is a link to {place}, which is not there; mount its disk, or remove the link")
+    if place.exists() and not (place / "receipt.json").is_file():
+        raise InputError(f"{folder} was not built by omrl-bench (no receipt.json); move it away")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for namespace in (root / "omrl", folder.parent):  # or Minari does not look into them
+            if not (namespace / "namespace_metadata.json").exists():
+                (namespace / "namespace_metadata.json").write_text("{}")
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(f"cannot write to the data folder {root}: {error.strerror}") from error
+    return place
+
+
+@contextmanager
+def writing(family: Family, quality: str, say: Callable[[str], object] = lambda text: None) -> Iterator[Path]:
+    """Be the only one who builds or pulls a dataset, and yield its place, which is not its folder if that is a link.
+
+    While another process is at it, this one waits, and says so. What such processes left behind that were killed is
+    swept away.
+
+    Raises:
+        InputError: if it cannot be written there.
+    """
+    place = _prepared_place(dataset_folder(family, quality))
+    lock = Lock(place.with_name(f".lock-{place.name}"))
+    with waited_for(lock, lambda holder: say(f"waiting for {dataset_id(family, quality)}: {holder} is at it")):
+        for leftover in place.parent.glob(f".{escape(place.name)}.*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield place
 
 
 def write_dataset(
@@ -70,7 +126,7 @@ def write_dataset(
 
     Args:
         family: Family of the episodes.
-        quality: Quality of the dataset.
+        quality: Quality of the dataset, which the caller is the only one to be :func:`writing`.
         episodes: What to write.
         reference: Mean return over tasks of the random policy and of the expert (Minari's ``ref_min_score``, ...).
         dropped: How many episodes were left out because the simulation became unstable.
@@ -79,26 +135,15 @@ def write_dataset(
     Raises:
         InputError: if the root folder is not writable.
     """
+    import_mujoco()
     import minari  # seconds
 
     from omrl_bench import __version__
 
-    folder = dataset_folder(family, quality)
-    root = data_root()
+    folder = _prepared_place(dataset_folder(family, quality))
+    building, aside = beside(folder), beside(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for namespace in (root / "omrl", folder.parent):
-            if not (namespace / "namespace_metadata.json").exists():
-                (namespace / "namespace_metadata.json").write_text("{}")
-        if folder.exists() and not (folder / "receipt.json").is_file():
-            raise InputError(f"{folder} was not built by omrl-bench (no receipt.json); move it away")
-        _sweep(folder)
-        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".building-{folder.name}-{os.getpid()}-"))
-    except OSError as error:
-        raise InputError(f"cannot write to the data folder {root}: {error.strerror}") from error
-    aside = building.with_name(building.name.replace("building", "old"))
-    try:
-        building.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is 0o700
+        building.mkdir()
         _reserve(building, estimated_size(family, len(episodes.tasks), len(episodes.rewards)))
         _write_minari(building / "data", family, quality, episodes, reference, source, minari.__version__)
         packed = _write_arrays(building / "packed.safetensors", episodes.arrays())
@@ -217,25 +262,6 @@ def file_hash(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def put_in_place(finished: Path, folder: Path, aside: Path) -> None:
-    """Rename a finished dataset into place, so that others see the old one, now ``aside``, or the new one."""
-    try:
-        if folder.exists():
-            folder.rename(aside)
-        finished.rename(folder)
-    except BaseException:
-        if aside.exists() and not folder.exists():
-            aside.rename(folder)
-        raise
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what builders of this dataset left behind that were killed."""
-    for leftover in folder.parent.glob(f".building-{folder.name}-*"):
-        if not psutil.pid_exists(int(leftover.name.rsplit("-", 2)[1])):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _reserve(folder: Path, size: int) -> None:

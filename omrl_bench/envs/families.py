@@ -19,6 +19,7 @@ import numpy as np
 
 from omrl_bench.api import TaskSpace
 from omrl_bench.envs.definition import law_sources
+from omrl_bench.envs.simulator import import_mujoco
 from omrl_bench.envs.task_laws import TaskLaw, arc, disc, either, interval, multipliers, square
 from omrl_bench.envs.task_table import TaskTable, parse_task_table
 from omrl_bench.errors import InputError, unknown_name
@@ -114,6 +115,8 @@ class Family:
         Raises:
             InputError: if the law cannot be imported.
         """
+        if self.assets:
+            import_mujoco()
         law: Law = import_named(self.law)(self)
         return law
 

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from omrl_bench.envs.families import families, get_family
-from omrl_bench.errors import InputError
+from omrl_bench.errors import InputError, unknown_name
 
 
 class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -49,14 +49,17 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; ``options["task"]`` switches to another task.
+        """Start an episode; ``options["task"]``, the only option, switches to another task.
 
         Returns:
             The observation (observation size,) float64, and ``{"task": task id}``.
 
         Raises:
-            InputError: if the task does not exist.
+            InputError: if the task or an option does not exist.
         """
+        for name in options or ():
+            if name != "task":
+                raise unknown_name("option of reset", name, ["task"])
         super().reset(seed=seed)
         if options and "task" in options:
             self.task = int(self._table.check([options["task"]])[0])

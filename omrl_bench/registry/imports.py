@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
+from importlib.util import decode_source
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -40,17 +41,17 @@ def file_of(folder: Path, module: str) -> Path | None:
 
 
 def read_source(file: Path) -> str:
-    """Read a source file.
+    """Read a source file, in the encoding that it declares as Python has it: UTF-8 if none.
 
     Raises:
-        InputError: if it cannot be read, or is not UTF-8 text.
+        InputError: if it cannot be read, or is no text of that encoding.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return decode_source(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except (UnicodeDecodeError, SyntaxError) as error:
+        raise InputError(f"{file} is no text in the encoding that it declares (UTF-8 if none): {error}") from error
 
 
 @lru_cache(maxsize=512)  # planning a suite asks for the same few files for every cell; so below

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -15,10 +14,11 @@ import pandas as pd
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
-from omrl_bench.processes import process_pool
+from omrl_bench.processes import process_pool, processors
 from omrl_bench.report.extensions import extra_files
 from omrl_bench.report.figures.pictures import Files, figures_across, figures_of, task_number_pictures
 from omrl_bench.report.reading.frames import NoRecordsError, RecordFile, find_sets, read_set
+from omrl_bench.report.reading.health import health_notes
 from omrl_bench.report.reading.results import Results, SetKey
 from omrl_bench.report.tables.boards import board_of, discrimination_table
 from omrl_bench.report.tables.captions import are_episodes, main_condition
@@ -66,8 +66,8 @@ def build(
         out: Folder to write to.
         suite: Only this suite.
         preset: Only this preset.
-        warn: Called with a line for each file that cannot be used, and for what failed of other packages, before
-            anything is written.
+        warn: Called with a line for each file that cannot be used, for what failed of other packages and for each
+            method whose representation is not healthy, before anything is written.
         reference: Another results folder, whose methods are shown beside, see
             :func:`omrl_bench.report.reading.frames.read`.
 
@@ -121,7 +121,7 @@ class _Outcome(NamedTuple):
 def _of_each(work: Callable[..., _Outcome], sets: Iterable[tuple[object, ...]], sizes: Sequence[int]) -> list[_Outcome]:
     """Do the work for every set, given as arguments, of so many records; many in processes of their own."""
     sets = list(sets)
-    processes = min(len(sets), os.cpu_count() or 1)
+    processes = min(len(sets), processors())
     if processes <= 1 or sum(sizes) < _WORTH_PROCESSES:
         return [work(*each) for each in sets]
     with process_pool(processes) as pool:
@@ -147,7 +147,7 @@ def _rendered(found: Results) -> _Outcome:
         return _Outcome(f"cannot report suite {found.suite!r}, preset {found.preset!r}: {error}", [])
     extra, problems = extra_files(found, rendered.layout)
     rendered.files.update(extra)
-    return _Outcome(rendered, problems)
+    return _Outcome(rendered, [*problems, *map(str, health_notes(found.records))])
 
 
 def _write_all(outcomes: Sequence[_Outcome], out: Path) -> list[Path]:
@@ -221,7 +221,7 @@ def _render(results: Results) -> _Rendered:
     measured = measure_frame(results)
     if len(measured):
         files["representation", "csv"] = csv(measured)
-        files["representation", "md"] = measure_table(measured, layout, first).encode()
+        files["representation", "md"] = measure_table(measured, summary, layout, first).encode()
     files |= figures_of(results, groups, summary, layout, scores, compared)
     return _Rendered(
         SetKey(results.suite, results.preset, results.dataset, results.backbone), files, groups, summary, layout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import resource
 import subprocess
@@ -33,7 +34,7 @@ def circumstances() -> dict[str, Any]:
             "platform": platform.platform(),
         },
         "versions": {"python": platform.python_version(), **_versions()},
-        "git": _git(),
+        "git": git_state(Path(__file__).resolve().parents[2]),
     }
 
 
@@ -55,18 +56,31 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _git() -> dict[str, Any]:
-    """Commit of the checkout the package runs from, and whether its code has changed since; {} if it is none."""
-    root = Path(__file__).resolve().parents[2]
+def git_state(root: Path) -> dict[str, Any]:
+    """Commit of the checkout that a folder is, and whether its code has changed since; {} if it is none.
+
+    If git cannot say, why: ``{"unknown": reason}``.
+    """
     if not (root / ".git").exists():
         return {}
+    # GIT_DIR and its like are of another repository, such as that whose hook runs us
+    others = {
+        name for name in os.environ if name.startswith("GIT_") and not name.startswith(("GIT_CONFIG", "GIT_EXEC"))
+    }
+    environment = {name: value for name, value in os.environ.items() if name not in others}
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        # whoever owns the checkout: its code is what runs here
+        command = ["git", "--no-optional-locks", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, errors="replace", check=True, timeout=10
+        )
+        return done.stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--", "omrl_bench", "baselines", "protocols")
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
-    except (OSError, subprocess.SubprocessError):  # no git, or a checkout without commits
-        return {}
+    except subprocess.CalledProcessError as error:  # such as a checkout without commits
+        return {"unknown": (error.stderr.strip().splitlines() or ["git failed"])[0][:200]}
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"unknown": f"git cannot be run: {error}"[:200]}

@@ -145,7 +145,7 @@ def add_declarations(results: Path, declarations: Iterable[Declaration]) -> None
     """
     file = results / FILE
     read_equivalences(results)
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
     blocks = [_block(each) for each in declarations]
     text = "\n".join([*([text.rstrip("\n") + "\n"] if text.strip() else []), *blocks])
     parse_equivalences(text, str(file))
@@ -169,7 +169,7 @@ def _quoted(text: str) -> str:
 
 def _read(file: Path) -> tuple[Declaration, ...]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return ()
     except OSError as error:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from omrl_bench.envs.families import get_family
 from omrl_bench.files import write_atomically
@@ -11,7 +15,7 @@ from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.protocol import AnyProtocol
 from omrl_bench.protocols.suite import Preset
 from omrl_bench.runner.circumstances import circumstances, now
-from omrl_bench.runner.records import Cell, Hashes, Record
+from omrl_bench.runner.records import Cell, Hashes, Record, RecordError, read_record
 
 
 class Job(Frozen):
@@ -25,11 +29,12 @@ class Job(Frozen):
     hashes: Hashes
     equivalent_to: Hashes | None
     dataset_status: str
-    results: Path
+    results: Path = Field(exclude=True)  # the job's file is in it
     threads: int
     context_rho: float | None = None  # see Suite.context_rho
     device: str = "cpu"
     train_again: bool = False  # although a kept training would do
+    token: str = Field(default_factory=lambda: secrets.token_hex(8))  # is in the records that this job writes
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -52,18 +57,32 @@ class Progress(Frozen):
 
 
 def write_job(path: Path, job: Job) -> None:
-    """Write the job file."""
-    write_atomically(path, job.model_dump_json(indent=1).encode())
+    """Write the job file; in ASCII, as paths may have bytes that are no text."""
+    write_atomically(path, json.dumps(job.model_dump(), indent=1).encode("ascii"))
 
 
 def read_job(path: Path) -> Job:
-    """Read a job file."""
-    return Job.model_validate_json(path.read_text(encoding="utf-8"))
+    """Read a job file: its results folder is the one that it is in, see :func:`job_path`."""
+    fields = json.loads(path.read_text(encoding="ascii"))
+    depth = len(Cell.model_validate(fields["cells"][0]).jobs_folder(Path()).parts)
+    return Job.model_validate(fields | {"results": path.absolute().parents[depth]})
 
 
 def job_path(job: Job) -> Path:
     """Where the file of a job is; its log and the reports of its worker lie beside it."""
-    return job.results / ".jobs" / job.cells[0].folder() / f"seed-{job.seeds[0]}.job"
+    return job.cells[0].jobs_folder(job.results) / f"seed-{job.seeds[0]}.job"
+
+
+def record_of(job: Job, cell: Cell) -> Record | None:
+    """The record that a job left of one of its cells: it has the job's token."""
+    for path in (cell.record_path(job.results), cell.failure_path(job.results)):
+        try:
+            record = read_record(path) if path.exists() else None
+        except RecordError:
+            continue
+        if record is not None and record.job == job.token:
+            return record
+    return None
 
 
 def progress_path(job_file: Path) -> Path:
@@ -90,7 +109,7 @@ def failed_record(job: Job, index: int, error: str) -> Record:
         cell=job.cells[index],
         family_version=get_family(job.cells[index].family).version,
         status="failed",
-        error=error,
+        error=error.encode(errors="backslashreplace").decode(),  # it may have a path in it whose bytes are no text
         hashes=job.hashes,
         equivalent_to=job.equivalent_to,
         dataset_status=job.dataset_status,
@@ -98,5 +117,6 @@ def failed_record(job: Job, index: int, error: str) -> Record:
         configuration={},
         trained_together=job.seeds,
         created=now(),
+        job=job.token,
         **circumstances(),
     )

@@ -21,12 +21,10 @@ from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import BASELINES, resolve_method
 from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.records import Cell, RecordError, read_record_of, record_files
+from omrl_bench.runner.records import Cell, RecordError, folder_key, read_record_of, record_files
 from omrl_bench.runner.settings import Setting, configuration_of, fit_settings, method_name, split_reference
 from omrl_bench.runner.states import expected_hashes, hashes_with, state_of
 from omrl_bench.vocabulary import RERUNS, Rerun, State
-
-SEEDS_TOGETHER = 5
 
 
 class Method(NamedTuple):
@@ -162,6 +160,12 @@ def select(
                 f"two methods are called {method.name!r}, and so is the folder of their records: "
                 f"{found[method.name].target} and {method.target}; rename one of the classes"
             )
+        for name in found:
+            if name != method.name and folder_key(name) == folder_key(method.name):
+                raise InputError(
+                    f"methods {name!r} and {method.name!r} have the same folder on disks that do not tell capital "
+                    "letters from small ones; rename one of the classes"
+                )
     return Selection(
         suite=suite,
         preset_name=preset_name,
@@ -311,13 +315,13 @@ def make_jobs(
 ) -> list[Job]:
     """Group the cells that are to run into jobs: those that differ in their seed only train together.
 
-    At most :data:`SEEDS_TOGETHER` of them, always the same ones: seeds 0 to 4 of ten are those of five, and find the
-    training of those; more to a job is not faster.
+    At most :data:`omrl_bench.runner.records.SEEDS_TOGETHER` of them, always the same ones: seeds 0 to 4 of ten are
+    those of five, and find the training of those; more to a job is not faster.
     """
     wanted = RERUNS[: RERUNS.index(rerun) + 1]
     todo = [planned for planned in cells if rerun == "all" or planned.state in wanted]
     jobs = []
-    for _, group in groupby(todo, key=lambda p: p.cell.model_copy(update={"seed": p.cell.seed // SEEDS_TOGETHER})):
+    for _, group in groupby(todo, key=lambda planned: planned.cell.group()):
         members = list(group)
         cell, method = members[0].cell, members[0].method
         local, canonical = expected_hashes(selection, cell.family, cell.dataset, method, cell.backbone)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,9 @@ from omrl_bench.frozen import Frozen
 
 SCHEMA_VERSION: Literal[1] = 1
 MOST_CHARACTERS = 500  # of a statement
+LONGEST_NAME = 200  # bytes; file systems take 255
+SEEDS_TOGETHER = 5  # of a training, at most
+JOBS = ".jobs"  # folder of a run's own files in the results folder
 _VALUES = ("returns", "random", "expert")
 _ARRAYS = ("tasks", *_VALUES)
 #: What reading a cube raises beside OSError, depending on where a file is damaged.
@@ -49,7 +53,14 @@ class RecordError(InputError):
 def _folder_name(name: str) -> str:
     if not name or ".." in name or name == "." or set(name) & set("/\\") or not name.isprintable():
         raise ValueError("a name that cannot be a folder's: it is empty or has '/', '\\', '..' or control characters")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"a name that cannot be a folder's: it is longer than {LONGEST_NAME} bytes")
     return name
+
+
+def folder_key(name: str) -> str:
+    """What two names share whose folders are the same on some disks: they do not tell case or forms of accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def check_statement(text: str) -> str:
@@ -80,6 +91,10 @@ class Cell(Frozen):
         """Folder of the cell's files, relative to the results folder."""
         return Path(self.suite, self.preset, self.family, self.dataset, self.method, self.backbone)
 
+    def group(self) -> tuple[Path, int]:
+        """What it shares with the cells that it may train together with: always the same seeds, 0 to 4, 5 to 9, ..."""
+        return self.folder(), self.seed // SEEDS_TOGETHER
+
     def record_path(self, results: Path) -> Path:
         """Path of the record."""
         return results / self.folder() / f"seed-{self.seed}.json"
@@ -87,6 +102,14 @@ class Cell(Frozen):
     def cube_path(self, results: Path) -> Path:
         """Path of the cube."""
         return results / self.folder() / f"seed-{self.seed}.npz"
+
+    def jobs_folder(self, results: Path) -> Path:
+        """Where the files of a run are that is going on."""
+        return results / JOBS / self.folder()
+
+    def failure_path(self, results: Path) -> Path:
+        """Path of the record of a failure beside a complete record, which it does not replace."""
+        return self.jobs_folder(results) / f"seed-{self.seed}.failed.json"
 
 
 class Hashes(Frozen):
@@ -150,6 +173,7 @@ class Record(Frozen):
     versions: dict[str, str] = {}
     git: dict[str, Any] = {}
     created: str
+    job: str | None = None  # token of the job that wrote it; the first records have none
     cube: str | None = None  # hash of the cube, see Cube.content_hash; None in the first records, which have no hashes
     content: str | None = None  # hash of all the other fields: against accidents, not against forgery
 
@@ -209,11 +233,35 @@ def write_record(results: Path, record: Record, cube: Cube | None) -> None:
         np.savez_compressed(buffer, conditions=np.array(cube.conditions), **arrays)
         write_atomically(record.cell.cube_path(results), buffer.getvalue())
         record = record.model_copy(update={"cube": cube.content_hash()})
-    # the field came after the first records; a run's are as they were, so that older versions read them
-    later = {"trained_elsewhere"} if record.trained_elsewhere is None else set()
+    _write(record.cell.record_path(results), record)
+
+
+def write_failure(results: Path, record: Record) -> None:
+    """Write the record of a failure; beside a complete one, never over it, see :meth:`Cell.failure_path`."""
+    cell = record.cell
+    _write(cell.failure_path(results) if is_complete(results, cell) else cell.record_path(results), record)
+
+
+def _write(path: Path, record: Record) -> None:
+    # these fields came after the first records, which are written again as they were
+    later = {name for name in ("trained_elsewhere", "job") if getattr(record, name) is None}
     content = _content_hash(json.loads(record.model_dump_json(exclude=later)))
     text = record.model_copy(update={"content": content}).model_dump_json(indent=1, exclude=later) + "\n"
-    write_atomically(record.cell.record_path(results), text.encode())
+    write_atomically(path, text.encode())
+
+
+def is_complete(results: Path, cell: Cell) -> bool:
+    """Whether a results folder has a complete record of a cell, with its cube."""
+    path = cell.record_path(results)
+    try:
+        if not path.exists():
+            return False
+        record = read_record(path)
+        if record.status == "complete":
+            read_cube(cell.cube_path(results), record.cube)
+    except (OSError, RecordError):
+        return False
+    return record.cell == cell and record.status == "complete"
 
 
 def read_record(path: Path) -> Record:
@@ -322,9 +370,21 @@ def record_files(results: Path, on_error: Callable[[RecordError], None]) -> list
         if not isinstance(error, FileNotFoundError):
             on_error(RecordError(Path(error.filename), f"cannot be read: {error.strerror}"))
 
-    found = []
-    for folder, subfolders, names in os.walk(results, onerror=unreadable):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    found, entered = [], set[Path]()
+
+    def is_entered(folder: Path) -> bool:
+        """Whether to look into a folder: a link may lead to one above it, so each target is followed once."""
+        if folder.name.startswith("."):
+            return False
+        if not folder.is_symlink():
+            return True
+        target = folder.resolve()
+        new = target not in entered
+        entered.add(target)
+        return new
+
+    for folder, subfolders, names in os.walk(results, onerror=unreadable, followlinks=True):
+        subfolders[:] = [name for name in sorted(subfolders) if is_entered(Path(folder, name))]
         found += [Path(folder, name) for name in names if name.startswith("seed-") and name.endswith(".json")]
     return sorted(found)
 

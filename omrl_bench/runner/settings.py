@@ -17,9 +17,9 @@ from omrl_bench.configuration import as_json
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.registry import load_class
+from omrl_bench.runner.records import LONGEST_NAME
 
 Setting = bool | int | float | str
-MOST_CHARACTERS = 200  # of a name: file systems take 255 bytes
 
 _REFERENCE = re.compile(r"(?P<method>.+?)\[(?P<settings>[^\[\]]*)\]", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")  # what a folder can be called, without quotation marks
@@ -60,12 +60,11 @@ def method_name(name: str, settings: Mapping[str, Setting]) -> str:
     Raises:
         InputError: if it is too long for a folder.
     """
-    if not settings:
-        return name
     pairs = (f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items())
-    text = f"{name}[{','.join(sorted(pairs))}]"
-    if len(text) > MOST_CHARACTERS:
-        raise InputError(f"method {text}: the name is longer than {MOST_CHARACTERS} characters; set less at a time")
+    text = f"{name}[{','.join(sorted(pairs))}]" if settings else name
+    if len(text.encode()) > LONGEST_NAME:
+        advice = "set less at a time" if settings else "rename it"
+        raise InputError(f"method {text}: the name is longer than {LONGEST_NAME} bytes; {advice}")
     return text
 
 

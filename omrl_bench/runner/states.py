@@ -12,11 +12,12 @@ from omrl_bench.data.contexts import context_name, source_dataset
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
 from omrl_bench.envs.families import Family, get_family
+from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import source_hash
 from omrl_bench.runner.equivalences import Equivalences
-from omrl_bench.runner.records import Cell, Hashes, RecordError, read_cube, read_record
+from omrl_bench.runner.records import Cell, Hashes, RecordError, folder_key, read_cube, read_record
 from omrl_bench.runner.settings import configuration_of
 from omrl_bench.vocabulary import State
 
@@ -32,6 +33,9 @@ def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: 
         results: The folder.
         expected: See :func:`expected_hashes`.
         equal: What is declared equal.
+
+    Raises:
+        InputError: if a disk that does not tell case shows the records of another name there.
     """
     path = cell.record_path(results)
     try:
@@ -39,6 +43,7 @@ def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: 
             return "missing", ""
         record = read_record(path)
         if record.cell != cell:
+            _check_same_case(record.cell, cell, results)
             return "failed", f"its record is that of {record.cell.record_path(Path()).as_posix()}"
         if record.status == "failed":
             return "failed", record.error or ""
@@ -56,6 +61,16 @@ def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: 
     except OSError as error:  # its folder may not be looked into
         return "failed", f"its record cannot be read: {error.strerror}"
     return "complete", ""
+
+
+def _check_same_case(found: Cell, cell: Cell, results: Path) -> None:
+    """Raise InputError if a record lies in a cell's folder because the disk takes two names for one."""
+    for name, other in zip(found.folder().parts, cell.folder().parts, strict=True):
+        if name != other and folder_key(name) == folder_key(other):
+            raise InputError(
+                f"the records of {name!r} are in {results} already, and this disk takes the folder of {other!r} for "
+                "theirs; rename one, or choose another results folder"
+            )
 
 
 def expected_hashes(

@@ -8,12 +8,12 @@ do not need the folder: it may be deleted at any time.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from omrl_bench.api import Algorithm
+from omrl_bench.files import beside, put_in_place
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.frozen import Frozen
 from omrl_bench.runner.job import Job
@@ -45,17 +45,27 @@ def trained_key(job: Job) -> str:
 
 
 def keep(job: Job, algorithm: Algorithm, training: Training) -> None:
-    """Save a trained method: all of it or nothing is there afterwards."""
+    """Save a trained method: all of it or nothing is there afterwards. Where nothing can be written, it is not kept."""
     folder = _folder(job) / f"seeds-{'-'.join(map(str, training.seeds))}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unfinished-"))
+    unfinished, aside = beside(folder), beside(folder)
     try:
+        unfinished.mkdir(parents=True)
         algorithm.save(unfinished)
         (unfinished / FILE).write_text(training.model_dump_json(indent=1), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.replace(folder)
+        _make_readable(unfinished)
+        put_in_place(unfinished, folder, aside)
+    except OSError as error:
+        print(f"the training is not kept: {error}")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _make_readable(folder: Path) -> None:
+    """Let others read what was saved as far as the umask does: safetensors writes for the owner only."""
+    of_files, of_folders = (path.stat().st_mode & 0o777 for path in (folder / FILE, folder))
+    for path in folder.rglob("*"):
+        path.chmod(of_folders if path.is_dir() else of_files)
 
 
 def find(job: Job) -> tuple[Path, Training] | None:

@@ -17,6 +17,8 @@ from omrl_bench.stats.disentanglement import disentanglement
 
 RIDGE = 10.0 ** np.arange(-6, 4)  # strengths of the linear probe's penalty, chosen by cross-validation over tasks
 FOLDS = 5
+IN_USE = 0.1  # a dimension is in use if it deviates by so much of what the most deviating one does
+SATURATED = 0.95  # absolute value from which on an entry of an embedding in [-1, 1] is saturated
 UNIFORMITY_TEMPERATURE = 2.0  # of HS-OMRL, equation 9; Wang and Isola (2020) use 2
 
 
@@ -32,12 +34,14 @@ def measures(
         descriptors: (all tasks, descriptor size), true parameters by task id.
 
     Returns:
-        By name: ``rms``, ``separation``, ``uniformity``, ``alignment``, ``silhouette``, ``probe``, and those of
-        :mod:`omrl_bench.stats.disentanglement`, of the first context of each task; NaN where a measure is not defined
-        (a single task, a single context of each).
+        By name: ``dimensions``, ``saturated``, ``rms``, ``separation``, ``uniformity``, ``alignment``, ``silhouette``,
+        ``probe``, and those of :mod:`omrl_bench.stats.disentanglement`, of the first context of each task; NaN where a
+        measure is not defined (a single task, a single context of each).
     """
     embeddings = np.asarray(embeddings, dtype=np.float64)
     result = {
+        "dimensions": dimensions_in_use(embeddings),
+        "saturated": saturated_share(embeddings),
         "rms": root_mean_square(embeddings, tasks),
         "separation": effective_separation_rate(embeddings, tasks),
         "uniformity": uniformity(embeddings),
@@ -49,6 +53,24 @@ def measures(
         result["probe"] = linear_probe(z, descriptors[of_task], of_task, embeddings, descriptors[tasks])
     each, first = np.unique(tasks, return_index=True)
     return result | disentanglement(embeddings[first], descriptors[each])
+
+
+def dimensions_in_use(embeddings: np.ndarray) -> float:
+    """Share of the dimensions that vary over contexts, by :data:`IN_USE` of the most varying one at least; 0 if none.
+
+    An encoder that has collapsed to one of them tells tasks apart along a line.
+    """
+    deviation = embeddings.std(axis=0)
+    return float((deviation > IN_USE * deviation.max()).mean())
+
+
+def saturated_share(embeddings: np.ndarray) -> float:
+    """Share of the entries beyond :data:`SATURATED`; NaN for embeddings that are not confined to [-1, 1].
+
+    A saturated tanh has no gradient by which to tell tasks apart.
+    """
+    size = np.abs(embeddings)
+    return float((size > SATURATED).mean()) if size.max() <= 1 else float("nan")
 
 
 def root_mean_square(embeddings: np.ndarray, tasks: np.ndarray) -> float:

@@ -30,13 +30,12 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_update_is_the_part_before_a_step_on_the_loss_and_the_part_after(model, batch, z):
+def test_update_is_a_step_on_the_loss_and_the_part_after(model, batch, z):
     """Three updates, with a representation of its own at s'."""
     by_hand, next_z = copy.deepcopy(model), random(R, B, Z, seed=6)
     optimisers = adam((model, 1e-2)), adam((by_hand, 1e-2))
     for _ in range(3):
         model.update(optimisers[0], batch, z, next_z)
-        by_hand.before_step(batch, z)
         step(optimisers[1], by_hand.loss(batch, z, next_z))
         by_hand.after_step()
     assert equal(weights(model), weights(by_hand))
@@ -46,13 +45,13 @@ def test_update_is_the_part_before_a_step_on_the_loss_and_the_part_after(model, 
 def test_parts_of_an_update_come_in_order(name, batch, z, monkeypatch):
     cls = load_backbone(name)
     model, order = displaced(cls, cls.Config(width=8)), []
-    for part in ("before_step", "loss", "after_step"):
+    for part in ("loss", "after_step"):
         real = getattr(cls, part)
         monkeypatch.setattr(
             cls, part, lambda self, *given, real=real, part=part: order.append(part) or real(self, *given)
         )
     model.update(adam((model, 1e-2)), batch, z)
-    assert order == ["before_step", "loss", "after_step"]
+    assert order == ["loss", "after_step"]
 
 
 def test_the_encoders_loss_is_added_summed_over_the_seeds(model, batch, z):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from omrl_bench.baselines.brac import BRAC, BRACConfig, log_ratio
+from omrl_bench.baselines.brac import BRAC, BRACConfig
 from omrl_bench.baselines.training import Batch, adam, seed_generators, step
 
 from .backbone_cases import A, B, R, S, Z, displaced, network, random
@@ -19,11 +19,16 @@ SHAPES = [(S,), (A,), (), (S,), (Z,)]
 
 
 @pytest.fixture
-def make():
-    """A learner in double precision, far from its initial weights, with other hyper-parameters if wanted."""
+def make(monkeypatch):
+    """A learner in double precision, far from its initial weights, with other hyper-parameters if wanted.
 
-    def construct(**settings):
+    Its dual critic and alpha take no steps unless the test is about them.
+    """
+
+    def construct(train_dual=False, **settings):
         model = displaced(BRAC, replace(CONFIG, **settings))
+        if not train_dual:
+            monkeypatch.setattr(model, "train_dual", lambda *given: None)
         with torch.no_grad():
             model.alpha.copy_(torch.tensor([0.7, 5.0, -1.0]))  # inside its range, above it, below it
         return model
@@ -104,11 +109,12 @@ def test_gradients_are_those_of_the_literal_equations(make, batch, z):
 
 @pytest.mark.parametrize("gradient_of_action", [True, False])
 def test_dual_loss_is_its_equation(make, batch, z, gradient_of_action):
-    """The gradient's norm sample by sample from autograd; or |c|."""
+    """The gradient's norm sample by sample from autograd, between the actions; or |c| at both."""
     model = make(gradient_of_action=gradient_of_action)
     with torch.no_grad():  # steep enough for the penalty
         model.dual.layers[-1].weight.mul_(3)
     actions, rngs, losses, active = random(R, B, A, seed=6).clamp(-1, 1), copy.deepcopy(model.rngs), [], 0
+    divergences = []
     for r in range(R):
         c, divergence, penalty = network(model.dual, r), 0.0, 0.0
         shares = rngs[r].random((B, 1), dtype=np.float32)
@@ -117,15 +123,17 @@ def test_dual_loss_is_its_equation(make, batch, z, gradient_of_action):
             divergence = divergence + ratio(c, s, actions[r, b], task)[1] - ratio(c, s, a, task)[0] + 1
             share = float(shares[b, 0])
             mixed = (share * a + (1 - share) * actions[r, b]).requires_grad_()
-            size = c(s, mixed, task)[0].abs()
+            sizes = [c(s, where, task)[0].abs() for where in (a, actions[r, b])]
             if gradient_of_action:
-                size = torch.autograd.grad(c(s, mixed, task)[0], mixed, create_graph=True)[0].norm()
-            active += size.item() > 1
-            penalty = penalty + torch.relu(size - 1) ** 2
+                sizes = [torch.autograd.grad(c(s, mixed, task)[0], mixed, create_graph=True)[0].norm()]
+            active += sum(size.item() > 1 for size in sizes)
+            penalty = penalty + sum(torch.relu(size - 1) ** 2 for size in sizes) / len(sizes)
+        divergences.append(divergence / B)
         losses.append(CONFIG.gradient_weight * penalty / B - divergence / B)
-    assert 0 < active < R * B
-    actual = model.dual_loss(batch, z, actions)
+    assert 0 < active < R * B * len(sizes)
+    actual, divergence = model.dual_loss(batch, z, actions)
     torch.testing.assert_close(actual, torch.stack(losses))
+    torch.testing.assert_close(divergence, torch.stack(divergences))
     weights = list(model.dual.parameters())
     theirs = torch.autograd.grad(sum(losses), weights, allow_unused=True)
     for one, other in zip(torch.autograd.grad(actual.sum(), weights), theirs, strict=True):
@@ -143,15 +151,16 @@ def test_dual_critic_finds_the_divergence_of_two_gaussians():
         actions = torch.as_tensor(rng.normal(0.5, 0.5, (1, count, 1)).astype(np.float32))
         same = torch.zeros(1, count, 1)
         batch = Batch(same, data, same[..., 0], same, same[..., 0])
-        step(optimiser, model.dual_loss(batch, nothing, actions).sum())
-        found.append(model.divergence(batch, nothing, actions).item())
+        loss, divergence = model.dual_loss(batch, nothing, actions)
+        step(optimiser, loss.sum())
+        found.append(divergence.item())
     assert np.mean(found[-50:]) == pytest.approx(0.5, abs=0.05)
 
 
-def test_before_step_trains_the_dual_critic_only_and_leaves_no_gradient(make, batch, z):
-    model, z = make(), z.requires_grad_()
+def test_the_loss_trains_dual_critic_and_alpha_and_leaves_no_gradient(make, batch, z):
+    model, z = make(train_dual=True), z.requires_grad_()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.before_step(batch, z)
+    model.loss(batch, z)
     changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"dual", "alpha"}
     assert z.grad is None
@@ -159,47 +168,62 @@ def test_before_step_trains_the_dual_critic_only_and_leaves_no_gradient(make, ba
 
 
 def test_main_step_does_not_move_the_dual_critic(make, batch, z):
-    model = make()
+    model = make(train_dual=True)
     optimiser = adam((model, 1e-2))
     for _ in range(2):
-        model.before_step(batch, z)
+        loss = model.loss(batch, z)
         before = [parameter.clone() for parameter in model.dual.parameters()]
-        step(optimiser, model.loss(batch, z))
+        step(optimiser, loss)
         model.after_step()
         for parameter, old in zip(model.dual.parameters(), before, strict=True):
             assert parameter.grad is None
             assert torch.equal(parameter, old)
 
 
+def test_policy_is_penalised_by_the_trained_dual_critic_at_the_same_actions(make, batch, z):
+    """The loss with steps is that without them, from the dual critic and the alpha after them."""
+    model, untrained = make(train_dual=True), make()
+    rngs, seen, train = copy.deepcopy(model.rngs), [], model.train_dual
+    model.train_dual = lambda batch, z, actions: seen.append(actions) or train(batch, z, actions)
+    loss = model.loss(batch, z)
+    untrained.load_state_dict(model.state_dict())
+    torch.testing.assert_close(untrained.loss(batch, z), loss)
+    model.rngs = rngs
+    model.sample(batch.next_observations, z)
+    assert torch.equal(seen[0], model.sample(batch.observations, z)[0])
+    assert not seen[0].requires_grad
+
+
 def test_dual_steps_divide_the_batch(make, batch, z, monkeypatch):
-    model, seen = make(), []
+    model, seen = make(train_dual=True), []
     loss = BRAC.dual_loss
-    monkeypatch.setattr(BRAC, "dual_loss", lambda self, part, *rest: seen.append(part) or loss(self, part, *rest))
-    model.before_step(batch, z)
+    monkeypatch.setattr(
+        BRAC, "dual_loss", lambda self, part, *rest: seen.append((part, *rest)) or loss(self, part, *rest)
+    )
+    actions = random(R, B, A, seed=6)
+    model.train_dual(batch, z, actions)
     assert len(seen) == 3
-    for first, part in enumerate(seen):
+    for first, (part, its_z, its_actions) in enumerate(seen):
         assert torch.equal(part.actions, batch.actions[:, first::3])
         assert torch.equal(part.rewards, batch.rewards[:, first::3])
+        assert torch.equal(its_z, z[:, first::3])
+        assert torch.equal(its_actions, actions[:, first::3])
 
 
 def test_alpha_follows_the_divergence_seed_by_seed(make, batch, z):
-    model = make(target_divergence=0.4, alpha_rate=0.5, dual_rate=0.0)
+    actions = random(R, B, A, seed=6).clamp(-1, 1)
+    model = make(train_dual=True, target_divergence=0.4, alpha_rate=0.5, dual_rate=0.0)
     with torch.no_grad():  # g the same everywhere: D = log g - g + 1, at most 0
         model.dual.layers[-1].weight.zero_()
         model.dual.layers[-1].bias.fill_(math.log(math.e - 1))  # g = 1, D = 0
     before = model.alpha.clone()
-    model.before_step(batch, z)
+    model.train_dual(batch, z, actions)
     torch.testing.assert_close(model.alpha - before, torch.full((R,), -0.2).double(), atol=1e-6, rtol=0)
-    model = make(target_divergence=-100.0, alpha_rate=0.5)
-    before = model.alpha.clone()
-    model.before_step(batch, z)
-    assert (model.alpha > before).all()
-    actions = model.sample(batch.observations, z)[0].detach()
-    with torch.no_grad():  # the second seed's policy acts as the data do
-        actions[1] = batch.actions[1]
-        divergence = model.divergence(batch, z, actions)
-    g = torch.exp(log_ratio(model.dual, batch.observations, batch.actions, z))[1]
-    torch.testing.assert_close(divergence[1], (g.log() - g).mean() + 1)
+    model = make(train_dual=True, target_divergence=0.4, alpha_rate=0.5, dual_rate=0.0)
+    before, divergence = model.alpha.clone(), model.dual_loss(batch, z, actions)[1]
+    assert not torch.allclose(divergence[0], divergence[1])
+    model.train_dual(batch, z, actions)  # of three thirds
+    torch.testing.assert_close(model.alpha - before, 0.5 * (divergence - 0.4))
 
 
 def test_seeds_together_equal_each_alone():
@@ -224,8 +248,8 @@ def test_seeds_together_equal_each_alone():
 
 
 def test_state_holds_alpha_and_gives_the_same_actions(make, batch, z):
-    model = make()
-    model.before_step(batch, z)
+    model = make(train_dual=True)
+    model.update(adam((model, 1e-2)), batch, z)
     restored = BRAC(seed_generators((5, 6, 7), "test"), S, A, Z, CONFIG).double()
     restored.load_state_dict(model.state_dict())
     assert torch.equal(restored.alpha, model.alpha)

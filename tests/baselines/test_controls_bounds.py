@@ -234,7 +234,7 @@ def test_task_blind_acts_the_same_in_all_tasks(fit, family, episodes):
     np.testing.assert_allclose(actions, np.broadcast_to(actions[0], actions.shape), atol=1e-7)
 
 
-def test_supervised_encoder_gets_the_gradient_of_the_policys_loss_only(make, data_for):
+def test_supervised_encoder_gets_the_gradient_of_critics_and_policy(make, data_for):
     seeds, data, method = (0, 1), data_for(Supervised), make(Supervised)
     method.build(seeds, Scale.of(data, method.space))
     batches = Batches(data, method.scale, method.space, seed_generators(seeds, "data"))
@@ -244,14 +244,16 @@ def test_supervised_encoder_gets_the_gradient_of_the_policys_loss_only(make, dat
     z, backbone, encoder = z.repeat_interleave(4, dim=1), method.backbone, list(method.encoder.parameters())
     fixed = z.detach()
     q_target = backbone.q(backbone.target_critics, batch.observations, batch.actions, fixed).amin(dim=0).detach()
-    value = backbone.value(batch.observations, fixed)[..., 0]
-    policy_loss = backbone.policy_loss(batch, z, q_target - value.detach()).sum()
-    expected = torch.autograd.grad(policy_loss, encoder, retain_graph=True)
+    value = backbone.value(batch.observations, fixed)[..., 0].detach()
+    next_value = backbone.value(batch.next_observations, fixed)[..., 0].detach()
+    losses = backbone.critic_loss(batch, z, next_value), backbone.policy_loss(batch, z, q_target - value)
+    each = [torch.autograd.grad(loss.sum(), encoder, retain_graph=True) for loss in losses]
     critics_z, policy_z = method.views(z)
     total = backbone.loss(batch, critics_z, policy_z=policy_z)
-    for mine, gradient in zip(torch.autograd.grad(total, encoder, retain_graph=True), expected, strict=True):
-        assert gradient.abs().max() > 0
-        torch.testing.assert_close(mine, gradient)
+    gradients = torch.autograd.grad(total, encoder, retain_graph=True)
+    for mine, of_critics, of_policy in zip(gradients, *each, strict=True):
+        assert of_critics.abs().max() > 0 < of_policy.abs().max()
+        torch.testing.assert_close(mine, of_critics + of_policy)
     # what the backbone learns is as without an encoder under it
     learners = list(backbone.critics.parameters()) + list(backbone.value.parameters())
     plain = torch.autograd.grad(backbone.loss(batch, fixed), learners)
@@ -259,7 +261,7 @@ def test_supervised_encoder_gets_the_gradient_of_the_policys_loss_only(make, dat
         assert torch.equal(mine, gradient)
 
 
-def test_supervised_encoder_rests_where_the_policy_learns_nothing(fit, make, data_for, monkeypatch):
+def test_supervised_encoder_rests_where_the_backbone_learns_nothing(fit, make, data_for, monkeypatch):
     fresh = make(Supervised)
     fresh.build((0, 1), Scale.of(data_for(Supervised), fresh.space))
 
@@ -269,4 +271,6 @@ def test_supervised_encoder_rests_where_the_policy_learns_nothing(fit, make, dat
 
     assert all(changed())
     monkeypatch.setattr(IQL, "policy_loss", lambda self, batch, z, advantage: torch.zeros(2))
+    assert all(changed())
+    monkeypatch.setattr(IQL, "critic_loss", lambda self, batch, z, next_value: torch.zeros(2))
     assert not any(changed())

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import omrl_bench.baselines.csro as csro
 from omrl_bench.api import Transitions
-from omrl_bench.baselines.csro import CSRO, club_bound, log_likelihood
+from omrl_bench.baselines.csro import CSRO, BehaviourEncoder, club_bound, log_likelihood, of_each_task
 from omrl_bench.baselines.focal import Focal, metric_loss
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
 
-R, N, D = 3, 6, 4
+R, T, N, D = 3, 2, 6, 4
 
 
 def random(*shape, seed=0):
@@ -23,7 +23,8 @@ def random(*shape, seed=0):
 
 
 def tensors(seed=0):
-    return random(R, N, D, seed=seed), random(R, N, D, seed=seed + 1), random(R, N, D, seed=seed + 2).exp()
+    shape = R, T, N, D
+    return random(*shape, seed=seed), random(*shape, seed=seed + 1), random(*shape, seed=seed + 2).exp()
 
 
 def log_density(x, mean, variance):
@@ -53,23 +54,26 @@ def gradients(method, loss):
 # the losses
 
 
-def test_bound_is_matched_pairs_less_all_pairs():
+def test_bound_is_matched_pairs_less_all_pairs_of_a_task():
     e, mean, variance = tensors()
     expected = []
     for r in range(R):
-        matched = sum(log_density(e[r, i], mean[r, i], variance[r, i]) for i in range(N)) / N
-        pairs = [log_density(e[r, j], mean[r, i], variance[r, i]) for i in range(N) for j in range(N)]
-        expected.append(matched - sum(pairs) / N**2)
+        of_tasks = []
+        for one, m, v in zip(e[r], mean[r], variance[r], strict=True):
+            matched = sum(log_density(one[i], m[i], v[i]) for i in range(N)) / N
+            pairs = [log_density(one[j], m[i], v[i]) for i in range(N) for j in range(N)]
+            of_tasks.append(matched - sum(pairs) / N**2)
+        expected.append(sum(of_tasks) / T)
     torch.testing.assert_close(club_bound(e, mean, variance), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_likelihood_is_the_mean_log_density():
     e, mean, variance = tensors()
     constant = -0.5 * D * math.log(2 * math.pi)
-    expected = [
-        sum(log_density(e[r, i], mean[r, i], variance[r, i]) for i in range(N)) / N - constant for r in range(R)
-    ]
-    torch.testing.assert_close(log_likelihood(e, mean, variance), torch.tensor(expected, dtype=torch.float64))
+    rows = [(r, t, i) for r in range(R) for t in range(T) for i in range(N)]
+    densities = np.array([log_density(e[row], mean[row], variance[row]) for row in rows])
+    expected = densities.reshape(R, -1).mean(axis=1) - constant
+    torch.testing.assert_close(log_likelihood(e, mean, variance), torch.as_tensor(expected))
 
 
 @settings(max_examples=25, deadline=None)
@@ -77,8 +81,8 @@ def test_likelihood_is_the_mean_log_density():
 def test_bound_does_not_depend_on_the_order_and_is_zero_where_q_does_not_look(seed, order):
     e, mean, variance = tensors(seed)
     bound = club_bound(e, mean, variance)
-    torch.testing.assert_close(club_bound(e[:, order], mean[:, order], variance[:, order]), bound)
-    blind = club_bound(e, mean[:, :1].expand_as(e), variance[:, :1].expand_as(e))
+    torch.testing.assert_close(club_bound(e[:, :, order], mean[:, :, order], variance[:, :, order]), bound)
+    blind = club_bound(e, mean[:, :, :1].expand_as(e), variance[:, :, :1].expand_as(e))
     torch.testing.assert_close(blind, torch.zeros_like(blind), atol=1e-9, rtol=0)
 
 
@@ -86,7 +90,7 @@ def test_bound_does_not_depend_on_the_order_and_is_zero_where_q_does_not_look(se
 def test_bound_is_at_least_the_mutual_information_of_gaussians(correlation):
     """Information -log(1 - rho^2) / 2 per dimension; with q in closed form the bound is rho^2 / (1 - rho^2)."""
     count = 20000
-    x, noise = random(1, count, 2), random(1, count, 2, seed=1)
+    x, noise = random(1, 1, count, 2), random(1, 1, count, 2, seed=1)
     e, rest = correlation * x + math.sqrt(1 - correlation**2) * noise, 1 - correlation**2
     bound = club_bound(e, correlation * x, torch.full_like(e, rest)).item()
     information = 2 * -0.5 * math.log(rest)
@@ -97,15 +101,16 @@ def test_bound_is_at_least_the_mutual_information_of_gaussians(correlation):
         assert bound > information
 
 
-def test_a_fitted_q_gives_the_bound_that_the_true_one_gives(make, data_for):
+def test_a_fitted_q_gives_the_bound_that_the_true_one_gives(make, data_for, monkeypatch):
     """Embeddings that are a known function of (s, a) plus noise, q fitted by its own loss."""
     method, _ = built(make, data_for, q_width=16, latent=1)
 
     def draw(seed, count):
-        inputs = random(2, count, 7, seed=seed).float()
+        inputs = random(2, 1, count, 7, seed=seed).float()
         mean = 0.5 * torch.tanh(inputs[..., :1])
-        return inputs, mean, mean + 0.2 * random(2, count, 1, seed=seed + 1000).float()
+        return inputs, mean, mean + 0.2 * random(2, 1, count, 1, seed=seed + 1000).float()
 
+    monkeypatch.setattr(BehaviourEncoder, "MIN_VARIANCE", 0.01)
     optimiser = torch.optim.Adam(method.encoder.q.parameters(), lr=5e-3)
     for update in range(300):
         inputs, _, e = draw(update, 256)
@@ -122,8 +127,12 @@ def test_loss_is_metric_plus_weighted_bound_plus_fit(make, data_for, monkeypatch
     method, batches = built(make, data_for, mi_weight=0.3)
     contexts, labels = method.draw_contexts(batches)
     monkeypatch.setattr(method, "draw_contexts", lambda batches: (contexts, labels))
-    e = method.encoder.embed(contexts).reshape(2, -1, method.z_size)
-    mean, variance = method.encoder.conditional(contexts.reshape(2, e.shape[1], -1))
+    tasks, transitions = labels.shape[1] // 2, 2 * contexts.shape[2]
+    assert torch.equal(labels[:, 0::2], labels[:, 1::2])
+    of_tasks = contexts.reshape(2, tasks, transitions, -1)
+    assert torch.equal(of_each_task(contexts), of_tasks)
+    e = method.encoder.embed(of_tasks)
+    mean, variance = method.encoder.conditional(of_tasks)
     metric = metric_loss(method.encoder(contexts), labels, beta=1.0, epsilon=0.1)
     expected = metric + 0.3 * club_bound(e, mean, variance) - log_likelihood(e, mean, variance)
     torch.testing.assert_close(method.representation_loss(batches), expected.sum())

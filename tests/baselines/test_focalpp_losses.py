@@ -163,7 +163,7 @@ def test_without_momentum_the_update_is_hard_and_both_encoders_are_the_same(make
 
 def test_key_encoder_is_not_counted_and_the_policy_acts_on_queries(make, data_for):
     method, _ = built(make, data_for, Contrastive)
-    assert set(method.modules()) == {"backbone", "encoder", "tried"}
+    assert set(method.modules()) == {"backbone", "encoder", "tried", "standard"}
     trained = sum(p.numel() for m in (method.encoder, method.backbone) for p in m.parameters() if p.requires_grad)
     assert method.parameter_count() == trained // 2
 

@@ -59,7 +59,9 @@ def literal(model, batch, z, next_z=None, policy_z=None):
 def test_losses_are_the_equations(model, batch, z):
     critic_losses, policy_losses = literal(model, batch, z)
     torch.testing.assert_close(model.critic_loss(batch, z, model.target(batch, z)), torch.stack(critic_losses))
-    torch.testing.assert_close(model.policy_loss(batch.observations, z, z), torch.stack(policy_losses))
+    torch.testing.assert_close(
+        model.policy_loss(batch, z, *model.sample(batch.observations, z)), torch.stack(policy_losses)
+    )
 
 
 def test_target_and_policy_may_have_a_z_of_their_own(model, batch, z):
@@ -95,7 +97,7 @@ def test_each_loss_trains_its_own_networks(model, batch, z):
     assert z.grad is not None
     z.grad = None
     model.zero_grad()
-    model.policy_loss(batch.observations, z.detach(), z.detach()).sum().backward()
+    model.policy_loss(batch, z.detach(), *model.sample(batch.observations, z.detach())).sum().backward()
     reached = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert reached == {"policy"}
     assert z.grad is None

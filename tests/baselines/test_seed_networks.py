@@ -10,7 +10,7 @@ from torch import nn
 from omrl_bench.baselines.focal import MeanEncoder
 from omrl_bench.baselines.hs_omrl import AttentionEncoder, HSConfig
 from omrl_bench.baselines.iql import IQL, IQLConfig
-from omrl_bench.baselines.networks import SeedLinear, SelfAttention, masked_mean, mlp, take_seed
+from omrl_bench.baselines.networks import NARROW, SeedLinear, SelfAttention, masked_mean, mlp, take_seed
 from omrl_bench.baselines.pearl import GaussianEncoder, PearlConfig
 from omrl_bench.baselines.training import seed_generators
 
@@ -48,21 +48,36 @@ def encode(encoder, context, valid=None):
     return encoder(context, valid)
 
 
+@pytest.mark.parametrize("outputs", [1, 6, NARROW, NARROW + 1])
 @pytest.mark.parametrize("shape", [(3, 4), (3, 5, 4), (3, 2, 5, 4)])
-def test_seed_linear_is_one_torch_linear_per_seed(shape):
-    layer = SeedLinear(rngs(), 4, 6).double()
+def test_seed_linear_is_one_torch_linear_per_seed(shape, outputs):
+    layer = SeedLinear(rngs(), 4, outputs).double()
     x = random(*shape)
     y = layer(x)
-    assert y.shape == (*shape[:-1], 6)
+    assert y.shape == (*shape[:-1], outputs)
     for r in range(3):
-        plain = nn.Linear(4, 6).double()
+        plain = nn.Linear(4, outputs).double()
         plain.load_state_dict({"weight": layer.weight[r].T, "bias": layer.bias[r, 0]})
         torch.testing.assert_close(y[r], plain(x[r]))
 
 
-def test_mlp_is_relu_between_linear_layers():
-    network = mlp(rngs(), 4, 6, 5, 2).double()
-    x = random(3, 10, 4)
+@pytest.mark.parametrize("outputs", [1, 2, NARROW, NARROW + 1])
+@pytest.mark.parametrize("frozen", ["nothing", "weights", "inputs"])
+def test_derivatives_of_narrow_and_of_wide_layers(outputs, frozen):
+    """First and second ones, against finite differences."""
+    layer, x = SeedLinear(rngs(), 3, outputs).double(), random(3, 4, 3).requires_grad_(frozen != "inputs")
+    layer.requires_grad_(frozen != "weights")
+    given = (layer.bias, x, layer.weight)
+    assert torch.autograd.gradcheck(layer.product, given)
+    assert torch.autograd.gradgradcheck(layer.product, given)
+
+
+@pytest.mark.parametrize("shape", [(3, 10, 4), (3, 2, 5, 4), (3, 1, 4)])
+def test_mlp_is_relu_between_linear_layers(shape):
+    network = mlp(rngs(), 4, NARROW + 1, NARROW, 1, 2).double()
+    x = random(*shape).requires_grad_()
+    y, before = network(x), x.detach().clone()
+    assert y.shape == (*shape[:-1], 2)
     layers = [module for module in network if isinstance(module, SeedLinear)]
     for r in range(3):
         hidden = x[r]
@@ -70,8 +85,14 @@ def test_mlp_is_relu_between_linear_layers():
             hidden = hidden @ layer.weight[r] + layer.bias[r]
             if number < len(layers) - 1:
                 hidden = hidden.clamp(min=0)
-        torch.testing.assert_close(network(x)[r], hidden)
-    assert (network(x) < 0).any()  # the output is linear
+        torch.testing.assert_close(y[r], hidden)
+        over = [x, *network.parameters()]
+        torch.testing.assert_close(
+            torch.autograd.grad(y[r].square().sum(), over, retain_graph=True),
+            torch.autograd.grad(hidden.square().sum(), over),
+        )
+    assert (y < 0).any()  # the output is linear
+    assert torch.equal(x, before)
 
 
 def test_initial_weights_fill_the_range_of_torch_linear():

@@ -6,8 +6,10 @@ import torch
 
 import omrl_bench.baselines.two_stage as two_stage
 from omrl_bench.api import Budget
+from omrl_bench.baselines.borel import Borel
 from omrl_bench.baselines.focal import Focal
 from omrl_bench.baselines.hs_omrl import HardSampling
+from omrl_bench.baselines.iql import IQL
 from omrl_bench.baselines.networks import take_seed
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
 from omrl_bench.data.meta_dataset import MetaDataset
@@ -98,3 +100,25 @@ def test_representation_loss_is_of_seeds_that_do_not_mix(make, data_for):
         for together, alone in zip(*gradients, strict=True):
             assert alone.abs().max() > 0
             torch.testing.assert_close(together[1:], alone, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [Focal, HardSampling, Borel])
+def test_backbone_and_policy_see_z_in_standard_units(fit, monkeypatch, contexts, cls):
+    seen, (context, observations) = [], contexts
+    plain = IQL.update
+    monkeypatch.setattr(
+        IQL, "update", lambda self, opt, batch, z, *rest: (seen.append(z), plain(self, opt, batch, z, *rest))
+    )
+    method = fit(cls, seeds=(0, 1), updates=40, encoder_updates=20)
+    z = torch.cat(seen, dim=1)
+    torch.testing.assert_close(z.mean(dim=1), torch.zeros(2, method.z_size), atol=0.15, rtol=0)
+    torch.testing.assert_close(z.std(dim=1), torch.ones(2, method.z_size), atol=0.15, rtol=0)
+    policy = method.policy(1)
+    policy.reset(8)
+    policy.condition(context)
+    raw = torch.as_tensor(policy.representation())
+    units = (raw - method.standard.mean[1]) / method.standard.deviation[1]
+    states = method.scale.observations(observations)[None]
+    expected = method.backbone.actor(1)(states, units[None])[0] * method.space.action_limit
+    np.testing.assert_allclose(policy.act(observations), expected.detach(), atol=1e-6)
+    assert raw.std(dim=0).min() < 0.5  # which is not so without them

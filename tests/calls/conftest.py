@@ -1,10 +1,10 @@
 """Real data of one point family, small suites of every protocol, and plain objects that act."""
 
-import fcntl
 import os
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import omrl_bench
 
@@ -14,8 +14,7 @@ def built(tmp_path_factory):
     """Minari's root folder, with the data of point-goal that a first call builds; once, whatever xdist's processes."""
     root = tmp_path_factory.getbasetemp()
     folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "omrl-call-data"
-    with folder.with_suffix(".lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(folder))
         omrl_bench.load("point-goal", "mixed")
     return folder

@@ -201,11 +201,12 @@ def test_wrong_input_is_one_sentence_and_leaves_nothing(record, no_data, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_record_of_a_run_has_the_fields_that_it_always_had(record, tmp_path):
+def test_a_record_that_is_written_again_has_the_fields_that_it_had(record, tmp_path):
+    """Those that came after the first records are there if they are set: `job` in a run's, the other in these."""
     recorded = read_record(record()[0])
     write_record(tmp_path / "ran", recorded.model_copy(update={"trained_elsewhere": None}), None)
     path = recorded.cell.record_path(tmp_path / "ran")
-    assert set(Record.model_fields) - set(json.loads(path.read_text())) == {"trained_elsewhere"}
+    assert set(Record.model_fields) - set(json.loads(path.read_text())) == {"trained_elsewhere", "job"}
     assert read_record(path).trained_elsewhere is None
 
 

@@ -78,6 +78,20 @@ def test_plain_lines_elsewhere(screen):
     assert lines[3:] == ["failed b: ValueError: no; 2/2 jobs"]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_another_run_does_is_told(screen, terminal):
+    screen.terminal = terminal
+    with display.watching() as watcher:
+        watcher.planned(PLAN)
+        watcher.waiting("waiting for 2 jobs that another run has: process 7 on [host]")
+        watcher.elsewhere(job("a"), None)
+        watcher.elsewhere(job("b"), "ValueError: no")
+    text = screen.text()
+    assert "waiting for 2 jobs that another run has: process 7 on [host]" in text
+    assert "done   a, by another run; 1/2 jobs" in text
+    assert "failed b, in another run: ValueError: no; 2/2 jobs" in text
+
+
 def test_plain_progress_comes_every_half_minute(screen, monkeypatch):
     screen.terminal = False
     clock = SimpleNamespace(now=100.0)

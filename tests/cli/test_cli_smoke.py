@@ -209,7 +209,7 @@ def test_an_adapter_that_ends_its_process_fails(file, cli, tmp_path, monkeypatch
     real = subprocess.run
 
     def run(command, **options):
-        assert command[1:4] == ["-m", "omrl_bench", "smoke-worker"]
+        assert "smoke-worker" in command
         return real([sys.executable, "-S", "-c", f"import os; {code}"], **options)
 
     monkeypatch.setattr(subprocess, "run", run)

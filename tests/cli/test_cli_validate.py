@@ -1,7 +1,6 @@
 """omrl-bench validate: every problem of a suite file, one line each; what a suite would cost."""
 
 import dataclasses
-import os
 from importlib import resources
 
 import pytest
@@ -32,7 +31,7 @@ def test_the_shipped_suites_are_valid(name):
 
 
 def test_a_valid_file_and_what_it_costs(cli, tiny, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("omrl_bench.cli.validate.processors", lambda: 2)
     replacements = [
         ('["random"]', '["random", "focal", "pearl"]'),
         ('["point-goal"]', '["point-goal", "point-wind"]'),
@@ -171,6 +170,13 @@ def test_a_file_that_cannot_be_read(cli, tmp_path, content, words):
     outcome = cli("validate", path)
     assert outcome.code == 2 and outcome.out == "" and outcome.err.count("\n") == 1
     assert words in outcome.err
+
+
+def test_a_file_that_begins_with_a_mark(cli, tiny):
+    """As some editors write UTF-8."""
+    path = tiny()
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert cli("validate", path).out.splitlines()[0] == f"{path}: valid"
 
 
 def test_an_unknown_suite(cli):

@@ -209,7 +209,7 @@ def test_several_datasets_are_the_same_as_built_alone_and_an_error_costs_only_it
 def test_one_dataset_is_built_in_this_process_with_all_the_threads(monkeypatch):
     calls = []
 
-    def build(family, quality, threads, progress):
+    def build(family, quality, threads, progress, say, again):
         calls.append((family.name, quality, threads))
         progress(0.5)
         raise InputError("no")

@@ -132,6 +132,13 @@ def other_task(family):
     return len(family.tasks()) - 1
 
 
+def test_an_option_of_reset_with_a_typo_is_refused():
+    env = gymnasium.make("omrl/PointGoal-v1")
+    with pytest.raises(InputError, match="unknown option of reset 'tsak'; did you mean 'task'"):
+        env.reset(options={"tsak": 3})
+    assert env.reset(options={})[1] == env.reset(options=None)[1] == {"task": 0}
+
+
 @every_family
 def test_task_is_chosen_at_construction_and_by_reset(family):
     table, last = family.tasks(), other_task(family)

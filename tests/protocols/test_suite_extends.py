@@ -89,7 +89,7 @@ def test_suites_that_evaluate_the_same_training_share_its_budget(name):
     others = [suite for suite in map(load_suite, suite_names()) if suite.extends == name and not suite.context_rho]
     assert others
     for suite in others:
-        assert (suite.datasets, suite.backbones, set(suite.presets)) == (
+        assert (suite.datasets, suite.backbones, set(suite.presets) - {"screening"}) == (
             base.datasets,
             base.backbones,
             set(base.presets),

@@ -108,6 +108,25 @@ def test_measures_are_averaged_over_seeds(store):
     assert frame.loc[("low", "rms"), "mean"] == pytest.approx(0.1)
 
 
+def test_what_is_not_healthy_is_said_in_tables_and_by_report(store, tmp_path):
+    health = {
+        "focal": {"dimensions": 1.0, "saturated": 0.3},
+        "csro": {"dimensions": 0.1, "saturated": 0.94},
+        "dp": {"dimensions": 0.9},
+    }
+    for method, values in health.items():
+        for seed in range(2):
+            store.put("point-goal", method, seed, costs={"representation": {"high": values if seed else {}}})
+    said, found = [], "point-goal / csro: representation not healthy: seed 1 (10% of the dimensions in use, 94% of the"
+    build.build(store.path, tmp_path / "out", warn=said.append)
+    (folder,) = (tmp_path / "out").iterdir()
+    assert [line for line in said if "healthy" in line] == [f"{found} entries saturated)"]
+    table = (folder / "representation.md").read_text()
+    assert "| family     | method   |   score |   collapsed seeds |   dimensions in use |   saturated share |" in table
+    score = (folder / "score.md").read_text()
+    assert found in score and "focal: representation" not in score and "dp: representation" not in score
+
+
 def test_report_writes_the_measures_and_pictures_of_one_family(store, tmp_path, monkeypatch):
     drawn = []
     for name in ("embedding_figure", "trajectory_figure", "attention_figure"):

@@ -272,7 +272,7 @@ def test_large_sets_are_rendered_in_processes_with_the_same_bytes(store, tmp_pat
 
     alone = contents(tmp_path / "alone")
     monkeypatch.setattr("omrl_bench.report.build._WORTH_PROCESSES", 0)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("omrl_bench.report.build.processors", lambda: 2)
     assert contents(tmp_path / "together") == alone
     assert len(alone) == 2 * len(NAMES | COMPARED) + 3
 

@@ -1,7 +1,6 @@
 """Real runs of a tiny suite: the data, the suite, adapters good and bad, the command line."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 BRIEF = """
 [presets.brief]
@@ -188,8 +188,7 @@ def once(factory, name, make):
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
     folder, result = root / name, root / f"{name}.json"
-    with (root / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(root / f"{name}.lock"):
         if not result.exists():
             folder.mkdir()
             result.write_text(json.dumps(make(folder)))
@@ -278,6 +277,22 @@ def bad(tmp_path):
     """References of adapters that go wrong in the way of their name: bad("Raises")."""
     (tmp_path / "bad.py").write_text(BAD)
     return lambda name: f"{tmp_path / 'bad.py'}:{name}"
+
+
+@pytest.fixture
+def jobs(datasets, monkeypatch, tiny, bad, tmp_path):
+    """Jobs of some bad adapters, as they are planned now."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
+
+    def make(*names, rerun="stale", results=tmp_path / "runs"):
+        from omrl_bench.protocols.suite import load_suite
+        from omrl_bench.runner.plan import inspect_cells, make_jobs, select
+
+        selection = select(load_suite(str(tiny())), methods=[bad(name) for name in names])
+        cells = inspect_cells(selection, results)
+        return make_jobs(selection, cells, rerun, {("point-goal", "mixed"): "canonical"}, results, 1)
+
+    return make
 
 
 @pytest.fixture

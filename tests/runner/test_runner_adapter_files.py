@@ -397,3 +397,18 @@ def test_a_run_of_adapters_with_helpers(write, cli, bad, tiny, tmp_path):
     write({"a/later.py": "LEVEL = 0.05\n"})
     status = cli("status", *common)
     assert "2 complete, 0 missing, 0 failed, 2 stale" in status.out and "changed since: method" in status.words
+
+
+@pytest.mark.parametrize(
+    ("encoding", "begin"),
+    [("utf-8-sig", ""), ("latin-1", "# -*- coding: latin-1 -*-\n"), ("cp1252", "# coding=cp1252\n")],
+)
+def test_a_file_in_another_encoding_is_read_as_python_does(write, tmp_path, load, digest, encoding, begin):
+    """A mark at the beginning, as some editors write it, or an encoding that is declared."""
+    text = adapter("import helper", "helper.value")
+    write({"mine.py": text, "helper.py": "value = 'é'\n"})
+    expected = digest()
+    (tmp_path / "mine.py").write_bytes(f"{begin}{text}".encode(encoding))
+    (tmp_path / "helper.py").write_bytes(f"{begin}value = 'é'\n".encode(encoding))
+    assert load().found() == "é"
+    assert digest() == expected

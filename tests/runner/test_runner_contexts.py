@@ -17,7 +17,7 @@ from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import load_suite
-from omrl_bench.runner.job import Job
+from omrl_bench.runner.job import job_path, read_job, write_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, needed_datasets, select
 from omrl_bench.runner.states import expected_hashes
 from omrl_bench.runner.worker import _Run
@@ -53,7 +53,7 @@ def run(selection, datasets, monkeypatch, tmp_path):
         chosen = selection(unit, method=method)
         cells = inspect_cells(chosen, tmp_path / "runs")
         (job,) = make_jobs(chosen, cells, "stale", {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
-        return _Run(job, lambda progress: None)
+        return _Run(job, lambda progress: None, {})
 
     return make
 
@@ -98,13 +98,14 @@ def sparse(tiny, datasets, monkeypatch, tmp_path):
         cells = inspect_cells(chosen, tmp_path / "runs")
         (job,) = make_jobs(chosen, cells, "stale", {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
         assert job.context_rho == -0.5
-        return Job.model_validate_json(job.model_dump_json())
+        write_job(job_path(job), job)
+        return read_job(job_path(job))
 
     return make
 
 
 def test_contexts_show_sparse_rewards_where_the_suite_says_so_and_the_policy_learns_from_dense_ones(sparse):
-    job = _Run(sparse(), lambda progress: None)
+    job = _Run(sparse(), lambda progress: None, {})
     data, plain = job.datasets.training("mixed", "mixed"), Datasets(POINT).training("mixed", "mixed")
     np.testing.assert_array_equal(data.rewards, plain.rewards)
     np.testing.assert_array_equal(data.context_rewards, sparse_view(plain.rewards, -0.5))
@@ -128,7 +129,7 @@ def test_what_a_method_collects_shows_sparse_rewards_and_its_returns_are_dense(s
         def act(self, observations, explore=False):
             return np.zeros((len(observations), 2), np.float32)
 
-    cube = _Run(sparse(*changes), lambda progress: None).evaluation.cube(Still, 0)
+    cube = _Run(sparse(*changes), lambda progress: None, {}).evaluation.cube(Still, 0)
     np.testing.assert_allclose(cube.returns, -60, rtol=1e-5)  # from the centre, every goal is at distance 1
     (context,) = seen
     assert context.valid.all() and not context.rewards.any()  # -1 is below the threshold

@@ -144,7 +144,7 @@ def test_run_leaves_tables_and_figure(undisturbed):
 
 def test_nothing_else_is_left_behind(undisturbed):
     results = undisturbed[0]
-    assert {p.name for p in results.iterdir()} == {"tiny", "report", ".lock", ".jobs", ".trained"}
+    assert {p.name for p in results.iterdir()} == {"tiny", "report", ".jobs", ".trained"}
     assert [path for path in (results / ".jobs").rglob("*") if path.is_file()] == []
     assert list(results.rglob("*.tmp")) == []
 

@@ -8,10 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner.executors import local
 from omrl_bench.runner.job import failed_record, read_job
-from omrl_bench.runner.plan import inspect_cells, make_jobs, select
 from omrl_bench.runner.records import iterate_records
 from omrl_bench.runner.run import run_jobs
 
@@ -97,19 +95,6 @@ class Recorder:
 
     def finished(self, job, seconds, error):
         self.events.append(("finished", job.cells[0].method, error))
-
-
-@pytest.fixture
-def jobs(datasets, monkeypatch, tiny, bad, tmp_path):
-    """Jobs of some bad adapters."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
-
-    def make(*names, rerun="stale"):
-        selection = select(load_suite(str(tiny())), methods=[bad(name) for name in names])
-        cells = inspect_cells(selection, tmp_path / "runs")
-        return make_jobs(selection, cells, rerun, {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
-
-    return make
 
 
 @pytest.fixture

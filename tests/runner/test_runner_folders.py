@@ -1,6 +1,5 @@
 """Results folders and data folders that are not as they should be: one clear line, exit code 2, nothing lost."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -11,9 +10,7 @@ from safetensors.numpy import load_file, save_file
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import file_hash, part_hashes
 from omrl_bench.envs.families import get_family
-from omrl_bench.errors import InputError
 from omrl_bench.runner.records import read_cube, read_record, write_record
-from omrl_bench.runner.run import locked
 
 
 def check_refused(outcome, *words):
@@ -62,25 +59,6 @@ def test_results_folder_below_a_file(cli, tiny, tmp_path):
 def test_results_folder_without_permission(cli, tiny, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     check_refused(cli("run", "--suite", tiny(), "--out", tmp_path / "closed"), "not writable: Permission denied")
-
-
-def test_two_runs_on_one_results_folder(cli, tiny, results):
-    before = {p: p.stat().st_mtime_ns for p in results.rglob("seed-*")}
-    command = ("run", "--suite", tiny(), "--method", "random", "--out", results, "--rerun", "all")
-    with (results / ".lock").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        check_refused(cli(*command), f"another run is using {results}", "--out")
-        assert "complete" in cli(*command, "--dry-run").words  # looking is allowed
-        assert "4 complete" in cli("status", "--suite", tiny(), "--out", results).words
-    assert before == {p: p.stat().st_mtime_ns for p in results.rglob("seed-*")}
-    assert cli("run", "--suite", tiny(), "--out", results).code == 0  # the lock went with its holder
-
-
-def test_the_lock_is_for_one(tmp_path):
-    with locked(tmp_path / "runs"), pytest.raises(InputError, match="another run is using"), locked(tmp_path / "runs"):
-        pytest.fail("both hold it")
-    with locked(tmp_path / "runs"):
-        pass
 
 
 def test_data_folder_below_a_file(cli, tiny, tmp_path, monkeypatch):
@@ -223,7 +201,7 @@ def test_missing_dataset_is_built_first_and_said(cli, tiny, tmp_path, monkeypatc
 
     asked = []
 
-    def build(family, quality, threads):
+    def build(family, quality, threads, **_):
         asked.append((family, quality))
         raise KeyboardInterrupt
 

@@ -1,7 +1,6 @@
 """Which cells run: states, reasons, --rerun, --seeds, --dry-run, status."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -220,7 +219,7 @@ def test_threads_share_the_cores(cli, tiny, tmp_path, datasets, monkeypatch):
     from omrl_bench.runner.run import make_plan
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("omrl_bench.runner.executors.local.processors", lambda: 8)
     selection = select(load_suite(str(tiny())), methods=["random"])
     statuses = {("point-goal", "mixed"): "canonical"}
     for slots, threads in ((1, 8), (3, 2), (8, 1), (20, 1)):
@@ -251,3 +250,46 @@ def test_a_device_that_is_not_there(device):
 
 def test_the_cpu_is_always_there():
     assert check_device("cpu") == "cpu"
+
+
+NAMED = """
+from omrl_bench.api import Algorithm
+
+
+class Mine(Algorithm):
+    fit = policy = save = load = None
+"""
+
+
+@pytest.fixture
+def named(tmp_path):
+    """The reference of a method of any name."""
+
+    def make(name, file="named.py"):
+        (tmp_path / file).write_text(NAMED.replace("Mine", name))
+        return f"--method={tmp_path / file}:{name}"
+
+    return make
+
+
+def test_a_name_that_is_too_long_is_said_before_anything_runs(cli, tiny, named, tmp_path):
+    outcome = cli("run", "--suite", tiny(), named("M" * 300), "--method", "random", "--out", tmp_path / "runs")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "MMM: the name is longer than 200 bytes; rename it" in outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_that_differ_in_case_only_share_a_folder_on_some_disks(cli, tiny, named, tmp_path):
+    methods = named("Mine", "a.py"), named("mINE", "b.py")
+    outcome = cli("run", "--suite", tiny(), *methods, "--out", tmp_path / "runs", "--dry-run")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "methods 'Mine' and 'mINE' have the same folder on disks that do not tell" in outcome.err
+
+
+def test_records_of_another_case_are_not_overwritten(cli, tiny, named, results):
+    """What a disk that does not tell case shows: the records of `random` in the folder of `RANDOM`."""
+    (results / "tiny/quick/point-goal/mixed/random").rename(results / "tiny/quick/point-goal/mixed/RANDOM")
+    for command in (("run", "--dry-run"), ("status",)):
+        outcome = cli(*command, "--suite", tiny(), named("RANDOM"), "--out", results)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert f"the records of 'random' are in {results} already" in outcome.err

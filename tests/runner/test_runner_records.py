@@ -363,6 +363,20 @@ def test_all_files_that_are_no_records_are_told(tmp_path, record, cube):
     assert path.exists()
 
 
+def test_folders_that_are_links_are_read(tmp_path, record, cube):
+    """Results of which a part lies on another disk; a link to a folder above it has no end."""
+    results, disk = tmp_path / "results", tmp_path / "disk"
+    hashed(results, record, cube)
+    (results / "tiny").rename(disk)
+    (results / "tiny").symlink_to(disk)
+    (disk / "quick" / "again").symlink_to(disk)
+    (results / "self").symlink_to(results)
+    (results / "nowhere").symlink_to(tmp_path / "absent")
+    errors = []
+    assert [found.cell for found in iterate_records(results, errors.append)] == [record.cell]
+    assert all(error.reason.endswith("a copy") for error in errors)
+
+
 def test_a_folder_that_cannot_be_read_is_told(tmp_path, record, cube, monkeypatch):
     hashed(tmp_path, record, cube)
     real = os.scandir

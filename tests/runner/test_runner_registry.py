@@ -275,15 +275,15 @@ def test_hash_covers_everything_a_method_imports(method, monkeypatch, tmp_path):
         frontier = {i for name in frontier for i in relative_imports(folder / f"{name}.py")} - expected
     expected.add("__init__")  # once it does something when it is imported
     before = registry.source_hash(target, "iql")
-    real = Path.read_text
+    real = Path.read_bytes
     for file in sorted(folder.glob("*.py")):
 
-        def read(path, *args, changed=file, **kwargs):
-            text = real(path, *args, **kwargs)
-            return text + "\nCHANGED = True\n" if path == changed else text
+        def read(path, changed=file):
+            source = real(path)
+            return source + b"\nCHANGED = True\n" if path == changed else source
 
-        monkeypatch.setattr(Path, "read_text", read)
+        monkeypatch.setattr(Path, "read_bytes", read)
         after = registry.source_hash(target, "iql")
-        monkeypatch.setattr(Path, "read_text", real)
+        monkeypatch.setattr(Path, "read_bytes", real)
         assert (after != before) == (file.stem in expected), file.name
     assert len(expected) >= 3

@@ -211,7 +211,7 @@ def test_a_file_that_is_no_python(put, text, message):
 
 def test_a_file_that_is_no_text(folder):
     (folder / "mine.py").write_bytes(b"# \xff\n")
-    with pytest.raises(InputError, match=r"mine\.py is not UTF-8 text"):
+    with pytest.raises(InputError, match=r"mine\.py is no text in the encoding that it declares \(UTF-8 if none\): "):
         registry.methods()
 
 

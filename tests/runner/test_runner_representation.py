@@ -8,7 +8,7 @@ import pytest
 from omrl_bench.runner.records import iterate_records
 from omrl_bench.stats.disentanglement import NAMES
 
-MEASURES = {"rms", "separation", "uniformity", "alignment", "silhouette", "probe"}
+MEASURES = {"dimensions", "rms", "separation", "uniformity", "alignment", "silhouette", "probe"}
 
 
 def by_method(results):
@@ -25,7 +25,7 @@ def test_measures_of_every_kind_of_method(tiny, cli, inline, tmp_path):
     for measured in found.values():
         assert set(measured) == {"high", "low"}
         for values in measured.values():
-            assert set(values) - set(NAMES) == MEASURES
+            assert set(values) - {*NAMES, "saturated"} == MEASURES  # of what is not confined to [-1, 1] nothing is
             assert all(math.isfinite(value) for value in values.values())
     for values in found["oracle"].values():  # it is told the descriptor, whatever the context
         assert values["probe"] == pytest.approx(1, abs=1e-3)
@@ -41,9 +41,10 @@ def test_attention_is_measured_and_kept_for_a_picture(tiny, cli, inline, tmp_pat
     suite = tiny(('["random", "focal"]', '["focalpp-batch"]'))
     assert cli("run", "--suite", suite, "--seeds", "0", "--out", tmp_path).code == 0
     (record,) = iterate_records(tmp_path)
-    assert {name for values in record.representation.values() for name in values} - set(NAMES) == MEASURES | {
-        "attention"
-    }
+    assert {name for values in record.representation.values() for name in values} - {
+        *NAMES,
+        "saturated",
+    } == MEASURES | {"attention"}
     attention = read_traces(tmp_path, record.cell).attention
     assert attention.shape[0] == 2  # high and low
     assert attention.shape[3] == 2

@@ -105,8 +105,11 @@ def test_what_a_method_does_not_have(settings, line):
 
 
 def test_a_name_that_is_too_long_for_a_folder():
-    with pytest.raises(InputError, match="longer than 200 characters"):
+    with pytest.raises(InputError, match="longer than 200 bytes; set less at a time"):
         method_name("focal", {f"key{number}": number for number in range(40)})
+    with pytest.raises(InputError, match="longer than 200 bytes; rename it"):
+        method_name("é" * 101, {})  # two bytes each
+    assert method_name("é" * 100, {}) == "é" * 100
 
 
 @pytest.fixture

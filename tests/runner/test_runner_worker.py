@@ -7,7 +7,7 @@ import torch
 
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner import worker
-from omrl_bench.runner.job import read_job, write_job
+from omrl_bench.runner.job import job_path, read_job, write_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, select
 from omrl_bench.runner.records import iterate_records, read_cube
 
@@ -57,6 +57,38 @@ class OneByOne(Sequential):
             self.trained[seed] = Still()
             for update in range(budget.updates):
                 log("policy", update + 1, budget.updates, seeds=[seed])
+
+
+class Interrupted(OneByOne):
+    """Ctrl-C, or a failure, in the middle of the second seed."""
+
+    error = KeyboardInterrupt
+
+    def fit(self, data, budget, seeds, log):
+        def until_then(stage, step, total, seeds):
+            log(stage, step, total, seeds=seeds)
+            if seeds == [1] and step == 2:
+                raise self.error("in the middle")
+
+        super().fit(data, budget, seeds, until_then)
+
+
+class Broken(Interrupted):
+    error = RuntimeError
+
+
+class Resumed(OneByOne):
+    """Comes back to its first seed when it has trained the second, and then has another policy for it."""
+
+    def fit(self, data, budget, seeds, log):
+        super().fit(data, budget, seeds, log)
+        self.trained[seeds[0]] = Moving()
+        log("policy", budget.updates, budget.updates, seeds=seeds[:1])
+
+
+class Moving(Still):
+    def act(self, observations, explore=False):
+        return np.full((len(observations), 2), 0.05, np.float32)
 
 
 class Thief(Sequential):
@@ -111,10 +143,10 @@ def sequential(tmp_path):
     return lambda name: f"{tmp_path / 'sequential.py'}:{name}"
 
 
-def test_job_file_survives_the_round_trip(job, bad, tmp_path):
+def test_job_file_survives_the_round_trip(job, bad):
     made = job(bad("Zero"))
-    write_job(tmp_path / "job.json", made)
-    assert read_job(tmp_path / "job.json") == made
+    write_job(job_path(made), made)
+    assert read_job(job_path(made)) == made
 
 
 def test_progress_never_goes_back(job, run, held):
@@ -290,4 +322,59 @@ class Placed(Sequential):
 
     def configuration(self):
         return {"device": self.setup.device}
+"""
+
+
+def test_seeds_that_are_trained_one_by_one_are_kept_one_by_one(job, run, sequential):
+    """As Ctrl-C promises: finished cells are kept."""
+    made = job(sequential("Interrupted"))
+    with pytest.raises(KeyboardInterrupt):
+        run(made)
+    (record,) = iterate_records(made.results)
+    assert (record.cell.seed, record.status, record.job) == (0, "complete", made.token)
+    assert [point.step for point in record.curve] == [2, 4]
+    whole = job(sequential("OneByOne"))
+    records, _ = run(whole)
+    assert records[0].metrics == record.metrics
+    cubes = [read_cube(each.cells[0].cube_path(each.results)) for each in (made, whole)]
+    assert cubes[0].content_hash() == cubes[1].content_hash()
+    assert records[0].fit_seconds == records[1].fit_seconds >= record.fit_seconds  # of all seeds together
+
+
+def test_a_failure_costs_the_seeds_that_are_not_trained(job, run, sequential):
+    records, _ = run(job(sequential("Broken")))
+    assert [records[seed].status for seed in (0, 1)] == ["complete", "failed"]
+    assert records[1].error.startswith("RuntimeError: in the middle")
+
+
+def test_a_seed_that_is_trained_on_is_evaluated_when_it_is_done(job, run, sequential):
+    records, _ = run(job(sequential("Resumed")))
+    assert records[0].metrics != records[1].metrics
+    assert [record.error for record in records.values()] == [None, None]
+
+
+def test_progress_of_seeds_one_by_one_never_goes_back(job, run, sequential):
+    made = job(sequential("OneByOne"))
+    preset = made.preset.model_copy(update={"updates": 50, "evaluations": 0})
+    _, reports = run(made.model_copy(update={"preset": preset}))
+    fractions = [report.fraction for report in reports if report.stage == "policy"]
+    assert len(fractions) == 100
+    assert fractions == pytest.approx([0.9 * (step + 1) / 100 for step in range(100)])
+
+
+def test_progress_of_a_representation_is_a_third_of_the_training(job, run, tmp_path):
+    file = tmp_path / "staged.py"
+    file.write_text(SEQUENTIAL + STAGED)
+    _, reports = run(job(f"{file}:Staged"))
+    fractions = [report.fraction for report in reports if report.stage != "evaluation"]
+    assert fractions == pytest.approx([0.9 * share for share in (1 / 6, 1 / 3, 2 / 3, 1)])
+
+
+STAGED = """
+class Staged(Sequential):
+    def fit(self, data, budget, seeds, log):
+        self.trained = {seed: Still() for seed in seeds}
+        for stage in ("representation", "policy"):
+            for update in range(2):
+                log(stage, update + 1, 2)
 """

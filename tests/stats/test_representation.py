@@ -13,10 +13,12 @@ from omrl_bench.stats.disentanglement import NAMES
 from omrl_bench.stats.representation import (
     alignment,
     attention_by_reward,
+    dimensions_in_use,
     effective_separation_rate,
     linear_probe,
     measures,
     root_mean_square,
+    saturated_share,
     silhouette,
     uniformity,
 )
@@ -77,6 +79,21 @@ def test_a_collapsed_encoder_looks_like_one():
     assert uniformity(collapsed) == pytest.approx(0, abs=1e-6)
 
 
+def test_dimensions_in_use_are_those_that_vary():
+    rng = np.random.default_rng(3)
+    embeddings = rng.normal(size=(200, 8)) * np.array([1, 1, 0.5, 0.2, 0.05, 0.01, 0, 0]) + 3
+    assert dimensions_in_use(embeddings) == 4 / 8
+    assert dimensions_in_use(np.ones((10, 3))) == 0
+
+
+@given(st.integers(0, 50))
+def test_the_saturated_share_counts_entries_near_the_ends(count):
+    values = np.linspace(-0.9, 0.9, 50)
+    values[:count] = np.where(np.arange(count) % 2, 0.96, -1.0)
+    assert saturated_share(values.reshape(10, 5)) == count / 50
+    assert math.isnan(saturated_share(1.5 * values.reshape(10, 5))) == bool(np.abs(1.5 * values).max() > 1)
+
+
 def test_the_probe_finds_a_linear_map_and_nothing_in_noise():
     rng = np.random.default_rng(4)
     weights = rng.normal(size=(6, 2))
@@ -100,7 +117,8 @@ def test_the_probe_does_not_learn_few_tasks_by_heart():
 def test_no_measure_depends_on_the_encoders_scale(embeddings, factor):
     descriptors = np.arange(8.0).reshape(4, 2)
     one, other = (measures(e, TASKS, None, descriptors) for e in (embeddings, embeddings * factor))
-    for name in set(one) - {"separation"}:  # a pair may lie exactly at its threshold
+    assert math.isnan(other.pop("saturated")) == bool(np.abs(embeddings * factor).max() > 1)
+    for name in set(other) - {"separation", "dimensions"}:  # a pair, a deviation may lie exactly at its threshold
         value = one[name]
         assert other[name] == pytest.approx(value, abs=1e-6, nan_ok=True)
 
@@ -121,7 +139,7 @@ def test_attention_by_reward_is_spearmans_correlation_within_each_context():
 def test_what_is_not_defined_is_nan():
     one_task = measures(np.random.default_rng(0).normal(size=(5, 3)), np.zeros(5, int), None, np.ones((1, 1)))
     undefined = {name for name, value in one_task.items() if math.isnan(value)}
-    assert undefined == {"rms", "separation", "silhouette", *NAMES}
+    assert undefined - {"saturated"} == {"rms", "separation", "silhouette", *NAMES}
     one_context_each = measures(np.random.default_rng(0).normal(size=(4, 3)), np.arange(4), None, np.ones((4, 1)))
     undefined = {name for name, value in one_context_each.items() if math.isnan(value)}
-    assert undefined == {"alignment", "silhouette", *NAMES}
+    assert undefined - {"saturated"} == {"alignment", "silhouette", *NAMES}

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.colors import to_hex, to_rgb
 
-from omrl_bench.report.reading.groups import BOUNDS, CONTROL, GROUPS, POLICY_LOSS
+from omrl_bench.report.reading.groups import BACKBONE_LOSS, BOUNDS, CONTROL, GROUPS
 
 LineStyle = str | tuple[float, tuple[float, ...]]
 
@@ -36,7 +36,7 @@ _LINES: tuple[LineStyle, ...] = (
 _SHADES = (0.0, -0.35, 0.45, -0.6, 0.23, 0.68)  # towards black (negative) or white
 
 
-_PLAIN = (CONTROL, POLICY_LOSS)  # groups without a representation objective of their own
+_PLAIN = (CONTROL, BACKBONE_LOSS)  # groups without a representation objective of their own
 #: Colours of their members, the best control first.
 _GREYS = ("#000000", "#666666", "#8c8c8c", "#b0b0b0", "#404040")
 #: Of the other groups in their order: colour of the first member (the others are shades of it) and marker of all.
@@ -139,7 +139,7 @@ def _styles(groups: Mapping[str, Sequence[str]]) -> dict[str, Style]:
         size = len(members)
         for name, shade, line in zip(members, _SHADES[:size], _LINES[:size], strict=True):
             styles[name] = Style(_shade(color, shade), marker, line)
-    plain = (*reversed(groups[CONTROL]), *groups[POLICY_LOSS])
+    plain = (*reversed(groups[CONTROL]), *groups[BACKBONE_LOSS])
     for name, color, line in zip(plain, _GREYS, _LINES[: len(plain)], strict=True):
         styles[name] = Style(color, _PLAIN_MARKER, line)
     return styles

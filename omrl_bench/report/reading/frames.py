@@ -13,6 +13,7 @@ import pandas as pd
 from omrl_bench.api import STAGES
 from omrl_bench.errors import InputError
 from omrl_bench.report.reading.groups import ordered
+from omrl_bench.report.reading.health import health_notes
 from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
 from omrl_bench.report.reading.results import (
     COLUMNS,
@@ -241,7 +242,8 @@ def _results(
         rows = f"{REFERENCE} reference rows, from records of another folder: {', '.join(ordered(shown))}"
         notes.insert(0, Note(rows))
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
-    every = (*notes, *unread, *versions, *missing, *provenance(kept_records, equal))
+    health = health_notes(kept_records)
+    every = (*notes, *unread, *versions, *missing, *health, *provenance(kept_records, equal))
     return Results(
         *key,
         frame=_frame(kept),

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 CONTROL = "control"
-POLICY_LOSS = "policy's loss"
+BACKBONE_LOSS = "backbone's loss"
 
 #: The controls that bound a method which infers the task: with it told, and without any adaptation.
 BOUNDS = ("oracle", "task-blind")
 
 #: Methods by what their representation is trained with; the first one that has results stands for its group where
 #: there is no room for all. Controls are the rows that bound the others. ``supervised`` is none: it infers the task, by
-#: the policy's loss alone, and bounds nothing.
+#: the backbone's losses alone, and bounds nothing.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     CONTROL: ("random", "behaviour", *reversed(BOUNDS)),
-    POLICY_LOSS: ("supervised",),
+    BACKBONE_LOSS: ("supervised",),
     "distance": (
         *("focal", "focalpp-sequence", "focalpp-batch"),
         *("focalpp-contrastive", "focalpp-series", "focalpp-parallel"),

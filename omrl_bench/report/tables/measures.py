@@ -11,6 +11,8 @@ from omrl_bench.report.tables.layout import Layout
 from omrl_bench.report.tables.markdown import escape, grid, page
 
 MEASURES = {
+    "dimensions": "dimensions in use",
+    "saturated": "saturated share",
     "rms": "RMS",
     "separation": "separation rate",
     "uniformity": "uniformity",
@@ -26,7 +28,9 @@ MEASURES = {
     "attention": "attention",
 }
 NOTE = (
-    "Means over seeds. RMS and separation rate: distances of contexts of different tasks (FOCAL++); uniformity and "
+    "Means over seeds. Dimensions in use: share of those that vary over contexts by a tenth of the most varying one; "
+    "saturated share: of the entries of an embedding in [-1, 1], those beyond .95. "
+    "RMS and separation rate: distances of contexts of different tasks (FOCAL++); uniformity and "
     "alignment: on the unit sphere, lower is better (HS-OMRL, equations 9 and 10); silhouette: contexts clustered by "
     "task; probe: R^2 of a ridge regression to the task descriptor, fitted on training tasks, on the evaluated ones; "
     "disentanglement, completeness, informativeness: DCI, of a lasso on the evaluated tasks; modularity, explicitness, "
@@ -54,17 +58,26 @@ def measure_frame(results: Results) -> pd.DataFrame:
     return frame.groupby(key, sort=True)["value"].agg(**columns).reset_index()
 
 
-def measure_table(frame: pd.DataFrame, layout: Layout, condition: str) -> str:
-    """Write the measures under one condition as Markdown, a section of rows per family."""
+def measure_table(frame: pd.DataFrame, summary: pd.DataFrame, layout: Layout, condition: str) -> str:
+    """Write the measures under one condition, beside score and collapsed seeds, as Markdown: a row per family, method.
+
+    Args:
+        frame: See :func:`measure_frame`.
+        summary: With a column ``collapsed``, see :func:`omrl_bench.report.tables.boards.board_of`.
+        layout: Order of rows.
+        condition: Which condition.
+    """
     names = [name for name in MEASURES if name in set(frame["measure"])]
     means = frame[frame["condition"] == condition].set_index(["family", "method", "measure"])["mean"]
+    scores = summary[summary["condition"] == condition].set_index(["family", "method"])[["score_mean", "collapsed"]]
     rows = []
     for family in layout.families:
         for method in layout.methods:
             values = [means.get((family, method, name), np.nan) for name in names]
             if not np.isnan(values).all():
                 texts = [MISSING if np.isnan(value) else f"{value:.3f}" for value in values]
-                rows.append([escape(family), escape(method), *texts])
-    headers = ["family", "method", *(MEASURES[name] for name in names)]
+                score, collapsed = scores.loc[(family, method)]
+                rows.append([escape(family), escape(method), f"{score:.1f}", str(len(collapsed.split())), *texts])
+    headers = ["family", "method", "score", "collapsed seeds", *(MEASURES[name] for name in names)]
     title = f"Representation by method, context quality {condition}"
     return page(title, grid(headers, rows, names=2), [NOTE])

@@ -1,15 +1,16 @@
 """Where jobs run: one module per executor, imported when it is used.
 
-An executor only starts workers: ``python -m omrl_bench worker <job file>`` for every job, in a process of its own, on
-another machine, or as a call in this one. What became of a job is what its record files say, never what an executor
-says; :func:`omrl_bench.runner.run.execute` reads them as jobs end, and writes the records of cells that were lost.
+An executor only starts workers: ``omrl-bench worker <job file>`` (:func:`omrl_bench.processes.command`) for every job,
+in a process of its own, on another machine, or as a call in this one. What became of a job is what its record files
+say, never what an executor says; :func:`omrl_bench.runner.run.execute` reads them as jobs end, and writes the records
+of cells that were lost.
 
 Other packages add executors under the entry-point group ``omrl_bench.executors`` (``name = "module:Class"``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -36,6 +37,12 @@ class Watcher:
 
     def planned(self, plan: Plan) -> None:
         """Data are there; this is what will be done."""
+
+    def waiting(self, text: str) -> None:
+        """Another run is doing what is left."""
+
+    def elsewhere(self, job: Job, error: str | None) -> None:
+        """Another run has done the job; ``error`` is that of its first record of a failure, if there is one."""
 
     def started(self, job: Job) -> None:
         """A worker took up the job."""
@@ -74,12 +81,14 @@ class Executor(Protocol):
     slots: int
     threads: int
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Ended]:
+    def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Ended]:
         """Run jobs whose files are written (:func:`omrl_bench.runner.job.job_path`) and yield each as it ends.
 
-        Every job is yielded once, in whatever order, after its records are in ``job.results`` if it wrote any. The
-        watcher hears :meth:`Watcher.started` and, where the executor can tell, :meth:`Watcher.progressed`. A job that
-        exceeds its ``preset.time_limit`` is ended, as far as the executor can. When the iterator is closed, or an
+        A job that is taken from the iterator is this run's: take the next one when there is room for it, so that other
+        runs on the folder may have the rest, or all of them at once if something else queues them. Every job is yielded
+        once, in whatever order, after its records are in ``job.results`` if it wrote any. The watcher hears
+        :meth:`Watcher.started` and, where the executor can tell, :meth:`Watcher.progressed`. A job that exceeds its
+        ``preset.time_limit`` is ended, as far as the executor can. When the iterator is closed, or an
         exception leaves it, no worker of its goes on.
         """
         ...

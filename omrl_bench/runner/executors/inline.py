@@ -6,14 +6,14 @@ bit. A method that crashes the process crashes this one, and no time limit can e
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
 from omrl_bench.errors import InputError
+from omrl_bench.processes import processors
 from omrl_bench.runner.executors import Ended, Watcher
 from omrl_bench.runner.job import Job, Progress
 
@@ -33,9 +33,9 @@ class Inline:
     def __init__(self, jobs: int | None = None) -> None:
         if jobs not in (None, 1):
             raise InputError(f"executor 'inline' runs one job at a time, not {jobs}")
-        self.threads = os.cpu_count() or 1
+        self.threads = processors()
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Ended]:
+    def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Ended]:
         """See :meth:`omrl_bench.runner.executors.Executor.run`."""
         for job in jobs:
             watcher.started(job)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from omrl_bench.processes import ONE_THREAD
+from omrl_bench.processes import ONE_THREAD, command, processors
 from omrl_bench.runner.executors import Ended, Watcher
 from omrl_bench.runner.job import Job, job_path, read_progress
 
@@ -23,24 +22,25 @@ class Local:
     """Processes of this machine.
 
     Args:
-        jobs: Jobs at a time; one per core by default. They share the cores between their simulators.
+        jobs: Jobs at a time; one per processor by default. They share the processors between their simulators.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
-        cores = os.cpu_count() or 1
-        self.slots = jobs or cores
-        self.threads = max(1, cores // self.slots)
+        available = processors()
+        self.slots = jobs or available
+        self.threads = max(1, available // self.slots)
 
-    def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Ended]:
+    def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Ended]:
         """See :meth:`omrl_bench.runner.executors.Executor.run`."""
-        waiting = list(jobs)
+        waiting = iter(jobs)
         running: list[_Worker] = []
         try:
-            while waiting or running:
-                while waiting and len(running) < self.slots:
-                    worker = _start(waiting.pop(0))
-                    running.append(worker)
-                    watcher.started(worker.job)
+            while True:
+                while len(running) < self.slots and (job := next(waiting, None)):
+                    running.append(_start(job))
+                    watcher.started(job)
+                if not running:
+                    return
                 time.sleep(POLL)
                 for worker in list(running):
                     if _has_ended(worker, watcher):
@@ -62,9 +62,10 @@ class _Worker:
 def _start(job: Job) -> _Worker:
     file = job_path(job)
     log_path = file.with_suffix(".log")
+    log_path.unlink(missing_ok=True)  # another user's, in a folder that is shared, cannot be written to
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "omrl_bench", "worker", str(file)],
+            command("worker", str(file)),
             stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however it ends
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,18 +1,18 @@
 """Pulling from all three kinds of sources, interrupted and resumed."""
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import minari
 import pytest
 
 from omrl_bench.data import sources
-from omrl_bench.data.store import read_episodes, write_dataset
+from omrl_bench.data.store import read_episodes, write_dataset, writing
 
 MIXED = "omrl/point-goal/mixed-v1"
 HDF5 = f"{MIXED}/data/main_data.hdf5"
@@ -167,14 +167,24 @@ def test_a_server_that_falls_silent(way, serve, hosted, pull, server, complete, 
     assert server.sent["main_data.hdf5"] == len(hosted[HDF5])
 
 
-def test_two_at_once(serve, hosted, pull, root):
-    folder = root / "omrl/point-goal/.pulling-mixed-v1"
-    folder.mkdir(parents=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = pull(serve("file", hosted))
-    assert done.code == 2
-    assert f"another process is pulling {root / MIXED}; wait for it" in done.err
+def test_two_at_once(serve, hosted, pull, complete, point, monkeypatch):
+    """The second waits until the first is done, and says so."""
+    held, done_with = threading.Event(), threading.Event()
+
+    def hold():
+        with writing(point, "mixed"):
+            held.set()
+            done_with.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60)
+    monkeypatch.setattr("omrl_bench.locks.time", SimpleNamespace(sleep=lambda seconds: done_with.set()))
+    done = pull(serve("file", hosted))
+    holder.join()
+    assert done.code == 0, done.err
+    assert f"waiting for omrl/point-goal/mixed-v1: process {os.getpid()} on " in done.out
+    assert complete()
 
 
 def test_parts_of_another_revision_are_no_part_of_it(serve, hosted, pull, root, complete):
