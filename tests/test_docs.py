@@ -16,6 +16,8 @@ from omrl_bench.report.build import build
 from omrl_bench.report.papers.mapping import paper_names
 from omrl_bench.report.papers.orderings import VERDICTS, independent
 from omrl_bench.report.papers.pages import compare_with, page
+from omrl_bench.report.reading.frames import load
+from omrl_bench.report.tables.captions import MISSING
 from omrl_bench.testing import check_adapter
 
 ROOT = Path(__file__).parents[1]
@@ -117,3 +119,21 @@ def test_the_committed_report_is_what_the_records_make(tmp_path):
     for ending in ("md", "csv", "tex"):
         for file in REPORT.glob(f"*.{ending}"):
             assert (tmp_path / "shift-standard" / file.name).read_text() == file.read_text()
+
+
+def test_the_trials_of_settings_are_what_their_records_say():
+    """Mean over five seeds and its standard error, with high-return contexts."""
+    frame, _ = load(ROOT / "results-trials", "shift-validation", "screening")
+    frame = frame[frame["condition"] == "high"]
+    seeds = frame.groupby(["method", "family", "seed"], observed=True)["score"].mean()
+    text = (ROOT / "docs" / "decisions.md").read_text().split("| as recorded |")[1]
+    rows = re.findall(r"^\| `(\S+)` \|[^|]*\|(.*)\|[^|]*\|$", text, re.M)
+    assert len(rows) >= 16
+    for method, cells in rows:
+        for family, cell in zip(("point-sparse", "cheetah-vel", "ant-dir"), cells.split("|"), strict=True):
+            if (method, family) in seeds.index:
+                scores = seeds[method, family]
+                assert len(scores) == 5
+                assert cell.strip() == f"{scores.mean():.1f} ± {scores.std() / 5**0.5:.1f}"
+            else:
+                assert cell.strip() == MISSING
