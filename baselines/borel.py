@@ -23,8 +23,6 @@ training time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,7 +30,7 @@ from torch import Tensor
 from omrl_bench.api import Log, Requirements
 
 from .training import Batches
-from .varibad import VariBAD, VariBADConfig
+from .varibad import VariBAD
 
 METHODS = {"borel": "Borel", "borel-oracle": "BorelOracle"}
 
@@ -41,17 +39,8 @@ class Borel(VariBAD):
     """BOReL without reward relabelling."""
 
 
-@dataclass(frozen=True)
-class BorelOracleConfig(VariBADConfig):
-    """Hyper-parameters."""
-
-    own_share: float = 0.0  # of the trajectories whose first episode is the task's own
-
-
 class BorelOracle(VariBAD):
     """BOReL with relabelling by the true reward function."""
-
-    Config = BorelOracleConfig
 
     requires = Requirements(privileges=frozenset({"reward_function"}))
 
@@ -65,8 +54,6 @@ class BorelOracle(VariBAD):
         count = len(batches.data.tasks)
         further = np.stack([rng.random(row.shape) for rng, row in zip(batches.rngs, tasks, strict=True)])
         others = (tasks + 1 + (further * (count - 1)).astype(np.int64)) % count
-        own = np.stack([rng.random(row.shape) for rng, row in zip(batches.rngs, tasks, strict=True)])
-        others = np.where(own < self.config.own_share, tasks, others)
         return batches.episodes(others)
 
     def features(self, batches: Batches, rows: np.ndarray, tasks: np.ndarray) -> Tensor:

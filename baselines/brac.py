@@ -16,8 +16,7 @@ Deviations
 * No separate V network (FOCAL has one): targets use the target critics at an action of the policy, as in SAC here.
 * The part of D in L_pi that does not depend on the policy is left out; it has no gradient.
 * The gradient penalty is Wu et al.'s. FOCAL's public code penalises |c| itself, at a_mix; `gradient_of_action = False`
-  does so at a and a~, where c is known anyway. It is cheaper and regularises less: on cheetah-vel (oracle, 4,000
-  updates, validation) five seeds scored 28 with it, in a version where c took one larger step, and 65 without.
+  does so at a and a~, where c is known anyway. It is cheaper; what it was tried with is in docs/decisions.md.
 * The D that alpha follows is the mean of those that the three steps of c begin with.
 * With `value_penalty`, targets lose alpha log g at (s', a'), the policy's part of D; at the optimum of c the rest is 0,
   and it would need the data's action at s'. FOCAL's public code subtracts all of D, but at s.

@@ -14,8 +14,8 @@ Deviations
 * The bound is that of the paper, a sum over the dimensions of z; the public code takes the mean over them, twice it,
   and weights it with 10 to 50 beside a metric loss weighted 10. With its latent size 20 that is 0.1 to 0.5 here.
 * q's outputs: mean with tanh, as embeddings have, and variance softplus, not below 0.3. In the public code the
-  variance goes through tanh as well, which keeps it between 0.31 and 1.31. Where it may fall to 0.01 the bound grows
-  without end: embeddings saturate, in two dimensions of 20.
+  variance goes through tanh as well, which keeps it between 0.31 and 1.31. Where it may fall to 0.01 the
+  bound grows without end, and embeddings saturate (docs/decisions.md).
 * Pairs stay within a task, as in the public code; the paper does not say.
 * q and the encoder step together, from one batch, with the same learning rate; Adam works elementwise, so this is q's
   own optimiser.

@@ -20,7 +20,11 @@ Deviations
 * The actions of D_aug_i are those of z_i, the task whose model labels them (Algorithm 1); the public code conditions
   the policy on the z of the task that the state comes from. They are the policy's mean actions.
 * z_i of Algorithm 1 is that of a context drawn as in Algorithm 2, from the buffer of the epoch before.
-* J is a mean over k and tasks. The decoder predicts s' - s; reward and s' are always part of context and label.
+* J is a mean over k and tasks, and the error of s' one over its components, so that dynamics, which need not differ, do
+  not drown the reward; the public code decodes s' only where dynamics vary. The decoder predicts s' - s; reward and s'
+  are always part of context and label.
+* A context of this benchmark is one episode, but B_i is a mixture. So the encoder sees a logged episode of the task in
+  half of the cases; what it is to reconstruct is B_i all the same.
 * z_i is that of before the step of theta, so that one pass serves both; in Algorithm 2 it is that of after it.
 * Models: fewer and smaller networks, ReLU, a fixed number of updates, no weight decay; the public code stops on a
   held-out part and uses swish. A label is the mean of the task's members.
@@ -74,8 +78,7 @@ class GentleConfig(EncodedConfig):
     relabelled_share: float = 0.95  # of a context's transitions that come from the relabelled buffer
     relabelled: int = 1024  # transitions per task in the relabelled buffer, K1 + K2 [2560]
     own_share: float = 0.25  # of the relabelled states that come from the task's own data, K1 / (K1 + K2)
-    single_share: float = 0.0  # of the contexts that are of one logged episode; the decoder sees the mixture
-    state_mean: bool = False  # whether the error of the state is a mean over its components
+    single_share: float = 0.5  # of the contexts that are of one logged episode [0]
     epoch: int = 400  # updates of the policy from one relabelling to the next
     learning_rate: float = 1e-3  # of encoder and decoder [3e-4]
     members: int = 3  # models of each task [7]
@@ -154,7 +157,7 @@ class Gentle(Encoded):
         return self.reconstruction_loss(contexts, z), z
 
     def shown(self, batches: Batches, contexts: Tensor, tasks: np.ndarray) -> Tensor:
-        """What the encoder sees: a share of the contexts are of one logged episode of the task."""
+        """What the encoder sees of (R, T, n, F): a share of the contexts gives way to single logged episodes."""
         single = round(self.config.single_share * tasks.shape[1])
         if not single:
             return contexts
@@ -167,8 +170,7 @@ class Gentle(Encoded):
         each = z[:, :, None].expand(-1, -1, contexts.shape[2], -1)
         predicted = self.decoder(torch.cat([known, each], dim=-1))
         error = (label - predicted).square()
-        state = error[..., 1:].mean(dim=-1) if self.config.state_mean else error[..., 1:].sum(dim=-1)
-        return (error[..., 0] + state).mean(dim=(1, 2))
+        return (error[..., 0] + error[..., 1:].mean(dim=-1)).mean(dim=(1, 2))
 
     def draw_contexts(self, batches: Batches, buffer: Tensor | None, tasks: np.ndarray) -> Tensor:
         """One context of each task, relabelled transitions and real ones: tasks (R, T) -> (R, T, n, F)."""

@@ -8,8 +8,8 @@ Deviations
   recently collected episodes of the task.
 * The policy acts on the posterior's mean; PEARL samples z once per episode.
 * Rewards have unit deviation and the divergence is a mean over contexts, so that kl_weight is in other units than the
-  public code's: 0.1 there, beside rewards times 5 and a sum over 16 tasks, is 0.02 to 0.08 here, by family. With 0.1
-  here the posterior tells tasks apart where the value loss is large, and on `ant-dir` hardly at all.
+  public code's: 0.1 there, beside rewards times 5 and a sum over 16 tasks, is 0.02 to 0.08 here, by family. What
+  larger and smaller ones score is in docs/decisions.md.
 * s' is always part of the context; PEARL leaves it out where the dynamics are fixed.
 * Backbone: the suite's choice; the paper's is SAC. Its Q loss reaches the encoder, value and policy losses do not.
 

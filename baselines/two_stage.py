@@ -3,7 +3,7 @@
 A method file says what is its own: the encoder network, the loss, the hyper-parameters.
 
 Deviation of all of them: the backbone sees z in standard units, each dimension with mean 0 and deviation 1 over the
-training episodes. The papers give it z as it is, whose dimensions differ in size by far more than their losses mean.
+training episodes. The papers give it z as it is.
 """
 
 from __future__ import annotations

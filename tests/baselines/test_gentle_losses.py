@@ -33,7 +33,7 @@ def changed(before, module):
     return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-def test_reconstruction_loss_is_equation_4(built):
+def test_reconstruction_loss_is_equation_4_with_a_mean_over_the_state(built):
     method, _ = built()
     contexts = torch.as_tensor(np.random.default_rng(0).standard_normal((2, 3, 4, 7))).float()
     z = method.encoder(contexts)
@@ -49,8 +49,32 @@ def test_reconstruction_loss_is_equation_4(built):
                 row = torch.tensor([[x[:4] + pooled], [x[:4] + pooled]])
                 predicted = method.decoder(row)[r, 0].tolist()
                 label = [x[4], x[5] - x[0], x[6] - x[1]]
-                total += sum((p - y) ** 2 for p, y in zip(predicted, label, strict=True))
+                reward, *state = ((p - y) ** 2 for p, y in zip(predicted, label, strict=True))
+                total += reward + sum(state) / 2
         assert losses[r].item() == pytest.approx(total / 12, rel=1e-5)
+
+
+@pytest.mark.parametrize("cls", [Gentle, GentleNoRelabel])
+def test_half_of_the_contexts_are_single_episodes_and_the_mixture_is_reconstructed(built, monkeypatch, cls):
+    method, batches = built(cls, transitions=12)
+    mixture, reconstructed, seen = [], [], []
+    draw, encode = method.draw_contexts, method.encoder.forward
+    monkeypatch.setattr(method, "draw_contexts", lambda *args: mixture.append(draw(*args)) or mixture[0])
+    monkeypatch.setattr(method.encoder, "forward", lambda contexts: seen.append(contexts) or encode(contexts))
+    monkeypatch.setattr(
+        method, "reconstruction_loss", lambda contexts, z: reconstructed.append(contexts) or z.sum(dim=(1, 2))
+    )
+    tasks = batches.tasks(16)
+    method.representation_loss(batches, None, tasks)
+    assert torch.equal(reconstructed[0], mixture[0])
+    assert torch.equal(seen[0][:, 8:], mixture[0][:, 8:])
+    offsets, of_task = batches.data.episode_offsets, batches.data.task_episodes
+    for r in range(2):
+        for t in range(8):
+            rows = [np.flatnonzero((batches.features == step).all(dim=1).numpy()) for step in seen[0][r, t]]
+            episodes = [set(np.searchsorted(offsets, found, side="right") - 1) for found in rows]
+            common = set.intersection(*episodes)
+            assert any(of_task[tasks[r, t]] <= episode < of_task[tasks[r, t] + 1] for episode in common)
 
 
 def test_z_does_not_depend_on_the_order_of_the_context_and_is_bounded(built):
@@ -137,7 +161,7 @@ def test_backbone_sees_the_z_of_its_tasks_contexts(fit, data_for, monkeypatch, c
 
 
 def test_contrastive_loss_is_focals_on_two_contexts_of_each_task(built, monkeypatch):
-    method, batches = built(GentleContrastive, beta=2.5, epsilon=0.3)
+    method, batches = built(GentleContrastive, beta=2.5, epsilon=0.3, single_share=0.0)
     drawn = []
     original = GentleContrastive.draw_contexts
     monkeypatch.setattr(
