@@ -137,3 +137,13 @@ def test_the_trials_of_settings_are_what_their_records_say():
                 assert cell.strip() == f"{scores.mean():.1f} ± {scores.std() / 5**0.5:.1f}"
             else:
                 assert cell.strip() == MISSING
+
+
+def test_the_trials_of_brac_are_what_their_records_say():
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    trials = {"before": "65, 84, 66, 76, 35", "joint-step-c": "28, 26, 44, 19, 24"}
+    for name, stated in (trials | {"joint-step-gradient": "73, 15, 68", "now": "66, 58, 68"}).items():
+        frame, _ = load(ROOT / "results-trials-brac" / name)
+        scores = frame[frame["condition"] == "high"].groupby("seed", observed=True)["score"].mean()
+        assert stated == ", ".join(f"{score:.0f}" for score in scores)
+        assert stated in text

@@ -179,7 +179,7 @@ def _budget(comparison: Comparison) -> str:
         budget = f"{preset.encoder_updates:,} updates of the representation, {preset.updates_text()} of the policy"
         suites[budget].append(name)
     texts = (f"{budget} ({', '.join(names)})" for budget, names in suites.items())
-    return f"preset {comparison.preset}, with {'; '.join(texts)}"
+    return f"preset {comparison.preset}, today with {'; '.join(texts)}"
 
 
 def _table(comparison: Comparison, table: PaperTable) -> str:
