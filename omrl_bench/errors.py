@@ -28,3 +28,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
     return InputError(f"unknown {kind} {name!r}; {hint}")
+
+
+class RecordError(InputError):
+    """A file of a results folder cannot be used.
+
+    Attributes:
+        path: The file.
+        reason: What is wrong with it, in one line that goes on after the path.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        reason = "".join(character for character in reason if character.isprintable())
+        super().__init__(f"{path} {reason}")
+        self.path, self.reason = path, reason

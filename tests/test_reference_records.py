@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from omrl_bench.protocols.suite import load_suite
+from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.plan import inspect_cells, select
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.records import iterate_records
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

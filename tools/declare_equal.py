@@ -27,12 +27,13 @@ from typing import Annotated, Any, NamedTuple, get_args
 import numpy as np
 import typer
 
-from omrl_bench.errors import InputError
+from omrl_bench.errors import InputError, RecordError
 from omrl_bench.processes import processors
 from omrl_bench.protocols.suite import seed_text, suite_names, suite_table
 from omrl_bench.registry import methods as registered
+from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.equivalences import Declaration, Equivalences, HashName, add_declarations, read_equivalences
-from omrl_bench.runner.records import Cell, Record, RecordError, iterate_records, read_cube, read_record
+from omrl_bench.runner.records import Cell, Record, iterate_records, read_record
 
 #: What a checkout reads from suites. In: (suite, preset, family); out: the suite's hash, and what numbers depend on.
 READ_SUITES = """

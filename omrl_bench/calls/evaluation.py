@@ -18,9 +18,9 @@ from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.processes import processors
 from omrl_bench.protocols.rollout import PolicyError
 from omrl_bench.protocols.suite import load_suite
+from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.evaluation import Evaluation
 from omrl_bench.runner.plan import Selection, select
-from omrl_bench.runner.records import Cube
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,10 @@ from omrl_bench.cli.execution import ExecutorOption, show_run
 from omrl_bench.cli.show import say
 
 if TYPE_CHECKING:
+    from omrl_bench.runner.cubes import Cube
     from omrl_bench.runner.executors import Executor
     from omrl_bench.runner.plan import Selection
-    from omrl_bench.runner.records import Cube, Record
+    from omrl_bench.runner.records import Record
     from omrl_bench.runner.reproduce import Agreement, HashCheck, Step
 
 
@@ -81,7 +82,8 @@ def _print_steps(steps: list[Step]) -> None:
 
 def _repeat(record: Record, selection: Selection, out: Path, executor: Executor) -> dict[int, Cube]:
     """Run the cells that were trained together: their cubes by seed."""
-    from omrl_bench.runner.records import read_cube, read_record
+    from omrl_bench.runner.cubes import read_cube
+    from omrl_bench.runner.records import read_record
 
     cubes = {}
     show_run(selection, out, "all", executor)

@@ -272,7 +272,8 @@ def _print_fields(record: Record, file: Path) -> None:
 
 def _cube_state(record: Record, file: Path) -> str:
     """Whether the cube beside a record is there and is its own."""
-    from omrl_bench.runner.records import RecordError, read_cube
+    from omrl_bench.errors import RecordError
+    from omrl_bench.runner.cubes import read_cube
 
     if record.status != "complete":
         return "none"

@@ -15,7 +15,7 @@ from omrl_bench.data.manifest import read_manifest
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.protocol import Protocol
 from omrl_bench.protocols.rollout import Episode, Rollout
-from omrl_bench.runner.records import Cube
+from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.traces import Traces
 from omrl_bench.stats.representation import attention_by_reward, measures
 

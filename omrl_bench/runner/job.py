@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import Field
 
 from omrl_bench.envs.families import get_family
+from omrl_bench.errors import RecordError
 from omrl_bench.files import write_atomically
 from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.protocol import AnyProtocol
 from omrl_bench.protocols.suite import Preset
 from omrl_bench.runner.circumstances import circumstances, now
-from omrl_bench.runner.records import Cell, Hashes, Record, RecordError, read_record
+from omrl_bench.runner.records import Cell, Hashes, Record, read_record
 
 
 class Job(Frozen):

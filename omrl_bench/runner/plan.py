@@ -14,14 +14,14 @@ from omrl_bench.data.contexts import source_dataset
 from omrl_bench.data.manifest import ensure_dataset, verify_dataset
 from omrl_bench.data.store import dataset_folder
 from omrl_bench.envs.families import Family, get_family
-from omrl_bench.errors import InputError, unknown_name
+from omrl_bench.errors import InputError, RecordError, unknown_name
 from omrl_bench.protocols.method_sets import expanded
 from omrl_bench.protocols.protocol import Protocol
 from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import BASELINES, resolve_method
 from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.records import Cell, RecordError, folder_key, read_record_of, record_files
+from omrl_bench.runner.records import Cell, folder_key, read_record_of, record_files
 from omrl_bench.runner.settings import Setting, configuration_of, fit_settings, method_name, split_reference
 from omrl_bench.runner.states import expected_hashes, hashes_with, state_of
 from omrl_bench.vocabulary import RERUNS, Rerun, State

@@ -1,53 +1,27 @@
-"""Records: the JSON file and the cube of returns that one cell leaves behind."""
+"""Records: the JSON file that one cell leaves behind, beside its cube."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import struct
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from omrl_bench.errors import InputError
+from omrl_bench.errors import RecordError
 from omrl_bench.files import write_atomically
 from omrl_bench.frozen import Frozen
+from omrl_bench.runner.cubes import Cube, Metric, read_cube
 
 SCHEMA_VERSION: Literal[1] = 1
 MOST_CHARACTERS = 500  # of a statement
 LONGEST_NAME = 200  # bytes; file systems take 255
 SEEDS_TOGETHER = 5  # of a training, at most
 JOBS = ".jobs"  # folder of a run's own files in the results folder
-_VALUES = ("returns", "random", "expert")
-_ARRAYS = ("tasks", *_VALUES)
-#: What reading a cube raises beside OSError, depending on where a file is damaged.
-_DAMAGE = (
-    *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
-
-
-class RecordError(InputError):
-    """A file of a results folder cannot be used.
-
-    Attributes:
-        path: The file.
-        reason: What is wrong with it, in one line that goes on after the path.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        reason = "".join(character for character in reason if character.isprintable())
-        super().__init__(f"{path} {reason}")
-        self.path, self.reason = path, reason
 
 
 def _folder_name(name: str) -> str:
@@ -130,13 +104,6 @@ class Hashes(Frozen):
         return ("suite", self.suite), ("family", self.family), ("tasks", self.tasks)
 
 
-class Metric(Frozen):
-    """Means over tasks and draws for one condition."""
-
-    score: float
-    mean_return: float
-
-
 class CurvePoint(Frozen):
     """Mean score on the validation tasks after so many policy updates: first context quality, or last episode."""
 
@@ -178,61 +145,11 @@ class Record(Frozen):
     content: str | None = None  # hash of all the other fields: against accidents, not against forgery
 
 
-class Cube(Frozen):
-    """All returns of one cell, with what is needed to score them.
-
-    Attributes:
-        conditions: Names of the first axis: context qualities, or episodes.
-        tasks: (tasks,) ids of the second axis.
-        returns: (conditions, tasks, draws) float32, undiscounted.
-        random: (tasks,) reference return of the random policy.
-        expert: (tasks,) reference return of the expert.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-    conditions: tuple[str, ...]
-    tasks: np.ndarray
-    returns: np.ndarray
-    random: np.ndarray
-    expert: np.ndarray
-
-    def scores(self) -> np.ndarray:
-        """100 (R - random) / (expert - random), (conditions, tasks, draws)."""
-        floor, ceiling = self.random[None, :, None], self.expert[None, :, None]
-        scores: np.ndarray = 100 * (self.returns - floor) / (ceiling - floor)
-        return scores
-
-    def metrics(self) -> dict[str, Metric]:
-        """Means over tasks and draws, rounded, by condition."""
-        scores, returns = self.scores().mean(axis=(1, 2)), self.returns.mean(axis=(1, 2))
-        return {
-            condition: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
-            for condition, score, mean in zip(self.conditions, scores, returns, strict=True)
-        }
-
-    def stored(self) -> Cube:
-        """The same numbers in the precision of the file, float32."""
-        return self.model_copy(update={name: getattr(self, name).astype(np.float32) for name in _VALUES})
-
-    def content_hash(self) -> str:
-        """The sha256 of the arrays: the same numbers have the same hash, however the file is compressed."""
-        digest = hashlib.sha256(json.dumps(self.conditions).encode())
-        for name in _ARRAYS:
-            array = getattr(self, name)
-            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-
 def write_record(results: Path, record: Record, cube: Cube | None) -> None:
     """Write a cell's cube, then its record, with the hashes of both: a complete record always has its cube."""
     if cube is not None:
-        cube = cube.stored()
-        buffer = io.BytesIO()
-        arrays = {name: getattr(cube, name) for name in _ARRAYS}
-        np.savez_compressed(buffer, conditions=np.array(cube.conditions), **arrays)
-        write_atomically(record.cell.cube_path(results), buffer.getvalue())
-        record = record.model_copy(update={"cube": cube.content_hash()})
+        write_atomically(record.cell.cube_path(results), cube.file_content())
+        record = record.model_copy(update={"cube": cube.stored().content_hash()})
     _write(record.cell.record_path(results), record)
 
 
@@ -289,36 +206,6 @@ def read_record(path: Path) -> Record:
     if record.content not in (None, _content_hash(fields)):
         raise RecordError(path, "was changed after it was written: its content hash disagrees")
     return record
-
-
-def read_cube(path: Path, expected: str | None = None) -> Cube:
-    """Read the cube beside a record.
-
-    Args:
-        path: The cube's file.
-        expected: The record's hash of it, if it has one.
-
-    Raises:
-        RecordError: if the file is missing, damaged, or not the one that the record was written with, or its returns or
-            scores are not finite.
-    """
-    try:
-        with zipfile.ZipFile(path) as file:
-            arrays = {name: _read_array(file.read(f"{name}.npy")) for name in _ARRAYS}
-            names = "conditions.npy" if "conditions.npy" in file.namelist() else "qualities.npy"  # of the first records
-            conditions = tuple(str(condition) for condition in _read_array(file.read(names)))
-        cube = Cube(conditions=conditions, **arrays)
-        _check_shapes(cube)
-    except OSError as error:
-        raise RecordError(path, f"is missing or damaged: {error.strerror or 'it cannot be read'}") from error
-    except _DAMAGE as error:
-        raise RecordError(path, f"is missing or damaged: {error}"[:200]) from error
-    if expected not in (None, cube.content_hash()):
-        raise RecordError(path, "is not the cube that its record was written with: its hash disagrees")
-    with np.errstate(all="ignore"):  # an expert who is no better than random divides by zero
-        if not all(np.isfinite(values).all() for values in (cube.returns, cube.random, cube.expert, cube.scores())):
-            raise RecordError(path, "has returns or scores that are not finite")
-    return cube
 
 
 def iterate_records(results: Path, on_error: Callable[[RecordError], None] | None = None) -> Iterator[Record]:
@@ -393,34 +280,3 @@ def _content_hash(fields: Mapping[str, Any]) -> str:
     """Hash of a record's fields without ``content``, whatever their order and layout in the file."""
     rest = {name: value for name, value in fields.items() if name != "content"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _read_array(content: bytes) -> np.ndarray:
-    """Read one array of an ``.npz`` file; :func:`numpy.load` takes three times as long for a small one."""
-    end = 10 + int.from_bytes(content[8:10], "little")  # of the header: magic, version, length, dictionary
-    shape, fortran, dtype = _read_header(content[:end])
-    return np.frombuffer(content, dtype, offset=end).reshape(shape, order="F" if fortran else "C")
-
-
-@lru_cache(maxsize=256)
-def _read_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of an array; the cubes of a suite have the same few headers, and parsing one is slow."""
-    file = io.BytesIO(header)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("an array is written in a later version of NumPy's format")
-    return np.lib.format.read_array_header_1_0(file)
-
-
-def _check_shapes(cube: Cube) -> None:
-    """Raise ValueError if the arrays of a cube do not belong together."""
-    shape = (len(cube.conditions), len(cube.tasks))
-    if cube.returns.ndim != 3 or cube.returns.shape[:2] != shape or not cube.returns.size:
-        raise ValueError(f"returns of shape {cube.returns.shape} for {shape[0]} conditions and {shape[1]} tasks")
-    if cube.tasks.dtype.kind not in "iu" or any(getattr(cube, name).dtype.kind != "f" for name in _VALUES):
-        raise ValueError("an array has the wrong type")
-    if any(array.shape != (shape[1],) for array in (cube.tasks, cube.random, cube.expert)):
-        raise ValueError("tasks and reference returns differ in their number")
-    if len(set(cube.conditions)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
-        raise ValueError("a condition or task is there twice")
-    if not all(name and name.isprintable() for name in cube.conditions):
-        raise ValueError("a condition has no printable name")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from omrl_bench.errors import no_results_folder
+from omrl_bench.errors import RecordError, no_results_folder
 from omrl_bench.runner.equivalences import Equivalences, read_equivalences
 from omrl_bench.runner.plan import Selection
-from omrl_bench.runner.records import Record, RecordError, read_record_of, record_files
+from omrl_bench.runner.records import Record, read_record_of, record_files
 from omrl_bench.runner.states import hashes_with
 
 ROOT = Path(__file__).resolve().parents[2]

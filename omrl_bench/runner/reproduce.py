@@ -14,13 +14,14 @@ import numpy as np
 
 from omrl_bench.api import Setup
 from omrl_bench.envs.families import get_family
-from omrl_bench.errors import InputError
+from omrl_bench.errors import InputError, RecordError
 from omrl_bench.protocols.suite import Suite, load_suite, seed_text, suite_names
 from omrl_bench.registry import load_class, methods
 from omrl_bench.runner.circumstances import PACKAGES, circumstances
+from omrl_bench.runner.cubes import Cube, read_cube
 from omrl_bench.runner.equivalences import FILE, Equivalences, read_equivalences
 from omrl_bench.runner.plan import Selection, select
-from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube
+from omrl_bench.runner.records import Cell, Record
 from omrl_bench.runner.settings import flatten, split_reference
 from omrl_bench.runner.states import expected_hashes
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from omrl_bench.errors import InputError
+from omrl_bench.errors import InputError, RecordError
 from omrl_bench.files import beside, sweep
 from omrl_bench.locks import Claims, Lock
 from omrl_bench.processes import processors
@@ -17,7 +17,7 @@ from omrl_bench.runner.executors import Ended, Executor, Watcher
 from omrl_bench.runner.executors.local import Local
 from omrl_bench.runner.job import Job, failed_record, job_path, progress_path, record_of, write_job
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
-from omrl_bench.runner.records import JOBS, Cell, Record, RecordError, is_complete, read_record, write_failure
+from omrl_bench.runner.records import JOBS, Cell, Record, is_complete, read_record, write_failure
 from omrl_bench.vocabulary import Rerun
 
 POLL = 1.0  # seconds between looks at what other runs do

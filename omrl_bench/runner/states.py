@@ -12,12 +12,13 @@ from omrl_bench.data.contexts import context_name, source_dataset
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
 from omrl_bench.envs.families import Family, get_family
-from omrl_bench.errors import InputError
+from omrl_bench.errors import InputError, RecordError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import source_hash
+from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.equivalences import Equivalences
-from omrl_bench.runner.records import Cell, Hashes, RecordError, folder_key, read_cube, read_record
+from omrl_bench.runner.records import Cell, Hashes, folder_key, read_record
 from omrl_bench.runner.settings import configuration_of
 from omrl_bench.vocabulary import State
 

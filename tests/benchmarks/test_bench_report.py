@@ -6,7 +6,8 @@ import pytest
 
 from omrl_bench.report.reading.frames import collect
 from omrl_bench.report.reading.results import COLUMNS
-from omrl_bench.runner.records import Cell, Cube, Hashes, Record, write_record
+from omrl_bench.runner.cubes import Cube
+from omrl_bench.runner.records import Cell, Hashes, Record, write_record
 
 QUALITIES = ("high", "medium", "low", "random")
 METHODS, SEEDS, TASKS, DRAWS = 20, 10, 20, 10

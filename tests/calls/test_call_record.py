@@ -14,7 +14,8 @@ from omrl_bench.errors import InputError
 from omrl_bench.registry import load_class, methods
 from omrl_bench.report.reading.frames import load
 from omrl_bench.report.site.leaderboard import leaderboard
-from omrl_bench.runner.records import Record, read_cube, read_record, write_record
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import Record, read_record, write_record
 from omrl_bench.runner.traces import read_traces
 
 CELL = "tiny/quick/point-goal/mixed/follower/iql"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omrl_bench.cli.show import BARS, curve_text
-from omrl_bench.runner.records import Cell, Cube, CurvePoint, Hashes, Metric, Record, write_record
+from omrl_bench.runner.cubes import Cube, Metric
+from omrl_bench.runner.records import Cell, CurvePoint, Hashes, Record, write_record
 
 CELL = Cell(suite="mine", family="point-goal", dataset="mixed", method="m", backbone="iql", preset="quick", seed=4)
 

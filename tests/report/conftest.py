@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from omrl_bench.report.reading.provenance import version_today
-from omrl_bench.runner.records import Cell, Cube, Hashes, Record, write_record
+from omrl_bench.runner.cubes import Cube
+from omrl_bench.runner.records import Cell, Hashes, Record, write_record
 
 QUALITIES = ("high", "low")
 

@@ -10,7 +10,8 @@ from omrl_bench.protocols.suite import load_suite
 from omrl_bench.report.reading.frames import collect, load
 from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.reading.results import COLUMNS, CURVE_COLUMNS
-from omrl_bench.runner.records import CurvePoint, iterate_records, read_cube, write_record
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import CurvePoint, iterate_records, write_record
 from omrl_bench.stats.summary import summarise
 
 

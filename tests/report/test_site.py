@@ -20,7 +20,8 @@ from omrl_bench.report.site import page as site_module
 from omrl_bench.report.site.leaderboard import Leaderboard, leaderboard
 from omrl_bench.report.site.page import build_site
 from omrl_bench.report.tables.boards import board_of
-from omrl_bench.runner.records import Cube, read_cube, write_record
+from omrl_bench.runner.cubes import Cube, read_cube
+from omrl_bench.runner.records import write_record
 from omrl_bench.stats.panels import ALL, panels
 from omrl_bench.stats.ranks import rank_intervals
 

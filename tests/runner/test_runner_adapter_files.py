@@ -9,7 +9,8 @@ import pytest
 
 from omrl_bench import registry
 from omrl_bench.errors import InputError
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import iterate_records
 
 METHOD = """
 from omrl_bench.api import Algorithm

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from omrl_bench.envs.families import get_family
-from omrl_bench.runner.records import Hashes, iterate_records, read_cube
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import Hashes, iterate_records
 
 METHODS = ("random", "focal", "Held")
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omrl_bench.errors import InputError
+from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.equivalences import (
     FILE,
     Declaration,
@@ -17,7 +18,7 @@ from omrl_bench.runner.equivalences import (
     parse_equivalences,
     read_equivalences,
 )
-from omrl_bench.runner.records import Hashes, read_cube, read_record, write_record
+from omrl_bench.runner.records import Hashes, read_record, write_record
 
 GOOD = """
 [[equal]]

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import iterate_records
 
 MODULE = '''
 from typing import ClassVar

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import file_hash, part_hashes
 from omrl_bench.envs.families import get_family
-from omrl_bench.runner.records import read_cube, read_record, write_record
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import read_record, write_record
 
 
 def check_refused(outcome, *words):

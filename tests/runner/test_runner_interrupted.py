@@ -8,7 +8,8 @@ import numpy as np
 import psutil
 import pytest
 
-from omrl_bench.runner.records import iterate_records, read_cube, read_record
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import iterate_records, read_record
 
 
 def living(processes):

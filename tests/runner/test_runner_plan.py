@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from omrl_bench.errors import InputError
+from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.plan import check_device
-from omrl_bench.runner.records import Record, iterate_records, read_cube, read_record, write_record
+from omrl_bench.runner.records import Record, iterate_records, read_record, write_record
 
 
 def snapshot(folder):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import iterate_records
 
 #: random: no belief; focal: between episodes; borel: while it acts; csro: random actions first; oracle: told the task.
 METHODS = ("random", "focal", "borel", "csro", "ccm-rv-explore", "oracle", "behaviour", "r2pgo")

@@ -10,17 +10,8 @@ import numpy as np
 import pytest
 
 from omrl_bench.errors import InputError
-from omrl_bench.runner.records import (
-    Cell,
-    Cube,
-    Hashes,
-    Record,
-    iterate_records,
-    read_cube,
-    read_record,
-    write_atomically,
-    write_record,
-)
+from omrl_bench.runner.cubes import Cube, read_cube
+from omrl_bench.runner.records import Cell, Hashes, Record, iterate_records, read_record, write_atomically, write_record
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from omrl_bench.cli.run import parse_seeds
 from omrl_bench.errors import InputError
 from omrl_bench.runner.circumstances import circumstances
-from omrl_bench.runner.records import Cell, Cube, Hashes, Metric, Record, read_cube, read_record, write_record
+from omrl_bench.runner.cubes import Cube, Metric, read_cube
+from omrl_bench.runner.records import Cell, Hashes, Record, read_record, write_record
 from omrl_bench.runner.reproduce import compare, read_original, seed_text, steps
 
 

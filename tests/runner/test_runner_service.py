@@ -9,9 +9,10 @@ import torch
 
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite
+from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.executors import Watcher, executors, make_executor
 from omrl_bench.runner.plan import select
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.records import iterate_records
 from omrl_bench.runner.run import execute
 
 LEAVES = """

@@ -9,9 +9,10 @@ import pytest
 
 from omrl_bench.errors import InputError
 from omrl_bench.runner import trained
+from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.executors import Ended, Watcher
 from omrl_bench.runner.job import failed_record, job_path, read_job
-from omrl_bench.runner.records import Cube, iterate_records, read_record, write_failure, write_record
+from omrl_bench.runner.records import iterate_records, read_record, write_failure, write_record
 from omrl_bench.runner.run import run_jobs, taken
 from omrl_bench.runner.trained import Training
 

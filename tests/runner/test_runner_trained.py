@@ -8,7 +8,8 @@ import pytest
 
 from omrl_bench.data.manifest import freeze
 from omrl_bench.envs.families import FAMILIES, get_family
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.cubes import read_cube
+from omrl_bench.runner.records import iterate_records
 
 ONE_SHOT = (("given-context", "one-shot"), ('["high", "low"]', "[]"), ('["high"]', "[]"), ('"tiny"', '"other"'))
 TRAINS_ONCE = """

@@ -7,9 +7,10 @@ import torch
 
 from omrl_bench.protocols.suite import load_suite
 from omrl_bench.runner import worker
+from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.job import job_path, read_job, write_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, select
-from omrl_bench.runner.records import iterate_records, read_cube
+from omrl_bench.runner.records import iterate_records
 
 SEQUENTIAL = '''
 import numpy as np

@@ -12,8 +12,9 @@ import pytest
 
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import load_suite, parse_suite, suite_names
+from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.equivalences import FILE, Declaration, Equivalences, add_declarations, read_equivalences
-from omrl_bench.runner.records import Cell, Cube, Hashes, Record, iterate_records, read_record, write_record
+from omrl_bench.runner.records import Cell, Hashes, Record, iterate_records, read_record, write_record
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "declare_equal.py"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from omrl_bench.api import STAGES
-from omrl_bench.errors import InputError
+from omrl_bench.errors import InputError, RecordError
 from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.reading.health import health_notes
 from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
@@ -28,8 +28,9 @@ from omrl_bench.report.reading.results import (
     SetKey,
     on_row,
 )
+from omrl_bench.runner.cubes import Cube, read_cube
 from omrl_bench.runner.equivalences import read_equivalences
-from omrl_bench.runner.records import Cell, Cube, Record, RecordError, read_cube, read_record_of, record_files
+from omrl_bench.runner.records import Cell, Record, read_record_of, record_files
 
 
 class NoRecordsError(InputError):

@@ -9,8 +9,9 @@ from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite, load_suite, suite_names
 from omrl_bench.report.reading.results import Note, on_family, on_row
+from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.equivalences import Equivalences
-from omrl_bench.runner.records import Cell, Cube, Record
+from omrl_bench.runner.records import Cell, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
 COMPARABLE = ("canonical", "equivalent")

@@ -1,0 +1,148 @@
+"""Cubes: the returns of one cell, and the ``.npz`` file that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import zipfile
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict
+
+from omrl_bench.errors import RecordError
+from omrl_bench.frozen import Frozen
+
+_VALUES = ("returns", "random", "expert")
+_ARRAYS = ("tasks", *_VALUES)
+#: What reading a cube raises beside OSError, depending on where a file is damaged.
+_DAMAGE = (
+    *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+
+
+class Metric(Frozen):
+    """Means over tasks and draws for one condition."""
+
+    score: float
+    mean_return: float
+
+
+class Cube(Frozen):
+    """All returns of one cell, with what is needed to score them.
+
+    Attributes:
+        conditions: Names of the first axis: context qualities, or episodes.
+        tasks: (tasks,) ids of the second axis.
+        returns: (conditions, tasks, draws) float32, undiscounted.
+        random: (tasks,) reference return of the random policy.
+        expert: (tasks,) reference return of the expert.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    conditions: tuple[str, ...]
+    tasks: np.ndarray
+    returns: np.ndarray
+    random: np.ndarray
+    expert: np.ndarray
+
+    def scores(self) -> np.ndarray:
+        """100 (R - random) / (expert - random), (conditions, tasks, draws)."""
+        floor, ceiling = self.random[None, :, None], self.expert[None, :, None]
+        scores: np.ndarray = 100 * (self.returns - floor) / (ceiling - floor)
+        return scores
+
+    def metrics(self) -> dict[str, Metric]:
+        """Means over tasks and draws, rounded, by condition."""
+        scores, returns = self.scores().mean(axis=(1, 2)), self.returns.mean(axis=(1, 2))
+        return {
+            condition: Metric(score=round(float(score), 3), mean_return=round(float(mean), 3))
+            for condition, score, mean in zip(self.conditions, scores, returns, strict=True)
+        }
+
+    def stored(self) -> Cube:
+        """The same numbers in the precision of the file, float32."""
+        return self.model_copy(update={name: getattr(self, name).astype(np.float32) for name in _VALUES})
+
+    def content_hash(self) -> str:
+        """The sha256 of the arrays: the same numbers have the same hash, however the file is compressed."""
+        digest = hashlib.sha256(json.dumps(self.conditions).encode())
+        for name in _ARRAYS:
+            array = getattr(self, name)
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def file_content(self) -> bytes:
+        """What a file of it holds."""
+        stored, buffer = self.stored(), io.BytesIO()
+        arrays = {name: getattr(stored, name) for name in _ARRAYS}
+        np.savez_compressed(buffer, conditions=np.array(stored.conditions), **arrays)
+        return buffer.getvalue()
+
+
+def read_cube(path: Path, expected: str | None = None) -> Cube:
+    """Read the cube beside a record.
+
+    Args:
+        path: The cube's file.
+        expected: The record's hash of it, if it has one.
+
+    Raises:
+        RecordError: if the file is missing, damaged, or not the one that the record was written with, or its returns or
+            scores are not finite.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            arrays = {name: _read_array(file.read(f"{name}.npy")) for name in _ARRAYS}
+            names = "conditions.npy" if "conditions.npy" in file.namelist() else "qualities.npy"  # of the first records
+            conditions = tuple(str(condition) for condition in _read_array(file.read(names)))
+        cube = Cube(conditions=conditions, **arrays)
+        _check_shapes(cube)
+    except OSError as error:
+        raise RecordError(path, f"is missing or damaged: {error.strerror or 'it cannot be read'}") from error
+    except _DAMAGE as error:
+        raise RecordError(path, f"is missing or damaged: {error}"[:200]) from error
+    if expected not in (None, cube.content_hash()):
+        raise RecordError(path, "is not the cube that its record was written with: its hash disagrees")
+    with np.errstate(all="ignore"):  # an expert who is no better than random divides by zero
+        if not all(np.isfinite(values).all() for values in (cube.returns, cube.random, cube.expert, cube.scores())):
+            raise RecordError(path, "has returns or scores that are not finite")
+    return cube
+
+
+def _read_array(content: bytes) -> np.ndarray:
+    """Read one array of an ``.npz`` file; :func:`numpy.load` takes three times as long for a small one."""
+    end = 10 + int.from_bytes(content[8:10], "little")  # of the header: magic, version, length, dictionary
+    shape, fortran, dtype = _read_header(content[:end])
+    return np.frombuffer(content, dtype, offset=end).reshape(shape, order="F" if fortran else "C")
+
+
+@lru_cache(maxsize=256)
+def _read_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of an array; the cubes of a suite have the same few headers, and parsing one is slow."""
+    file = io.BytesIO(header)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array is written in a later version of NumPy's format")
+    return np.lib.format.read_array_header_1_0(file)
+
+
+def _check_shapes(cube: Cube) -> None:
+    """Raise ValueError if the arrays of a cube do not belong together."""
+    shape = (len(cube.conditions), len(cube.tasks))
+    if cube.returns.ndim != 3 or cube.returns.shape[:2] != shape or not cube.returns.size:
+        raise ValueError(f"returns of shape {cube.returns.shape} for {shape[0]} conditions and {shape[1]} tasks")
+    if cube.tasks.dtype.kind not in "iu" or any(getattr(cube, name).dtype.kind != "f" for name in _VALUES):
+        raise ValueError("an array has the wrong type")
+    if any(array.shape != (shape[1],) for array in (cube.tasks, cube.random, cube.expert)):
+        raise ValueError("tasks and reference returns differ in their number")
+    if len(set(cube.conditions)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
+        raise ValueError("a condition or task is there twice")
+    if not all(name and name.isprintable() for name in cube.conditions):
+        raise ValueError("a condition has no printable name")
