@@ -23,6 +23,23 @@ ExecutorOption = Annotated[
 JobsOption = Annotated[
     int | None, typer.Option(min=1, help="Jobs at a time (default: one per processor that this process may use).")
 ]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Of ray: the cluster's address, e.g. auto or 10.0.0.1:6379 (default: $RAY_ADDRESS).")
+]
+GpusOption = Annotated[float | None, typer.Option(min=0, help="Of ray: GPUs of each job, e.g. 0.25.")]
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Of slurm: an option of sbatch, e.g. partition=short (repeatable)."),
+]
+DetachOption = Annotated[
+    bool,
+    typer.Option("--detach", help="Of slurm: submit the jobs and leave; status shows them, run goes on with them."),
+]
+
+
+def given(**options: object) -> dict[str, object]:
+    """The options of an executor that were given on the command line."""
+    return {name: value for name, value in options.items() if value not in (None, False)}
 
 
 def show_run(

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from omrl_bench.cli.execution import ExecutorOption, JobsOption, end_with, show_run
+from omrl_bench.cli.execution import (
+    AddressOption,
+    DetachOption,
+    ExecutorOption,
+    GpusOption,
+    JobsOption,
+    SlurmOption,
+    end_with,
+    given,
+    show_run,
+)
 from omrl_bench.errors import InputError
 from omrl_bench.vocabulary import Rerun
 
@@ -54,6 +64,10 @@ def run(
     ] = "stale",
     executor: ExecutorOption = "local",
     jobs: JobsOption = None,
+    address: AddressOption = None,
+    gpus_per_job: GpusOption = None,
+    slurm_option: SlurmOption = None,
+    detach: DetachOption = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
@@ -80,7 +94,8 @@ def run(
 
     changed = parse_settings(settings or ())
     selection = select(load_suite(suite), preset, family or (), method or (), parse_seeds(seeds), device, changed)
-    where = make_executor(executor, jobs)
+    options = given(address=address, gpus_per_job=gpus_per_job, slurm_option=slurm_option, detach=detach)
+    where = make_executor(executor, jobs, **options)
     named = bool(method or changed) and not all(each.built_in for each in selection.methods)
     reference = None if no_report else against or (shipped_records() if named else None)
     notes = reference_notes(selection, reference) if reference or (named and not no_report) else []

@@ -198,6 +198,8 @@ def test_executors_that_are_not_there(cli, tiny, tmp_path):
     assert (outcome.code, outcome.err) == (2, "error: unknown executor 'inlin'; did you mean 'inline'?\n")
     outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs", "--executor", "inline", "--jobs", 3)
     assert (outcome.code, outcome.err) == (2, "error: executor 'inline' runs one job at a time, not 3\n")
+    outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs", "--gpus-per-job", 0.5)
+    assert (outcome.code, outcome.err) == (2, "error: executor 'local' has no option --gpus-per-job\n")
     assert not (tmp_path / "runs").exists()
 
 

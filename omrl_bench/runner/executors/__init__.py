@@ -10,6 +10,7 @@ Other packages add executors under the entry-point group ``omrl_bench.executors`
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from importlib import metadata
@@ -99,21 +100,25 @@ def executors() -> dict[str, str]:
     return {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)} | BUILT_IN
 
 
-def make_executor(name: str, jobs: int | None = None) -> Executor:
+def make_executor(name: str, jobs: int | None = None, **options: object) -> Executor:
     """Make an executor.
 
     Args:
         name: One of :func:`executors`.
-        jobs: Jobs at a time; None leaves it to the executor. It is the only argument of an executor's class.
+        jobs: Jobs at a time; None leaves it to the executor.
+        options: Of this executor alone: further arguments of its class, whose first is ``jobs``.
 
     Raises:
         InputError: if there is no executor of that name, with the nearest names; it cannot be imported, or is no
-            executor; or it cannot run so many jobs at a time.
+            executor; it cannot run so many jobs at a time; or it has no such option.
     """
     known = executors()
     if name not in known:
         raise unknown_name("executor", name, known)
-    made = import_named(known[name], f"executor {name!r}")(jobs)
+    make = import_named(known[name], f"executor {name!r}")
+    for option in options.keys() - inspect.signature(make).parameters.keys():
+        raise InputError(f"executor {name!r} has no option --{option.replace('_', '-')}")
+    made = make(jobs, **options)
     if not isinstance(made, Executor):
         raise InputError(f"executor {name!r}: {known[name]} has not all of {Executor.__module__}.Executor")
     return made
