@@ -33,7 +33,7 @@ SlurmOption = Annotated[
 ]
 DetachOption = Annotated[
     bool,
-    typer.Option("--detach", help="Of slurm: submit the jobs and leave; status shows them, run goes on with them."),
+    typer.Option("--detach", help="Of slurm: submit the jobs and leave; the same command goes on."),
 ]
 
 
