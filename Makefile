@@ -1,11 +1,12 @@
-# make run: the main job. make test: the tests. Each creates .venv and installs what it needs first.
+# make run: the main job. make test: the tests. make check: what continuous integration does. make docs: the site.
+# Each creates .venv and installs what it needs first.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint check bench docs clean
 
 run: $(STAMP)
 	$(BIN)/omrl-bench run --suite shift
@@ -19,6 +20,14 @@ lint: $(STAMP)
 	rm -rf build
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p omrl_bench
+
+check: lint test
+
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+	$(BIN)/sphinx-build -W --keep-going -q -b linkcheck docs build/linkcheck
+	@echo "the site: build/docs/index.html"
 
 bench: $(STAMP)
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-columns=min,median,rounds --benchmark-sort=name -s

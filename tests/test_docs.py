@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +32,11 @@ def blocks(document, language):
 
 
 def commands():
-    for document in ("README.md", "BENCHMARK.md", "docs/methods.md"):
+    for document in (
+        "README.md",
+        "BENCHMARK.md",
+        *sorted(str(file.relative_to(ROOT)) for file in ROOT.glob("docs/*.md")),
+    ):
         for block in blocks(document, ""):
             for line in block.splitlines():
                 if line.startswith("omrl-bench "):
@@ -51,6 +57,26 @@ def test_example_adapter_passes_the_smoke_test(tmp_path):
     file = tmp_path / "linear_clone.py"
     file.write_text(code)
     check_adapter(load_class(f"{file}:LinearClone"))
+
+
+def test_the_site_is_made_without_a_warning(tmp_path):
+    """`make docs`: every page is in the contents, every link leads somewhere, every name of the reference exists."""
+    pytest.importorskip("sphinx", reason="the extra `docs` is not installed")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        ROOT / "docs",
+        tmp_path / "site",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "omrl-bench run" in (tmp_path / "site" / "reference" / "command-line.html").read_text()
 
 
 def references():
