@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from omrl_bench import __version__
+from omrl_bench.data.croissant import CROISSANT, describe_source
 from omrl_bench.data.hosting import INDEX, HostedDataset, HostedFile, Index, read_index
 from omrl_bench.data.manifest import verify_dataset
 from omrl_bench.data.sources import FolderSource, HubSource, MissingFileError, Source, hub_endpoint, parse_source
@@ -64,25 +66,27 @@ def push(target: str, datasets: Mapping[str, HostedDataset]) -> str:
     )
 
 
-def _merged(source: Source, datasets: Mapping[str, HostedDataset]) -> bytes:
-    """The index of a source, after a push."""
+def _merged(source: Source, datasets: Mapping[str, HostedDataset]) -> dict[str, bytes]:
+    """Croissant metadata and index of a source, after a push."""
     try:
         old = read_index(source).datasets
     except MissingFileError:
         old = {}
     index = Index(schema=1, datasets=old | dict(datasets))
-    return index.model_dump_json(indent=1, by_alias=True).encode() + b"\n"
+    described = describe_source(index, str(source), datetime.now(UTC).date())
+    return {CROISSANT: described, INDEX: index.model_dump_json(indent=1, by_alias=True).encode() + b"\n"}
 
 
 def _push_to_folder(target: FolderSource, datasets: Mapping[str, HostedDataset]) -> None:
-    index = _merged(target, datasets)
+    documents = _merged(target, datasets)
     try:
         for name, hosted in datasets.items():
             for file, entry in hosted.files.items():
                 _copy(data_root() / name / file, target.folder / name / file, entry)
     except OSError as error:
         raise InputError(f"cannot write to {target.folder}: {error.strerror}; its {INDEX} is as before") from error
-    write_atomically(target.folder / INDEX, index)  # last: it promises the rest
+    for name, text in documents.items():  # the index last: it promises the rest
+        write_atomically(target.folder / name, text)
 
 
 def _copy(path: Path, target: Path, entry: HostedFile) -> None:
@@ -117,12 +121,12 @@ def _push_to_hub(repository: str, datasets: Mapping[str, HostedDataset]) -> str:
         if not api.repo_exists(repository, repo_type="dataset"):  # some tokens may write, but not create
             api.create_repo(repository, repo_type="dataset", exist_ok=True)
         head = api.repo_info(repository, repo_type="dataset").sha
-        index = _merged(HubSource(repository, head or "main"), datasets)
+        documents = _merged(HubSource(repository, head or "main"), datasets)
         files = [f"{name}/{file}" for name, hosted in datasets.items() for file in hosted.files]
         operations = [CommitOperationAdd(file, data_root() / file) for file in files]
         commit = api.create_commit(
             repository,
-            [*operations, CommitOperationAdd(INDEX, index)],
+            [*operations, *(CommitOperationAdd(name, text) for name, text in documents.items())],
             repo_type="dataset",
             commit_message=f"{', '.join(datasets)}, by omrl-bench {__version__}",
             parent_commit=head,  # a push by somebody else in between would be lost from the index

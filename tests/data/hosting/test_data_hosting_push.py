@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from omrl_bench.data.store import write_dataset
+from omrl_bench.data.store import file_hash, write_dataset
 
 MIXED, RANDOM = "omrl/point-goal/mixed-v1", "omrl/point-goal/random-v1"
 
@@ -56,8 +56,27 @@ def test_a_second_push_keeps_what_is_there(way, local, push, server, writer, tmp
     index = json.loads(files["index.json"])
     assert (index["schema"], set(index["datasets"])) == (1, {MIXED, RANDOM})
     named = {f"{dataset}/{name}" for dataset, entry in index["datasets"].items() for name in entry["files"]}
-    assert set(files) - {".gitattributes"} == named | {"index.json"}
+    assert set(files) - {".gitattributes"} == named | {"index.json", "croissant.json"}
     assert {name: files[name] for name in named} == {name: (local / name).read_bytes() for name in named}
+
+
+def test_a_source_describes_itself_to_machines(local, push, tmp_path):
+    """Croissant metadata that the standard's own reader takes, and whose files and hashes are those that lie there."""
+    mlcroissant = pytest.importorskip("mlcroissant", reason="the extra `croissant` is not installed")
+    mirror = tmp_path / "mirror"
+    assert push(mirror.as_uri(), "mixed", "random").code == 0
+    described = mlcroissant.Dataset(str(mirror / "croissant.json"))
+    assert not described.metadata.issues.errors
+    assert not described.metadata.issues.warnings
+    listed = {each.content_url: each.sha256 for each in described.metadata.distribution}
+    lying = {path.relative_to(mirror).as_posix(): path for path in mirror.glob("omrl/**/*") if path.is_file()}
+    assert listed == {name: file_hash(path) for name, path in lying.items()}
+    rows = [{name.rpartition("/")[2]: value for name, value in row.items()} for row in described.records("datasets")]
+    assert [str(row["dataset"]) for row in rows] == [MIXED, RANDOM]
+    assert [row["bytes"] for row in rows] == [
+        sum(path.stat().st_size for name, path in lying.items() if name.startswith(dataset))
+        for dataset in (MIXED, RANDOM)
+    ]
 
 
 def test_large_files_go_up_once(local, push, server, writer):
