@@ -24,6 +24,7 @@ from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
 from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
+from omrl_bench.runner.submissions import conclude, submitted
 from omrl_bench.runner.traces import write_traces
 from omrl_bench.runner.trained import Training
 
@@ -34,6 +35,17 @@ def main(job_file: Path) -> None:
     """Run a job; afterwards every cell has a record, complete or failed."""
     watch_parent()
     run_job(read_job(job_file), partial(write_progress, job_file))
+
+
+def main_submitted(listing: Path, index: int) -> None:
+    """Run the job of that number in the list of a submission, unless it was taken back; nobody holds our input."""
+    submission = submitted(listing, index)
+    if submission is None:
+        print("nothing to do: the job was taken back, or is in another submission")
+        return
+    job = read_job(submission.file)
+    run_job(job, partial(write_progress, submission.file))
+    conclude(submission, job)
 
 
 def watch_parent() -> None:
