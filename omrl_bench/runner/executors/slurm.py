@@ -56,9 +56,13 @@ class Slurm:
 
     def run(self, jobs: Iterable[Job], watcher: Watcher) -> Generator[Ended]:
         """See :meth:`omrl_bench.runner.executors.Executor.run`; with ``detach`` it leaves what Slurm has."""
+        taken: list[Job] = []
         mine: list[_Queued] = []
         try:
-            self._submit(self._new(jobs, mine), mine)
+            taken += jobs
+            before = [(job, submission_of(job.results, job.cells[0])) for job in taken]
+            mine += [_Queued(job, submission, 1) for job, submission in before if submission]
+            self._submit([(job, 1) for job, submission in before if not submission], mine)
             while mine:
                 tasks = self._queue.look(each.submission.name for each in mine)
                 for each in mine:
@@ -73,6 +77,8 @@ class Slurm:
         finally:
             if not self._cancel([each.submission for each in mine]):
                 watcher.waiting("squeue does not answer: jobs may still be in Slurm; the same command finds them")
+            if taken:
+                sweep_submissions(taken[0].results)
 
     def resume(self, job: Job, submission: Submission) -> Job | None:
         """See :meth:`omrl_bench.runner.executors.Resuming.resume`."""
@@ -84,22 +90,9 @@ class Slurm:
             return theirs if self._queue.may_have(submission) or _lacks_records(theirs) else None
         if not self._cancel([submission]):  # it was planned with other code, data or settings
             raise InputError(
-                f"squeue does not say whether Slurm still has an earlier {submission.name}; try again later"
+                f"squeue does not say whether Slurm still has {submission.name}, of an earlier run; try later"
             )
         return None
-
-    def _new(self, jobs: Iterable[Job], mine: list[_Queued]) -> list[tuple[Job, int]]:
-        """Take all jobs; those that are in Slurm already join mine, the others are to be tried for the first time."""
-        new = []
-        for job in jobs:
-            submission = submission_of(job.results, job.cells[0])
-            if submission is None:
-                new.append((job, 1))
-            else:
-                mine.append(_Queued(job, submission, 1))
-        if new:
-            sweep_submissions(new[0][0].results)
-        return new
 
     def _submit(self, jobs: Sequence[tuple[Job, int]], mine: list[_Queued]) -> None:
         """Submit jobs, each with the number of its try; they join mine."""
