@@ -62,6 +62,6 @@ def status(
     counts = {state: sum(p.state == state for p in cells) for state in STATES}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
     for label, log in printed(out, [p.cell for p in cells if p.state in ("failed", "missing")]):
-        typer.echo(f"\n{label} printed last ({log}):")
-        for line in last_lines(log, LAST):
-            typer.echo(f"  {line}")
+        lines = last_lines(log, LAST)
+        if lines:
+            typer.echo("\n  ".join((f"\n{label} printed last ({log}):", *lines)))
