@@ -171,6 +171,10 @@ class Slurm:
         lines = self("squeue", "-h", "-r", "-t", states, "-o", "%i %j %T %R").splitlines()
         return [line.split(maxsplit=3) for line in lines]
 
+    def names(self):
+        """Submissions that Slurm remembers."""
+        return {name for _, name, *_ in self.tasks("all")}
+
     def wait_for(self, condition, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():

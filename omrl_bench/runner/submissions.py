@@ -134,5 +134,5 @@ def _read(results: Path, mark: Path) -> Submission | None:
     try:
         fields = json.loads(mark.read_text(encoding="ascii"))
         return Submission(mark, mark.with_name(fields["file"]), _folder(results) / fields["name"], fields["index"])
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError):  # gone, or damaged
         return None

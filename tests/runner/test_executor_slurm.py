@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,12 +177,12 @@ def test_nobody_waits_for_detached_jobs(slurm, cli, bad, tiny, tmp_path):
     assert sorted(left_behind(results)) == ["1.log", "jobs.json", "seed-0.job", "seeds-0.queued"]
     shown = cli("status", "--suite", tiny(), "--method", bad("Kills"), "--out", results)
     assert "not there any more: the worker was ended by signal SIGKILL" in shown.words
-    submitted = len(slurm.tasks("all"))
+    submitted = slurm.names()
     outcome = cli(*arguments)
     assert outcome.code == 1 and "Kills (seeds 0, 1): the worker was ended by signal SIGKILL" in outcome.err
-    assert len(slurm.tasks("all")) == submitted
+    assert slurm.names() <= submitted
     assert cli(*arguments).code == 1
-    assert len(slurm.tasks("all")) == submitted + 1
+    assert len(slurm.names() - submitted) == 1
 
 
 def test_a_run_that_is_killed_loses_nothing(slurm, begin, held, tiny, tmp_path, undisturbed, output):
@@ -208,7 +209,8 @@ def test_a_job_that_somebody_cancels(slurm, begin, held, bad, tiny, tmp_path, ou
     process = begin(*command(tiny, results, held.reference, bad("Zero")))
     held.wait_until_reached(process)
     slurm.wait_for(lambda: len(records(results)) == 2)
-    ((identity, *_),) = slurm.tasks("RUNNING")
+    slurm.wait_for(lambda: len(slurm.tasks()) == 1)
+    ((identity, *_),) = slurm.tasks()
     slurm("scancel", identity)
     assert process.wait(90) == 1, output()
     assert errors(results)["Held"].startswith("it was cancelled in Slurm; its output is in ")
@@ -243,3 +245,15 @@ def test_options_that_slurm_refuses(slurm, cli, bad, tiny, tmp_path):
     assert outcome.code == 2 and outcome.err.count("\n") == 1
     assert outcome.err.startswith("error: sbatch refused the jobs: unrecognized option '--nonsense=3'")
     assert records(tmp_path / "runs") == {} and slurm.tasks() == []
+
+
+def test_the_commands_of_the_documentation(slurm, omrl, tmp_path):
+    """As written: submitted, looked at, taken over."""
+    section = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text().partition("## Slurm")[2]
+    lines = section.partition("```\n")[2].partition("```")[0].splitlines()
+    detached, status, whole = (omrl(*line.split()[1:], cwd=tmp_path) for line in lines)
+    assert (detached.code, status.code, whole.code) == (0, 0, 0), (detached, status, whole)
+    assert "4 jobs left to Slurm" in detached.words
+    assert re.search(r"Slurm job \d+_0, (running on n[01]|pending)", status.words)
+    assert "4 jobs" in whole.words and "oracle" in whole.words
+    assert {record.status for record in iterate_records(tmp_path / "runs")} == {"complete"}

@@ -273,6 +273,20 @@ def test_a_worker_that_is_not_named_does_nothing(fake, jobs, capsys):
     assert not first.folder.exists() and not second.folder.exists()
 
 
+def test_a_method_that_changed_while_its_job_waited(fake, jobs, tmp_path, capsys):
+    """Its record would have the hash of one and the numbers of the other."""
+    from omrl_bench.runner.worker import main_submitted
+
+    (job,) = jobs("Zero")
+    (submission,) = leave([job])
+    adapter = tmp_path / "bad.py"
+    adapter.write_text(adapter.read_text().replace("np.zeros(", "np.ones("))
+    main_submitted(submission.folder / "jobs.json", 0)
+    errors = {record.error for record in iterate_records(job.results)}
+    assert len(errors) == 1
+    assert "the method was changed while its job waited; the same command runs it as it is now" in errors.pop()
+
+
 def test_a_later_run_takes_over_what_is_queued(fake, jobs):
     (theirs,), (again,) = jobs("Zero"), jobs("Zero")
     (submission,) = leave([theirs])

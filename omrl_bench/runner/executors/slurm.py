@@ -12,6 +12,7 @@ import shlex
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from omrl_bench.errors import InputError
 from omrl_bench.files import beside
@@ -211,10 +212,14 @@ class _Queued:
         Raises:
             InputError: if it could not even begin, because its node lacks a folder.
         """
-        if not self.submission.mark.exists():
-            return Ending("", "", "the worker ended before it wrote its records")
-        if self.gone is None or time.monotonic() - self.gone < SETTLE:
+        mark = self.submission.mark
+        if mark.exists() and (self.gone is None or time.monotonic() - self.gone < SETTLE):
             return None
+        for folder in {cell.record_path(self.job.results).parent for cell in self.job.cells} | {mark.parent}:
+            _see_anew(folder)
+        if not mark.exists():
+            return Ending("", "", "the worker ended before it wrote its records")
+        _see_anew(self.submission.folder)
         ending, log = ending_of(self.task, self.submission.log), self.submission.log
         if self.task is not None and self.task.state == "FAILED" and not log.exists():
             raise InputError(
@@ -249,12 +254,12 @@ def _is_same(theirs: Job, job: Job) -> bool:
 
 
 def _lacks_records(job: Job) -> bool:
-    for cell in job.cells:
-        folder = cell.record_path(job.results).parent
-        if folder.exists():
-            probe = beside(folder / "probe")  # a change of ours lets a network's file system look at the folder anew
-            probe.touch()
-            probe.unlink()
-        if record_of(job, cell) is None:
-            return True
-    return False
+    return any(record_of(job, cell) is None for cell in job.cells)
+
+
+def _see_anew(folder: Path) -> None:
+    """Let a file system of the network forget what it remembers of a folder: a change of our own makes it ask."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = beside(folder / "probe")
+    probe.touch()
+    probe.unlink()
