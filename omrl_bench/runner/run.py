@@ -50,7 +50,8 @@ class Outcome:
 
     Attributes:
         plan: What there was to do.
-        errors: Of the jobs that failed, as ``label: error``. Every other cell of the plan's jobs has a complete record.
+        errors: Of the jobs that failed, as ``label: error``. Every other cell of the plan's jobs has a complete record,
+            or was left to a queue.
     """
 
     plan: Plan
@@ -114,7 +115,9 @@ def make_plan(
 def run_jobs(jobs: Sequence[Job], executor: Executor, watcher: Watcher) -> list[str]:
     """Run jobs and return the errors of those that failed, as ``label: error``; every cell has a record then.
 
-    If an exception ends this, the workers are ended first, and no record is left half-written.
+    A job that the executor leaves to a queue (:class:`omrl_bench.runner.executors.Resuming`) is no failure; whether its
+    cells have records is for a later run to see. If an exception ends this, the workers are ended first, and no record
+    is left half-written.
     """
     errors: list[str] = []
     if jobs:

@@ -42,7 +42,7 @@ class Watcher:
         """Data are there; this is what will be done."""
 
     def waiting(self, text: str) -> None:
-        """Another run is doing what is left."""
+        """Another run, or a queue, has what is left."""
 
     def elsewhere(self, job: Job, error: str | None) -> None:
         """Another run has done the job; ``error`` is that of its first record of a failure, if there is one."""
