@@ -120,6 +120,8 @@ class Claims:
         Raises:
             InputError: if the file cannot be made.
         """
+        if path in self._claimed:
+            return True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             for _ in range(2):

@@ -10,6 +10,8 @@ import typer
 from omrl_bench.cli.run import MethodOption, parse_seeds
 from omrl_bench.vocabulary import STATES
 
+LAST = 5  # lines of a log
+
 
 def status(
     suite: Annotated[str, typer.Option(help="Suite: a name or a TOML file.")],
@@ -19,7 +21,9 @@ def status(
     seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,3,7 (default: the preset's).")] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
 ) -> None:
-    """Show which cells of a suite are complete, missing, failed or stale. Nothing is run.
+    """Show which cells of a suite are complete, missing, failed or stale, and what the workers of lost ones printed.
+
+    Of jobs that are left to Slurm it says where they wait or run. Nothing is run.
 
     Examples:
       omrl-bench status --suite shift
@@ -33,6 +37,8 @@ def status(
     from omrl_bench.errors import no_results_folder
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.plan import CellElsewhere, PlannedCell, inspect_cells, inspect_elsewhere, select
+    from omrl_bench.runner.slurm import last_lines
+    from omrl_bench.runner.where import printed, whereabouts
 
     if out.exists() and not out.is_dir():
         raise no_results_folder(out, "--out")
@@ -45,11 +51,17 @@ def status(
     # a row that was trained elsewhere is none of the suite's methods: it is shown where no method is named
     elsewhere = [] if method else inspect_elsewhere(selection, out)
     cells: list[PlannedCell | CellElsewhere] = [*inspect_cells(selection, out), *elsewhere]
+    queued = whereabouts(out, [planned.cell for planned in cells])
     for planned in cells:
         cell = planned.cell
-        texts = (cell.family, cell.dataset, cell.method, cell.backbone, str(cell.seed), planned.state, planned.reason)
+        reason = "; ".join(text for text in (planned.reason, queued.get(cell)) if text)
+        texts = (cell.family, cell.dataset, cell.method, cell.backbone, str(cell.seed), planned.state, reason)
         table.add_row(*map(Text, texts))
     console = Console()
     console.print(table)
     counts = {state: sum(p.state == state for p in cells) for state in STATES}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    for label, log in printed(out, [p.cell for p in cells if p.state in ("failed", "missing")]):
+        lines = last_lines(log, LAST)
+        if lines:
+            typer.echo("\n  ".join((f"\n{label} printed last ({log}):", *lines)))

@@ -8,8 +8,14 @@ from typing import Annotated
 import typer
 
 
-def worker(job: Annotated[Path, typer.Argument(help="Job file.")]) -> None:
-    """Run one job file and leave the records of its cells behind."""
-    from omrl_bench.runner.worker import main
+def worker(
+    job: Annotated[Path, typer.Argument(help="Job file; with a number, the list of a submission.")],
+    number: Annotated[int | None, typer.Argument(help="Which job of the list.")] = None,
+) -> None:
+    """Run one job and leave the records of its cells behind."""
+    from omrl_bench.runner.worker import main, main_submitted
 
-    main(job)
+    if number is None:
+        main(job)
+    else:
+        main_submitted(job, number)

@@ -86,6 +86,19 @@ def record_of(job: Job, cell: Cell) -> Record | None:
     return None
 
 
+def clear(job: Job) -> None:
+    """Remove what only a run that goes on needs: every cell has its complete record."""
+    file = job_path(job)
+    failures = (cell.failure_path(job.results) for cell in job.cells)
+    for path in (file, progress_path(file), log_path(file), *failures):
+        path.unlink(missing_ok=True)
+
+
+def log_path(job_file: Path) -> Path:
+    """Where that which the worker of a job printed lies."""
+    return job_file.with_suffix(".log")
+
+
 def progress_path(job_file: Path) -> Path:
     """Where the worker of a job reports."""
     return job_file.with_suffix(".progress")

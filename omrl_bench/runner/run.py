@@ -13,11 +13,13 @@ from omrl_bench.errors import InputError, RecordError
 from omrl_bench.files import beside, sweep
 from omrl_bench.locks import Claims, Lock
 from omrl_bench.processes import processors
-from omrl_bench.runner.executors import Ended, Executor, Watcher
+from omrl_bench.runner.executors import Ended, Executor, Resuming, Watcher
 from omrl_bench.runner.executors.local import Local
-from omrl_bench.runner.job import Job, failed_record, job_path, progress_path, record_of, write_job
+from omrl_bench.runner.job import Job, clear, failed_record, job_path, progress_path, record_of, write_job
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
 from omrl_bench.runner.records import JOBS, Cell, Record, is_complete, read_record, write_failure
+from omrl_bench.runner.slurm import Queue
+from omrl_bench.runner.submissions import submission_of
 from omrl_bench.vocabulary import Rerun
 
 POLL = 1.0  # seconds between looks at what other runs do
@@ -48,7 +50,8 @@ class Outcome:
 
     Attributes:
         plan: What there was to do.
-        errors: Of the jobs that failed, as ``label: error``. Every other cell of the plan's jobs has a complete record.
+        errors: Of the jobs that failed, as ``label: error``. Every other cell of the plan's jobs has a complete record,
+            or was left to a queue.
     """
 
     plan: Plan
@@ -112,11 +115,13 @@ def make_plan(
 def run_jobs(jobs: Sequence[Job], executor: Executor, watcher: Watcher) -> list[str]:
     """Run jobs and return the errors of those that failed, as ``label: error``; every cell has a record then.
 
-    If an exception ends this, the workers are ended first, and no record is left half-written.
+    A job that the executor leaves to a queue (:class:`omrl_bench.runner.executors.Resuming`) is no failure; whether its
+    cells have records is for a later run to see. If an exception ends this, the workers are ended first, and no record
+    is left half-written.
     """
     errors: list[str] = []
     if jobs:
-        with _Shared(jobs, watcher) as shared:
+        with _Shared(jobs, executor, watcher) as shared:
             while shared.waiting:
                 first = next(mine := shared.take(errors), None)
                 if first is not None:
@@ -136,9 +141,10 @@ class _Shared:
         waiting: Those that this run has not taken, and that no other has done.
     """
 
-    def __init__(self, jobs: Sequence[Job], watcher: Watcher) -> None:
+    def __init__(self, jobs: Sequence[Job], executor: Executor, watcher: Watcher) -> None:
         self.waiting = list(jobs)
-        self._watcher, self._said = watcher, False
+        self._executor, self._watcher, self._said = executor, watcher, False
+        self._queue = Queue()
         self._claims = Claims(jobs[0].results / JOBS)
         self._taken: list[Job] = []
         self._before = {cell: _content(job, cell) for job in jobs for cell in job.cells}
@@ -148,7 +154,8 @@ class _Shared:
 
     def __exit__(self, *_: object) -> None:
         for job in self._taken:
-            self._sweep(job)
+            if submission_of(job.results, job.cells[0]) is None:  # else its worker may be writing
+                self._sweep(job)
         self._claims.close()
 
     def take(self, errors: list[str]) -> Iterator[Job]:
@@ -156,6 +163,17 @@ class _Shared:
         for job in list(self.waiting):
             if not self._claims.claim(_claim_path(job.results, job.cells[0])):
                 continue
+            submission = submission_of(job.results, job.cells[0])
+            if submission is not None:
+                if isinstance(self._executor, Resuming):
+                    theirs = self._executor.resume(job, submission)
+                    if theirs is not None:
+                        yield from self._take_over(theirs, job)
+                        continue
+                elif self._queue.may_have(submission):
+                    self.release(job)
+                    continue
+                submission.take_back()
             self.waiting.remove(job)
             done = {record.cell: record for record in self._done_elsewhere(job)}
             left = tuple(cell for cell in job.cells if cell not in done)
@@ -173,6 +191,17 @@ class _Shared:
                 errors.append(f"{job.label}: {error}")
             self._watcher.elsewhere(job, error)
 
+    def _take_over(self, theirs: Job, job: Job) -> Iterator[Job]:
+        """Take a job that an earlier run has submitted; seeds that it does not have come after it."""
+        left = theirs in self._taken  # it was taken over already, and is still in the queue: nobody waits for it
+        if left or set(job.cells) <= set(theirs.cells):
+            self.waiting.remove(job)
+        if left:
+            self._watcher.waiting(f"{job.label}: left out, until {theirs.label} has left the queue")
+        else:
+            self._taken.append(theirs)
+            yield theirs
+
     def release(self, job: Job) -> None:
         """Let other runs see that a job is done."""
         self._claims.release(_claim_path(job.results, job.cells[0]))
@@ -188,7 +217,8 @@ class _Shared:
         """Wait a moment for other runs, and say so once."""
         job = self.waiting[0]
         if not self._said:
-            holder, count = self._claims.holder(_claim_path(job.results, job.cells[0])), len(self.waiting)
+            submission, count = submission_of(job.results, job.cells[0]), len(self.waiting)
+            holder = submission.holder if submission else self._claims.holder(_claim_path(job.results, job.cells[0]))
             self._watcher.waiting(f"waiting for {count} job{'s' * (count > 1)} that another run has: {holder}")
             self._said = True
         time.sleep(POLL)
@@ -213,7 +243,7 @@ def _finish(ended: Ended, watcher: Watcher, errors: list[str]) -> None:
 
 def _conclude(ended: Ended) -> str | None:
     """Make sure that every cell of a job has a record, and return the error of the first that failed."""
-    job, file = ended.job, job_path(ended.job)
+    job = ended.job
     records = [record_of(job, cell) for cell in job.cells]
     for index, record in enumerate(records):
         if record is None:
@@ -223,9 +253,7 @@ def _conclude(ended: Ended) -> str | None:
             return ended.how
         if record.status == "failed":
             return record.error
-    failures = (cell.failure_path(job.results) for cell in job.cells)
-    for path in (file, progress_path(file), file.with_suffix(".log"), *failures):
-        path.unlink(missing_ok=True)
+    clear(job)
     return None
 
 
@@ -255,10 +283,13 @@ def taken(results: Path, cells: Iterable[Cell]) -> Iterator[None]:
     """
     check_folder(results)
     with Claims(results / JOBS) as claims:
-        for path in {_claim_path(results, cell): None for cell in cells}:
-            if not claims.claim(path):
-                where = path.parent.relative_to(results / JOBS).as_posix()
-                raise InputError(f"records of {where} are being made by {claims.holder(path)}")
+        for path, cell in {_claim_path(results, cell): cell for cell in cells}.items():
+            submission = submission_of(results, cell)
+            holder = submission.holder if submission and Queue().may_have(submission) else None
+            if holder is None and not claims.claim(path):
+                holder = claims.holder(path)
+            if holder is not None:
+                raise InputError(f"records of {cell.folder().as_posix()} are being made by {holder}")
         yield
 
 

@@ -83,8 +83,13 @@ def expected_hashes(
     be gone, or be of another processor.
     """
     setup = Setup(selection.preset_name, backbone, method.settings)
-    configuration = json.dumps(configuration_of(method.target, get_family(family_name), setup), sort_keys=True)
-    return hashes_with(selection, family_name, dataset, hash_text(source_hash(method.target, backbone), configuration))
+    return hashes_with(selection, family_name, dataset, method_hash(method.target, get_family(family_name), setup))
+
+
+def method_hash(target: str, family: Family, setup: Setup) -> str:
+    """Hash of a method's source and of its hyper-parameters."""
+    configuration = json.dumps(configuration_of(target, family, setup), sort_keys=True)
+    return hash_text(source_hash(target, setup.backbone), configuration)
 
 
 def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:

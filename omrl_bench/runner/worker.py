@@ -17,6 +17,7 @@ from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
 from omrl_bench.configuration import as_json
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
+from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import load_class
 from omrl_bench.runner import trained
@@ -24,6 +25,8 @@ from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
 from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
+from omrl_bench.runner.states import method_hash
+from omrl_bench.runner.submissions import conclude, submitted
 from omrl_bench.runner.traces import write_traces
 from omrl_bench.runner.trained import Training
 
@@ -34,6 +37,17 @@ def main(job_file: Path) -> None:
     """Run a job; afterwards every cell has a record, complete or failed."""
     watch_parent()
     run_job(read_job(job_file), partial(write_progress, job_file))
+
+
+def main_submitted(listing: Path, index: int) -> None:
+    """Run the job of that number in the list of a submission, unless it was taken back; nobody holds our input."""
+    submission = submitted(listing, index)
+    if submission is None:
+        print("nothing to do: the job was taken back, or is in another submission")
+        return
+    job = read_job(submission.file)
+    run_job(job, partial(write_progress, submission.file), unchanged=True)
+    conclude(submission, job)
 
 
 def watch_parent() -> None:
@@ -47,11 +61,19 @@ def watch_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def run_job(job: Job, report: Callable[[Progress], None]) -> None:
-    """Train and evaluate, and report progress; an exception becomes the error of the records that are not written."""
+def run_job(job: Job, report: Callable[[Progress], None], unchanged: bool = False) -> None:
+    """Train and evaluate, and report progress; an exception becomes the error of the records that are not written.
+
+    Args:
+        job: The job.
+        report: Called with its progress.
+        unchanged: Make sure that the method is what it was when the job was planned, which may be days ago.
+    """
     torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
     measured: dict[int, Measured] = {}
     try:
+        if unchanged:
+            _check_method(job)
         # torch's default device costs time at every call, so that the usual one is not set
         with torch.device(job.device) if job.device != "cpu" else nullcontext():
             _Run(job, report, measured).work()
@@ -60,6 +82,13 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> None:
         for index, seed in enumerate(job.seeds):
             if seed not in measured:
                 write_failure(job.results, failed_record(job, index, describe(error)))
+
+
+def _check_method(job: Job) -> None:
+    cell = job.cells[0]
+    setup = Setup(cell.preset, cell.backbone, job.settings)
+    if method_hash(job.target, get_family(cell.family), setup) != job.hashes.method:
+        raise InputError("the method was changed while its job waited; the same command runs it as it is now")
 
 
 def describe(error: Exception) -> str:

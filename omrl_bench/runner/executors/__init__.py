@@ -22,11 +22,13 @@ from omrl_bench.named import import_named
 if TYPE_CHECKING:
     from omrl_bench.runner.job import Job
     from omrl_bench.runner.run import Plan
+    from omrl_bench.runner.submissions import Submission
 
 ENTRY_POINTS = "omrl_bench.executors"
 BUILT_IN = {
     "local": f"{__name__}.local:Local",
     "inline": f"{__name__}.inline:Inline",
+    "slurm": f"{__name__}.slurm:Slurm",
 }
 
 
@@ -40,7 +42,7 @@ class Watcher:
         """Data are there; this is what will be done."""
 
     def waiting(self, text: str) -> None:
-        """Another run is doing what is left."""
+        """Another run, or a queue, has what is left."""
 
     def elsewhere(self, job: Job, error: str | None) -> None:
         """Another run has done the job; ``error`` is that of its first record of a failure, if there is one."""
@@ -91,6 +93,27 @@ class Executor(Protocol):
         :meth:`Watcher.started` and, where the executor can tell, :meth:`Watcher.progressed`. A job that exceeds its
         ``preset.time_limit`` is ended, as far as the executor can. When the iterator is closed, or an
         exception leaves it, no worker of its goes on.
+        """
+        ...
+
+
+@runtime_checkable
+class Resuming(Executor, Protocol):
+    """Leaves jobs to a queue, which a later run takes over (:mod:`omrl_bench.runner.submissions`).
+
+    Its :meth:`Executor.run` may end without having yielded the jobs that are still submitted.
+    """
+
+    def resume(self, job: Job, submission: Submission) -> Job | None:
+        """Say what an earlier run submitted of a job's seeds, or of others that may train with them.
+
+        Args:
+            job: What is wanted.
+            submission: What is said to be in the queue.
+
+        Returns:
+            The job that is in the queue, or has left it without all of its records; :meth:`Executor.run` is given it
+            next. None if there is nothing to wait for, or nothing any more: jobs of other code are cancelled.
         """
         ...
 
