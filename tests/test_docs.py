@@ -30,7 +30,7 @@ def blocks(document, language):
 
 
 def commands():
-    for document in ("README.md", "BENCHMARK.md", "docs/methods.md"):
+    for document in ("README.md", "BENCHMARK.md", "docs/clusters.md", "docs/methods.md"):
         for block in blocks(document, ""):
             for line in block.splitlines():
                 if line.startswith("omrl-bench "):
