@@ -20,7 +20,7 @@ INTERRUPTED = 130
 ExecutorOption = Annotated[
     str,
     typer.Option(
-        help="Where jobs run: local (processes of this machine), inline (this process, to debug), slurm (a cluster)."
+        help="Where jobs run: local (processes here), inline (this process, to debug), ray, slurm (clusters)."
     ),
 ]
 JobsOption = Annotated[
@@ -28,7 +28,8 @@ JobsOption = Annotated[
     typer.Option(min=1, help="Jobs at a time (default: one per processor that this process may use; slurm: no limit)."),
 ]
 AddressOption = Annotated[
-    str | None, typer.Option(help="Of ray: the cluster's address, e.g. auto or 10.0.0.1:6379 (default: $RAY_ADDRESS).")
+    str | None,
+    typer.Option(help="Of ray: the cluster's address, e.g. auto or 10.0.0.1:6379 (default: $RAY_ADDRESS, else auto)."),
 ]
 GpusOption = Annotated[float | None, typer.Option(min=0, help="Of ray: GPUs of each job, e.g. 0.25.")]
 SlurmOption = Annotated[

@@ -21,9 +21,9 @@ from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import BASELINES, resolve_method
 from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.records import Cell, folder_key, read_record_of, record_files
+from omrl_bench.runner.records import Cell, Hashes, folder_key, read_record_of, record_files
 from omrl_bench.runner.settings import Setting, configuration_of, fit_settings, method_name, split_reference
-from omrl_bench.runner.states import expected_hashes, hashes_with, state_of
+from omrl_bench.runner.states import Expected, hashes_with, state_of
 from omrl_bench.vocabulary import RERUNS, Rerun, State
 
 
@@ -86,12 +86,14 @@ class PlannedCell:
     Attributes:
         cell: The cell.
         method: Its row, which says how to make it; the cell has its name only.
+        expected: The hashes that its record would carry now, see :func:`omrl_bench.runner.states.expected_hashes`.
         state: What the results folder has of it.
         reason: Why it is stale or failed; else empty.
     """
 
     cell: Cell
     method: Method
+    expected: tuple[Hashes, Hashes]
     state: State
     reason: str
 
@@ -226,9 +228,16 @@ def check_device(device: str) -> str:
 
 def needed_datasets(selection: Selection) -> list[tuple[Family, str]]:
     """The datasets that training and contexts need."""
-    parts = [part for dataset in selection.datasets for part in dataset_parts(dataset)]
-    qualities = [*parts, *(source_dataset(quality) for quality in selection.preset.qualities)]
-    return [(get_family(family), quality) for family in selection.families for quality in dict.fromkeys(qualities)]
+    return datasets_behind(selection.families, selection.datasets, selection.preset.qualities)
+
+
+def datasets_behind(
+    families: Iterable[str], datasets: Iterable[str], contexts: Iterable[str]
+) -> list[tuple[Family, str]]:
+    """The datasets behind those of a suite (``expert+mixed`` has two) and behind contexts of some qualities."""
+    parts = [part for dataset in datasets for part in dataset_parts(dataset)]
+    qualities = dict.fromkeys([*parts, *map(source_dataset, contexts)])
+    return [(get_family(family), quality) for family in families for quality in qualities]
 
 
 def unknown_statuses(selection: Selection) -> dict[tuple[str, str], str]:
@@ -242,8 +251,15 @@ def prepare_data(selection: Selection, threads: int, announce: Callable[[str], N
     Raises:
         InputError: if a dataset is foreign, damaged, of another version, or disagrees with the manifest.
     """
+    return prepare_datasets(needed_datasets(selection), threads, announce)
+
+
+def prepare_datasets(
+    needed: Iterable[tuple[Family, str]], threads: int, announce: Callable[[str], None]
+) -> dict[tuple[str, str], str]:
+    """The same for some datasets."""
     statuses: dict[tuple[str, str], str] = {}
-    for family, quality in needed_datasets(selection):
+    for family, quality in needed:
         ensure_dataset(family, quality, threads, announce)
         status, reason = verify_dataset(family, quality)
         if status == "wrong":
@@ -262,12 +278,12 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
         InputError: if a method cannot be loaded, local data are damaged, or the folder's equivalences.
     """
     cells = []
-    equal = read_equivalences(results)
+    equal, hashes = read_equivalences(results), Expected(selection)
     for family in selection.families:
         for dataset in selection.datasets:
             for method in selection.methods:
                 for backbone in selection.backbones:
-                    expected = expected_hashes(selection, family, dataset, method, backbone)
+                    expected = hashes.hashes(family, dataset, method, backbone)
                     for seed in selection.seeds:
                         cell = Cell(
                             suite=selection.suite.name,
@@ -278,7 +294,7 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
                             preset=selection.preset_name,
                             seed=seed,
                         )
-                        cells.append(PlannedCell(cell, method, *state_of(cell, results, expected, equal)))
+                        cells.append(PlannedCell(cell, method, expected, *state_of(cell, results, expected, equal)))
     return cells
 
 
@@ -319,12 +335,12 @@ def make_jobs(
     those of five, and find the training of those; more to a job is not faster.
     """
     wanted = RERUNS[: RERUNS.index(rerun) + 1]
+    results = results.resolve()
     todo = [planned for planned in cells if rerun == "all" or planned.state in wanted]
     jobs = []
     for _, group in groupby(todo, key=lambda planned: planned.cell.group()):
         members = list(group)
-        cell, method = members[0].cell, members[0].method
-        local, canonical = expected_hashes(selection, cell.family, cell.dataset, method, cell.backbone)
+        cell, method, (local, canonical) = members[0].cell, members[0].method, members[0].expected
         jobs.append(
             Job(
                 cells=tuple(member.cell for member in members),
@@ -335,7 +351,7 @@ def make_jobs(
                 hashes=local,
                 equivalent_to=canonical if canonical != local else None,
                 dataset_status=data_status(statuses, cell, selection.preset.qualities),
-                results=results.resolve(),
+                results=results,
                 threads=threads,
                 context_rho=selection.suite.context_rho.get(cell.family),
                 device=selection.device,

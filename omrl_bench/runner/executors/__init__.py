@@ -29,6 +29,7 @@ BUILT_IN = {
     "local": f"{__name__}.local:Local",
     "inline": f"{__name__}.inline:Inline",
     "slurm": f"{__name__}.slurm:Slurm",
+    "ray": f"{__name__}.ray:Ray",
 }
 
 
