@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import secrets
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from omrl_bench.errors import InputError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part of it.
+
+    Args:
+        path: The file; its folder is made if it is not there.
+        content: What it will hold.
+        durable: Also when the power fails, which takes a disk milliseconds; False where nobody would miss the file.
 
     Raises:
         InputError: if the folder cannot be written to.
@@ -22,8 +28,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             with temporary.open("xb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -37,10 +44,15 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
 
 
-def sweep(folder: Path, stem: str) -> None:
+def sweep(folder: Path, stems: Iterable[str]) -> None:
     """Remove what killed processes left of files ``<stem>.<anything>``; nobody may be writing one of them."""
-    for path in folder.glob(f".{glob.escape(stem)}.*.tmp"):
-        path.unlink(missing_ok=True)
+    prefixes = tuple(f".{stem}." for stem in stems)
+    with suppress(FileNotFoundError):
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            if name.startswith(prefixes) and name.endswith(".tmp"):
+                (folder / name).unlink(missing_ok=True)
 
 
 def put_in_place(finished: Path, folder: Path, aside: Path) -> None:

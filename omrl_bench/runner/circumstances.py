@@ -8,6 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,18 @@ def circumstances() -> dict[str, Any]:
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "platform": platform.platform(),
         },
-        "versions": {"python": platform.python_version(), **_versions()},
-        "git": git_state(Path(__file__).resolve().parents[2]),
+        **_software(),
     }
 
 
+@lru_cache(maxsize=1)  # what this process has imported stays what it is
+def _software() -> dict[str, dict[str, Any]]:
+    """The fields that describe the software."""
+    return {"versions": _versions(), "git": git_state(Path(__file__).resolve().parents[2])}
+
+
 def _versions() -> dict[str, str]:
-    versions = {}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
@@ -48,6 +54,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+@lru_cache(maxsize=1)
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -59,7 +59,7 @@ class Progress(Frozen):
 
 def write_job(path: Path, job: Job) -> None:
     """Write the job file; in ASCII, as paths may have bytes that are no text."""
-    write_atomically(path, json.dumps(job.model_dump(), indent=1).encode("ascii"))
+    write_atomically(path, json.dumps(job.model_dump()).encode("ascii"), durable=False)
 
 
 def read_job(path: Path) -> Job:
@@ -93,7 +93,7 @@ def progress_path(job_file: Path) -> Path:
 
 def write_progress(job_file: Path, progress: Progress) -> None:
     """Write a report."""
-    write_atomically(progress_path(job_file), progress.model_dump_json().encode())
+    write_atomically(progress_path(job_file), progress.model_dump_json().encode(), durable=False)
 
 
 def read_progress(job_file: Path) -> Progress | None:

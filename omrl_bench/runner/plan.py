@@ -21,9 +21,9 @@ from omrl_bench.protocols.suite import Preset, Suite, check_seeds, dataset_parts
 from omrl_bench.registry import BASELINES, resolve_method
 from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.job import Job
-from omrl_bench.runner.records import Cell, folder_key, read_record_of, record_files
+from omrl_bench.runner.records import Cell, Hashes, folder_key, read_record_of, record_files
 from omrl_bench.runner.settings import Setting, configuration_of, fit_settings, method_name, split_reference
-from omrl_bench.runner.states import expected_hashes, hashes_with, state_of
+from omrl_bench.runner.states import Expected, hashes_with, state_of
 from omrl_bench.vocabulary import RERUNS, Rerun, State
 
 
@@ -86,12 +86,14 @@ class PlannedCell:
     Attributes:
         cell: The cell.
         method: Its row, which says how to make it; the cell has its name only.
+        expected: The hashes that its record would carry now, see :func:`omrl_bench.runner.states.expected_hashes`.
         state: What the results folder has of it.
         reason: Why it is stale or failed; else empty.
     """
 
     cell: Cell
     method: Method
+    expected: tuple[Hashes, Hashes]
     state: State
     reason: str
 
@@ -262,12 +264,12 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
         InputError: if a method cannot be loaded, local data are damaged, or the folder's equivalences.
     """
     cells = []
-    equal = read_equivalences(results)
+    equal, hashes = read_equivalences(results), Expected(selection)
     for family in selection.families:
         for dataset in selection.datasets:
             for method in selection.methods:
                 for backbone in selection.backbones:
-                    expected = expected_hashes(selection, family, dataset, method, backbone)
+                    expected = hashes.hashes(family, dataset, method, backbone)
                     for seed in selection.seeds:
                         cell = Cell(
                             suite=selection.suite.name,
@@ -278,7 +280,7 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
                             preset=selection.preset_name,
                             seed=seed,
                         )
-                        cells.append(PlannedCell(cell, method, *state_of(cell, results, expected, equal)))
+                        cells.append(PlannedCell(cell, method, expected, *state_of(cell, results, expected, equal)))
     return cells
 
 
@@ -319,12 +321,12 @@ def make_jobs(
     those of five, and find the training of those; more to a job is not faster.
     """
     wanted = RERUNS[: RERUNS.index(rerun) + 1]
+    results = results.resolve()
     todo = [planned for planned in cells if rerun == "all" or planned.state in wanted]
     jobs = []
     for _, group in groupby(todo, key=lambda planned: planned.cell.group()):
         members = list(group)
-        cell, method = members[0].cell, members[0].method
-        local, canonical = expected_hashes(selection, cell.family, cell.dataset, method, cell.backbone)
+        cell, method, (local, canonical) = members[0].cell, members[0].method, members[0].expected
         jobs.append(
             Job(
                 cells=tuple(member.cell for member in members),
@@ -335,7 +337,7 @@ def make_jobs(
                 hashes=local,
                 equivalent_to=canonical if canonical != local else None,
                 dataset_status=data_status(statuses, cell, selection.preset.qualities),
-                results=results.resolve(),
+                results=results,
                 threads=threads,
                 context_rho=selection.suite.context_rho.get(cell.family),
                 device=selection.device,

@@ -7,6 +7,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,14 @@ Name = Annotated[str, AfterValidator(_folder_name)]
 Statement = Annotated[str, AfterValidator(check_statement)]
 
 
+_HERE = Path()
+
+
+@lru_cache(maxsize=256)  # pathlib is slow, and a run asks ten times for every cell
+def _join(folder: Path, names: tuple[str, ...]) -> Path:
+    return folder.joinpath(*names)
+
+
 class Cell(Frozen):
     """One training run."""
 
@@ -63,7 +72,11 @@ class Cell(Frozen):
 
     def folder(self) -> Path:
         """Folder of the cell's files, relative to the results folder."""
-        return Path(self.suite, self.preset, self.family, self.dataset, self.method, self.backbone)
+        return _join(_HERE, self._names)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.suite, self.preset, self.family, self.dataset, self.method, self.backbone
 
     def group(self) -> tuple[Path, int]:
         """What it shares with the cells that it may train together with: always the same seeds, 0 to 4, 5 to 9, ..."""
@@ -71,15 +84,15 @@ class Cell(Frozen):
 
     def record_path(self, results: Path) -> Path:
         """Path of the record."""
-        return results / self.folder() / f"seed-{self.seed}.json"
+        return _join(results, self._names) / f"seed-{self.seed}.json"
 
     def cube_path(self, results: Path) -> Path:
         """Path of the cube."""
-        return results / self.folder() / f"seed-{self.seed}.npz"
+        return _join(results, self._names) / f"seed-{self.seed}.npz"
 
     def jobs_folder(self, results: Path) -> Path:
         """Where the files of a run are that is going on."""
-        return results / JOBS / self.folder()
+        return _join(results, (JOBS, *self._names))
 
     def failure_path(self, results: Path) -> Path:
         """Path of the record of a failure beside a complete record, which it does not replace."""

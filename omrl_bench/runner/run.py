@@ -180,9 +180,7 @@ class _Shared:
     @staticmethod
     def _sweep(job: Job) -> None:
         """Remove what workers that were killed, of this run or of one that is gone, left half-written."""
-        for cell in job.cells:
-            path = cell.record_path(job.results)
-            sweep(path.parent, path.stem)
+        sweep(job.results / job.cells[0].folder(), (f"seed-{seed}" for seed in job.seeds))
 
     def wait(self) -> None:
         """Wait a moment for other runs, and say so once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,13 +83,32 @@ def expected_hashes(
     A record is up to date if it carries one of them, or names one as what its data were equivalent to: local data may
     be gone, or be of another processor.
     """
-    setup = Setup(selection.preset_name, backbone, method.settings)
-    configuration = json.dumps(configuration_of(method.target, get_family(family_name), setup), sort_keys=True)
-    return hashes_with(selection, family_name, dataset, hash_text(source_hash(method.target, backbone), configuration))
+    return Expected(selection).hashes(family_name, dataset, method, backbone)
+
+
+class Expected:
+    """The same for all cells of a selection, of which many share their data or their source: each is read once.
+
+    Args:
+        selection: What is asked for.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._preset = selection.preset_name
+        self._of_data = cache(lambda family, dataset: hashes_with(selection, family, dataset, ""))
+        self._of_source = cache(source_hash)
+
+    def hashes(self, family_name: str, dataset: str, method: Method, backbone: str) -> tuple[Hashes, Hashes]:
+        """See :func:`expected_hashes`."""
+        setup = Setup(self._preset, backbone, method.settings)
+        configuration = json.dumps(configuration_of(method.target, get_family(family_name), setup), sort_keys=True)
+        its = {"method": hash_text(self._of_source(method.target, backbone), configuration)}
+        local, canonical = self._of_data(family_name, dataset)
+        return local.model_copy(update=its), canonical.model_copy(update=its)
 
 
 def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
-    """The same, given the hash of the method."""
+    """The same of one cell, given the hash of its method."""
     family, protocol = get_family(family_name), selection.protocol
     contexts = protocol.context_sets(selection.preset.qualities)
     local, canonical = (
