@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 from functools import lru_cache
+from importlib import resources
+from pathlib import Path
 
 
 def hash_text(*texts: str) -> str:
@@ -49,3 +51,13 @@ def _assigned(node: ast.stmt) -> set[str]:
     if isinstance(node, ast.Assign):
         return {target.id for target in node.targets if isinstance(target, ast.Name)}
     return {node.target.id} if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else set()
+
+
+@lru_cache(maxsize=1)
+def package_hash() -> str:
+    """Hash of the source files of this package, with those of ``baselines/`` and ``protocols/`` wherever they lie."""
+    files = {}
+    for name in ("", "baselines", "protocols"):
+        folder = Path(str(resources.files(".".join(filter(None, (__package__, name))))))
+        files.update({Path(name, file.relative_to(folder)).as_posix(): file for file in folder.rglob("*.py")})
+    return hash_text(*(f"{name}\n{files[name].read_text(encoding='utf-8')}" for name in sorted(files)))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from omrl_bench.errors import InputError, unknown_name
 from omrl_bench.fingerprint import hash_text, normalise_source
 from omrl_bench.named import import_named, import_subclass
-from omrl_bench.registry.adapters import import_file, outermost_package, place_of
+from omrl_bench.registry.adapters import Place, import_file, outermost_package, place_of
 from omrl_bench.registry.declarations import declared
 from omrl_bench.registry.imports import closure, file_of, imports_of, modules_behind, read_source
 
@@ -131,10 +131,7 @@ def source_hash(target: str, backbone: str) -> str:
         return hash_text(name, *_baselines_sources([module_name], backbone, f"{BASELINES}."))
     if module_name.endswith(".py"):
         file = Path(module_name)
-        place = place_of(file)
-        files = closure([place.module], lambda module: place.locate(module) or _locate(module))
-        package = outermost_package(file)
-        files = dict.fromkeys(sorted(package.rglob("*.py")) if package else (), "") | files
+        place, files = _behind(file)
         files.pop(file, None)
         ours = [module for module in files.values() if _is_ours(module)]
         beside = {path.relative_to(place.root).as_posix(): path for path in files if not _is_ours(files[path])}
@@ -144,6 +141,29 @@ def source_hash(target: str, backbone: str) -> str:
         of_package, ours = _installed(top, _stamps(top))
         sources = [module_name, *of_package] if top.is_dir() else [*of_package]
     return hash_text(name, *sources, *(_baselines_sources(ours, backbone) if ours else ()))
+
+
+def files_beside(file: Path) -> dict[str, Path]:
+    """The files that a method in a file of one's own needs, by their path below the folder of its absolute imports.
+
+    They are that file and those whose source :func:`source_hash` takes in, but for ``baselines/``, and the
+    ``__init__.py`` of their packages.
+
+    Raises:
+        InputError: as :func:`source_hash`.
+    """
+    place, found = _behind(file)
+    files = [file, *(path for path, module in found.items() if not _is_ours(module))]
+    parents = {parent for path in files for parent in path.parents if parent.is_relative_to(place.root)}
+    files += [init for parent in parents - {place.root} if (init := parent / "__init__.py").is_file()]
+    return {path.relative_to(place.root).as_posix(): path for path in files}
+
+
+def _behind(file: Path) -> tuple[Place, dict[Path, str]]:
+    """The place of a file of one's own, and the files whose source its numbers depend on, with their modules."""
+    place, package = place_of(file), outermost_package(file)
+    files = closure([place.module], lambda module: place.locate(module) or _locate(module))
+    return place, dict.fromkeys(sorted(package.rglob("*.py")) if package else (), "") | files
 
 
 def _baselines_sources(modules: Iterable[str], backbone: str, drop: str = "") -> list[str]:

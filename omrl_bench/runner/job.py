@@ -49,6 +49,10 @@ class Job(Frozen):
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {', '.join(map(str, self.seeds))}"
         return f"{cell.family} / {cell.method} ({seeds})"
 
+    def file_content(self) -> bytes:
+        """What its file holds: in ASCII, as paths may have bytes that are no text."""
+        return json.dumps(self.model_dump()).encode("ascii")
+
 
 class Progress(Frozen):
     """What a worker says of its state, several times a minute."""
@@ -58,8 +62,8 @@ class Progress(Frozen):
 
 
 def write_job(path: Path, job: Job) -> None:
-    """Write the job file; in ASCII, as paths may have bytes that are no text."""
-    write_atomically(path, json.dumps(job.model_dump()).encode("ascii"), durable=False)
+    """Write the job file."""
+    write_atomically(path, job.file_content(), durable=False)
 
 
 def read_job(path: Path) -> Job:

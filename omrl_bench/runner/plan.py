@@ -228,9 +228,16 @@ def check_device(device: str) -> str:
 
 def needed_datasets(selection: Selection) -> list[tuple[Family, str]]:
     """The datasets that training and contexts need."""
-    parts = [part for dataset in selection.datasets for part in dataset_parts(dataset)]
-    qualities = [*parts, *(source_dataset(quality) for quality in selection.preset.qualities)]
-    return [(get_family(family), quality) for family in selection.families for quality in dict.fromkeys(qualities)]
+    return datasets_behind(selection.families, selection.datasets, selection.preset.qualities)
+
+
+def datasets_behind(
+    families: Iterable[str], datasets: Iterable[str], contexts: Iterable[str]
+) -> list[tuple[Family, str]]:
+    """The datasets behind those of a suite (``expert+mixed`` has two) and behind contexts of some qualities."""
+    parts = [part for dataset in datasets for part in dataset_parts(dataset)]
+    qualities = dict.fromkeys([*parts, *map(source_dataset, contexts)])
+    return [(get_family(family), quality) for family in families for quality in qualities]
 
 
 def unknown_statuses(selection: Selection) -> dict[tuple[str, str], str]:
@@ -244,8 +251,15 @@ def prepare_data(selection: Selection, threads: int, announce: Callable[[str], N
     Raises:
         InputError: if a dataset is foreign, damaged, of another version, or disagrees with the manifest.
     """
+    return prepare_datasets(needed_datasets(selection), threads, announce)
+
+
+def prepare_datasets(
+    needed: Iterable[tuple[Family, str]], threads: int, announce: Callable[[str], None]
+) -> dict[tuple[str, str], str]:
+    """The same for some datasets."""
     statuses: dict[tuple[str, str], str] = {}
-    for family, quality in needed_datasets(selection):
+    for family, quality in needed:
         ensure_dataset(family, quality, threads, announce)
         status, reason = verify_dataset(family, quality)
         if status == "wrong":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from omrl_bench.data.store import dataset_folder, read_contexts, read_receipt
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, RecordError
 from omrl_bench.fingerprint import hash_text
+from omrl_bench.protocols.protocol import Protocol
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import source_hash
 from omrl_bench.runner.cubes import read_cube
@@ -101,19 +102,26 @@ class Expected:
     def hashes(self, family_name: str, dataset: str, method: Method, backbone: str) -> tuple[Hashes, Hashes]:
         """See :func:`expected_hashes`."""
         setup = Setup(self._preset, backbone, method.settings)
-        configuration = json.dumps(configuration_of(method.target, get_family(family_name), setup), sort_keys=True)
-        its = {"method": hash_text(self._of_source(method.target, backbone), configuration)}
+        its = {"method": method_hash(self._of_source(method.target, backbone), method.target, family_name, setup)}
         local, canonical = self._of_data(family_name, dataset)
         return local.model_copy(update=its), canonical.model_copy(update=its)
 
 
 def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
     """The same of one cell, given the hash of its method."""
-    family, protocol = get_family(family_name), selection.protocol
-    contexts = protocol.context_sets(selection.preset.qualities)
+    suite = selection.suite.fingerprint(selection.preset_name, family_name)
+    return hashes_of(suite, family_name, dataset, selection.protocol, selection.preset.qualities, method)
+
+
+def hashes_of(
+    suite: str, family_name: str, dataset: str, protocol: Protocol, qualities: Sequence[str], method: str
+) -> tuple[Hashes, Hashes]:
+    """The same, given the hashes of suite and method, on the data and tasks of this machine."""
+    family = get_family(family_name)
+    contexts = protocol.context_sets(qualities)
     local, canonical = (
         Hashes(
-            suite=selection.suite.fingerprint(selection.preset_name, family_name),
+            suite=suite,
             family=family.training_fingerprint(),
             dataset=_hash_of_parts(dataset, hash_data),
             contexts=hash_text(*(hash_context(*key) for key in contexts)),
@@ -123,6 +131,12 @@ def hashes_with(selection: Selection, family_name: str, dataset: str, method: st
         for hash_data, hash_context in _data_hashes(family, protocol.split)
     )
     return local, canonical
+
+
+def method_hash(source: str, target: str, family_name: str, setup: Setup) -> str:
+    """Hash of a method: that of its source (:func:`omrl_bench.registry.source_hash`) and of its configuration."""
+    configuration = json.dumps(configuration_of(target, get_family(family_name), setup), sort_keys=True)
+    return hash_text(source, configuration)
 
 
 def evaluated_hash(family: Family, split: str) -> str:

@@ -8,6 +8,7 @@ do not need the folder: it may be deleted at any time.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from omrl_bench.frozen import Frozen
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import CurvePoint
 
+FOLDER = ".trained"
 FILE = "training.json"
 
 
@@ -46,13 +48,42 @@ def trained_key(job: Job) -> str:
 
 def keep(job: Job, algorithm: Algorithm, training: Training) -> None:
     """Save a trained method: all of it or nothing is there afterwards. Where nothing can be written, it is not kept."""
-    folder = _folder(job) / f"seeds-{'-'.join(map(str, training.seeds))}"
+
+    def fill(folder: Path) -> None:
+        algorithm.save(folder)
+        (folder / FILE).write_text(training.model_dump_json(indent=1), encoding="utf-8")
+        _make_readable(folder)
+
+    _put(_folder(job) / f"seeds-{'-'.join(map(str, training.seeds))}", fill)
+
+
+def packed(job: Job) -> dict[str, bytes]:
+    """The files of a kept training that a job would load, by their path below the results folder."""
+    found = None if job.train_again else find(job)
+    files = (path for path in found[0].rglob("*") if path.is_file()) if found else ()
+    return {path.relative_to(job.results).as_posix(): path.read_bytes() for path in files}
+
+
+def unpack(results: Path, files: Mapping[str, bytes]) -> None:
+    """Keep a training that was made elsewhere, from what :func:`packed` returned, or would have."""
+    folders = {name.rpartition(f"/{FILE}")[0] for name in files if name.endswith(f"/{FILE}")}
+    for kept in folders:
+        inside = {name[len(kept) + 1 :]: content for name, content in files.items() if name.startswith(f"{kept}/")}
+
+        def fill(folder: Path, inside: Mapping[str, bytes] = inside) -> None:
+            for name, content in inside.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+
+        _put(results / kept, fill)
+
+
+def _put(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder, filled, or leave what is there."""
     unfinished, aside = beside(folder), beside(folder)
     try:
         unfinished.mkdir(parents=True)
-        algorithm.save(unfinished)
-        (unfinished / FILE).write_text(training.model_dump_json(indent=1), encoding="utf-8")
-        _make_readable(unfinished)
+        fill(unfinished)
         put_in_place(unfinished, folder, aside)
     except OSError as error:
         print(f"the training is not kept: {error}")
@@ -81,4 +112,4 @@ def find(job: Job) -> tuple[Path, Training] | None:
 
 
 def _folder(job: Job) -> Path:
-    return job.results / ".trained" / job.cells[0].method / trained_key(job)
+    return job.results / FOLDER / job.cells[0].method / trained_key(job)

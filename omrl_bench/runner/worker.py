@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import traceback
@@ -17,12 +18,15 @@ from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
 from omrl_bench.configuration import as_json
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
+from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import load_class
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
+from omrl_bench.runner.executors.child import REFUSED
 from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
+from omrl_bench.runner.parcel import settle
 from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
 from omrl_bench.runner.traces import write_traces
 from omrl_bench.runner.trained import Training
@@ -30,10 +34,21 @@ from omrl_bench.runner.trained import Training
 REPORT_EVERY = 0.5  # seconds
 
 
-def main(job_file: Path) -> None:
-    """Run a job; afterwards every cell has a record, complete or failed."""
+def main(job_file: Path, package: str | None = None) -> None:
+    """Run a job; afterwards every cell has a record, complete or failed.
+
+    Args:
+        job_file: Its file.
+        package: Hash of the package that planned it, if that was on a machine that shares no folder with this one.
+    """
     watch_parent()
-    run_job(read_job(job_file), partial(write_progress, job_file))
+    report = partial(write_progress, job_file)
+    try:
+        job = settle(job_file, package, report) if package else read_job(job_file)
+    except InputError as error:
+        print(error)
+        sys.exit(REFUSED)
+    run_job(job, report)
 
 
 def watch_parent() -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from omrl_bench.runner.executors import local
+from omrl_bench.runner.executors import child, local
 from omrl_bench.runner.job import failed_record, read_job
 from omrl_bench.runner.records import iterate_records
 from omrl_bench.runner.run import run_jobs
@@ -129,7 +129,7 @@ time.sleep(90)
 
 def test_a_hanging_worker_is_killed_and_the_others_finish(monkeypatch, jobs, pretend, tmp_path):
     """It ignores SIGTERM. The clock jumps past its limit as soon as it has reported."""
-    monkeypatch.setattr(local, "GRACE", 0.5)
+    monkeypatch.setattr(child, "GRACE", 0.5)
     hanging, good = jobs("Hangs", "Zero")
     assert hanging.preset.time_limit == 120
     patient = good.model_copy(update={"preset": good.preset.model_copy(update={"time_limit": 10**6})})
@@ -197,7 +197,7 @@ def test_output_of_a_dead_worker_is_kept_by_later_runs(jobs, pretend, tmp_path):
 
 
 def test_ctrl_c_ends_a_worker_that_ignores_sigterm(monkeypatch, jobs, pretend, tmp_path):
-    monkeypatch.setattr(local, "GRACE", 0.5)
+    monkeypatch.setattr(child, "GRACE", 0.5)
     started = pretend(Zero=STUBBORN)
 
     class Impatient(Recorder):

@@ -27,6 +27,7 @@ ENTRY_POINTS = "omrl_bench.executors"
 BUILT_IN = {
     "local": f"{__name__}.local:Local",
     "inline": f"{__name__}.inline:Inline",
+    "ray": f"{__name__}.ray:Ray",
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Generator, Iterable
@@ -12,10 +11,10 @@ from pathlib import Path
 
 from omrl_bench.processes import ONE_THREAD, command, processors
 from omrl_bench.runner.executors import Ended, Watcher
+from omrl_bench.runner.executors.child import end, how
 from omrl_bench.runner.job import Job, job_path, read_progress
 
 POLL = 0.1  # seconds
-GRACE = 5.0  # seconds between asking a worker to end and killing it
 
 
 class Local:
@@ -48,7 +47,7 @@ class Local:
                         yield Ended(worker.job, time.monotonic() - worker.started, _how(worker))
         finally:
             for worker in running:
-                _end(worker.process)
+                end(worker.process)
 
 
 @dataclass
@@ -80,7 +79,7 @@ def _has_ended(worker: _Worker, watcher: Watcher) -> bool:
     if worker.process.poll() is not None:
         return True
     if _over_its_time(worker):
-        _end(worker.process)
+        end(worker.process)
         return True
     progress = read_progress(job_path(worker.job))
     if progress is not None:
@@ -93,22 +92,5 @@ def _over_its_time(worker: _Worker) -> bool:
 
 
 def _how(worker: _Worker) -> str:
-    code = worker.process.returncode
-    if _over_its_time(worker):
-        ending = f"exceeded the time limit of {worker.job.preset.time_limit} s"
-    elif code < 0:
-        ending = f"the worker was ended by signal {signal.Signals(-code).name}"
-    else:
-        ending = f"the worker ended with exit code {code}"
+    ending = how(worker.process.returncode, _over_its_time(worker), worker.job.preset.time_limit)
     return f"{ending}; its output is in {worker.log}"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
