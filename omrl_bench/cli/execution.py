@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 ExecutorOption = Annotated[
-    str, typer.Option(help="Where jobs run: local (processes of this machine), inline (this process, to debug).")
+    str,
+    typer.Option(
+        help="Where jobs run: local (processes of this machine), inline (this process, to debug), ray (a Ray cluster)."
+    ),
 ]
 JobsOption = Annotated[
     int | None, typer.Option(min=1, help="Jobs at a time (default: one per processor that this process may use).")
 ]
 AddressOption = Annotated[
-    str | None, typer.Option(help="Of ray: the cluster's address, e.g. auto or 10.0.0.1:6379 (default: $RAY_ADDRESS).")
+    str | None,
+    typer.Option(help="Of ray: the cluster's address, e.g. auto or 10.0.0.1:6379 (default: $RAY_ADDRESS, else auto)."),
 ]
 GpusOption = Annotated[float | None, typer.Option(min=0, help="Of ray: GPUs of each job, e.g. 0.25.")]
 SlurmOption = Annotated[

@@ -263,9 +263,9 @@ class Held:
     def release(self):
         self._hold.unlink()
 
-    def wait_until_reached(self, process):
+    def wait_until_reached(self, process, seconds=90):
         """Wait until a worker is in the middle of its training; the process that started it is still running."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + seconds
         while not self._reached.exists():
             assert process.poll() is None, "the run ended early"
             assert time.monotonic() < deadline, "no worker got that far"
