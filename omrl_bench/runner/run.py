@@ -147,8 +147,12 @@ class _Shared:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # what workers that were killed, of this run or of one that is gone, have left half-written
+        stems: dict[Path, list[str]] = {}
         for job in self._taken:
-            self._sweep(job)
+            stems.setdefault(job.results / job.cells[0].folder(), []).extend(f"seed-{seed}" for seed in job.seeds)
+        for folder, of_seeds in stems.items():
+            sweep(folder, of_seeds)
         self._claims.close()
 
     def take(self, errors: list[str]) -> Iterator[Job]:
@@ -160,8 +164,7 @@ class _Shared:
             done = {record.cell: record for record in self._done_elsewhere(job)}
             left = tuple(cell for cell in job.cells if cell not in done)
             if left:
-                mine = job.model_copy(update={"cells": left})
-                self._sweep(mine)
+                mine = job if left == job.cells else job.model_copy(update={"cells": left})
                 self._taken.append(mine)
                 progress_path(job_path(mine)).unlink(missing_ok=True)
                 write_job(job_path(mine), mine)
@@ -176,11 +179,6 @@ class _Shared:
     def release(self, job: Job) -> None:
         """Let other runs see that a job is done."""
         self._claims.release(_claim_path(job.results, job.cells[0]))
-
-    @staticmethod
-    def _sweep(job: Job) -> None:
-        """Remove what workers that were killed, of this run or of one that is gone, left half-written."""
-        sweep(job.results / job.cells[0].folder(), (f"seed-{seed}" for seed in job.seeds))
 
     def wait(self) -> None:
         """Wait a moment for other runs, and say so once."""

@@ -211,7 +211,7 @@ class _Crew:
             return None if each.attempts <= RETRIES else lost
         code, node, log = came["code"], came["node"], job_path(each.job).with_suffix(".log")
         if code == child.REFUSED:
-            raise InputError(f"node {node}: {came['log'].decode(errors='replace').strip().splitlines()[-1]}")
+            raise InputError(f"node {node}: {came['log'].decode(errors='replace').strip().rpartition(chr(10))[2]}")
         if code == -signal.SIGKILL and not came["over"] and each.attempts <= RETRIES:  # as where memory ran out
             return None
         bring_back(each.job, came["files"])
