@@ -166,8 +166,9 @@ class _Shared:
             if left:
                 mine = job if left == job.cells else job.model_copy(update={"cells": left})
                 self._taken.append(mine)
-                progress_path(job_path(mine)).unlink(missing_ok=True)
-                write_job(job_path(mine), mine)
+                file = job_path(mine)
+                progress_path(file).unlink(missing_ok=True)
+                write_job(file, mine)
                 yield mine
                 continue
             self.release(job)
