@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from omrl_bench.errors import InputError
 
@@ -23,10 +24,9 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
         InputError: if the folder cannot be written to.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = beside(path)
         try:
-            with temporary.open("xb") as file:
+            with _open_new(temporary) as file:
                 file.write(content)
                 if durable:
                     file.flush()
@@ -65,3 +65,12 @@ def put_in_place(finished: Path, folder: Path, aside: Path) -> None:
         if aside.exists() and not folder.exists():
             aside.rename(folder)
         raise
+
+
+def _open_new(path: Path) -> BinaryIO:
+    """Open a file that is not there, and make its folder if need be: most are there, and looking takes time."""
+    try:
+        return path.open("xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")

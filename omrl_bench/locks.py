@@ -123,7 +123,8 @@ class Claims:
         if path in self._claimed:
             return True
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
             for _ in range(2):
                 with suppress(FileExistsError), path.open("x", encoding="ascii") as file:
                     file.write(self._name)

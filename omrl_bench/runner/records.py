@@ -25,6 +25,7 @@ SEEDS_TOGETHER = 5  # of a training, at most
 JOBS = ".jobs"  # folder of a run's own files in the results folder
 
 
+@lru_cache(maxsize=256)  # a plan has the same few in all of its cells
 def _folder_name(name: str) -> str:
     if not name or ".." in name or name == "." or set(name) & set("/\\") or not name.isprintable():
         raise ValueError("a name that cannot be a folder's: it is empty or has '/', '\\', '..' or control characters")

@@ -240,7 +240,8 @@ def test_jobs_that_fail(nodes, tiny, bad, omrl, tmp_path):
 def test_what_cannot_be(nodes, tiny, omrl, tmp_path):
     """One line, exit code 2, within seconds."""
     here = nodes.cluster.address
-    no_gpu = f"no node of the Ray cluster {here} can run a job of 1 CPU and 0.5 GPUs; it has 0 CPUs and 0 GPUs, 1 CPUs"
+    nodes = "1 with 0 CPUs and 0 GPUs, 2 with 1 CPUs and 0 GPUs\n"
+    no_gpu = f"no node of the Ray cluster {here} can run a job of 1 CPU and 0.5 GPUs; of its nodes, {nodes}"
     cases = [
         (("--address", "127.0.0.1:1"), "--address 127.0.0.1:1: nothing answers there: "),
         (("--address", "no-such-host.invalid:6379"), "--address no-such-host.invalid:6379: nothing answers there: "),

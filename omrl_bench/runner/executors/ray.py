@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -87,9 +88,12 @@ class Ray:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         room = sum(_fitting(node, self._gpus) for node in nodes)
         if not room:
-            found = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+            kinds = Counter(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+            found = ", ".join(f"{count} with {kind}" for kind, count in sorted(kinds.items()))
             wanted = "1 CPU" + (f" and {self._gpus:g} GPUs" if self._gpus else "")
-            raise InputError(f"no node of the Ray cluster {self._address} can run a job of {wanted}; it has {found}")
+            raise InputError(
+                f"no node of the Ray cluster {self._address} can run a job of {wanted}; of its nodes, {found}"
+            )
         return room
 
 
@@ -211,7 +215,8 @@ class _Crew:
             return None if each.attempts <= RETRIES else lost
         code, node, log = came["code"], came["node"], job_path(each.job).with_suffix(".log")
         if code == child.REFUSED:
-            raise InputError(f"node {node}: {came['log'].decode(errors='replace').strip().rpartition(chr(10))[2]}")
+            *_, said = ["", *came["log"].decode(errors="replace").splitlines()]
+            raise InputError(f"node {node}: {said}")
         if code == -signal.SIGKILL and not came["over"] and each.attempts <= RETRIES:  # as where memory ran out
             return None
         bring_back(each.job, came["files"])
