@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ from omrl_bench.processes import processors
 from omrl_bench.runner.executors import Ended, Executor, Watcher
 from omrl_bench.runner.executors.local import Local
 from omrl_bench.runner.job import Job, failed_record, job_path, progress_path, record_of, write_job
+from omrl_bench.runner.limit import Limit
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
 from omrl_bench.runner.records import JOBS, Cell, Record, is_complete, read_record, write_failure
 from omrl_bench.vocabulary import Rerun
@@ -48,11 +50,14 @@ class Outcome:
 
     Attributes:
         plan: What there was to do.
-        errors: Of the jobs that failed, as ``label: error``. Every other cell of the plan's jobs has a complete record.
+        errors: Of the jobs that failed, as ``label: error``.
+        left: Jobs that would not have ended within the limit of time and were not started. Every cell of the plan's
+            other jobs that did not fail has a complete record.
     """
 
     plan: Plan
     errors: tuple[str, ...]
+    left: tuple[Job, ...] = ()
 
 
 def execute(
@@ -61,8 +66,9 @@ def execute(
     rerun: Rerun = "stale",
     executor: Executor | None = None,
     watcher: Watcher | None = None,
+    limit_hours: float = math.inf,
 ) -> Outcome:
-    """Run what is left of a selection; afterwards every cell of it has a record.
+    """Run what is left of a selection; afterwards every cell of it has a record, if there was time for it.
 
     Nothing is printed and no signal is caught: an exception, such as KeyboardInterrupt, ends the workers and passes.
     The cells that have ended by then keep their records, and the same call goes on from there.
@@ -77,16 +83,21 @@ def execute(
         executor: Where jobs run, see :func:`omrl_bench.runner.executors.make_executor`; None for processes of this
             machine, one per core.
         watcher: Is told what happens.
+        limit_hours: How long this may take, data and all: jobs that would not end in time are not started, see
+            :class:`omrl_bench.runner.limit.Limit`. Nothing that was started is ended.
 
     Raises:
-        InputError: if the folder is not writable or takes no locks, or the data are not what they should be.
+        InputError: if the folder is not writable or takes no locks, the data are not what they should be, or the limit
+            is none.
     """
+    limit = Limit(limit_hours)
     executor, watcher = executor or Local(), watcher or Watcher()
     check_folder(out)
     statuses = prepare_data(selection, processors(), watcher.preparing)
     plan = make_plan(selection, out, rerun, executor, statuses)
     watcher.planned(plan)
-    return Outcome(plan, tuple(run_jobs(plan.jobs, executor, watcher)))
+    errors = run_jobs(plan.jobs, executor, watcher, limit)
+    return Outcome(plan, tuple(errors), tuple(limit.left))
 
 
 def make_plan(
@@ -109,21 +120,22 @@ def make_plan(
     return Plan(selection, cells, jobs, executor.slots, waves * job_seconds)
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor, watcher: Watcher) -> list[str]:
-    """Run jobs and return the errors of those that failed, as ``label: error``; every cell has a record then.
+def run_jobs(jobs: Sequence[Job], executor: Executor, watcher: Watcher, limit: Limit | None = None) -> list[str]:
+    """Run jobs and return the errors of those that failed, as ``label: error``.
 
-    If an exception ends this, the workers are ended first, and no record is left half-written.
+    Every cell has a record then, but for the jobs that the limit leaves. If an exception ends this, the workers are
+    ended first, and no record is left half-written.
     """
     errors: list[str] = []
     if jobs:
-        with _Shared(jobs, watcher) as shared:
+        with _Shared(jobs, watcher, limit or Limit(), executor.slots) as shared:
             while shared.waiting:
                 first = next(mine := shared.take(errors), None)
                 if first is not None:
                     with closing(executor.run(chain([first], mine), watcher)) as endings:
                         for ended in endings:
                             _finish(ended, watcher, errors)
-                            shared.release(ended.job)
+                            shared.end(ended)
                 elif shared.waiting:
                     shared.wait()
     return errors
@@ -136,9 +148,10 @@ class _Shared:
         waiting: Those that this run has not taken, and that no other has done.
     """
 
-    def __init__(self, jobs: Sequence[Job], watcher: Watcher) -> None:
+    def __init__(self, jobs: Sequence[Job], watcher: Watcher, limit: Limit, slots: int) -> None:
         self.waiting = list(jobs)
         self._watcher, self._said = watcher, False
+        self._limit, self._slots, self._unfinished = limit, slots, 0
         self._claims = Claims(jobs[0].results / JOBS)
         self._taken: list[Job] = []
         self._before = {cell: _content(job, cell) for job in jobs for cell in job.cells}
@@ -152,30 +165,50 @@ class _Shared:
         self._claims.close()
 
     def take(self, errors: list[str]) -> Iterator[Job]:
-        """Take jobs, one by one as they are asked for, that no other run has taken or done; their files are written."""
+        """Take jobs, one by one as they are asked for, that no other run has taken or done; their files are written.
+
+        What the limit of time leaves for later stays where it is while others run: they may end early.
+        """
         for job in list(self.waiting):
             if not self._claims.claim(_claim_path(job.results, job.cells[0])):
+                if self._limit.is_over:
+                    self._leave(job)
                 continue
-            self.waiting.remove(job)
             done = {record.cell: record for record in self._done_elsewhere(job)}
             left = tuple(cell for cell in job.cells if cell not in done)
+            if left and not self._limit.allows(job, self._unfinished // self._slots + 1):
+                self._release(job)
+                if not self._unfinished:
+                    self._leave(job)
+                continue
+            self.waiting.remove(job)
             if left:
                 mine = job.model_copy(update={"cells": left})
+                self._unfinished += 1
                 self._sweep(mine)
                 self._taken.append(mine)
                 progress_path(job_path(mine)).unlink(missing_ok=True)
                 write_job(job_path(mine), mine)
                 yield mine
                 continue
-            self.release(job)
+            self._release(job)
             error = next((record.error for record in done.values() if record.status == "failed"), None)
             if error:
                 errors.append(f"{job.label}: {error}")
             self._watcher.elsewhere(job, error)
 
-    def release(self, job: Job) -> None:
+    def end(self, ended: Ended) -> None:
         """Let other runs see that a job is done."""
+        self._unfinished -= 1
+        self._limit.measure(ended.job, ended.seconds)
+        self._release(ended.job)
+
+    def _release(self, job: Job) -> None:
         self._claims.release(_claim_path(job.results, job.cells[0]))
+
+    def _leave(self, job: Job) -> None:
+        self.waiting.remove(job)
+        self._limit.left.append(job)
 
     @staticmethod
     def _sweep(job: Job) -> None:
