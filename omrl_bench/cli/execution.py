@@ -43,8 +43,8 @@ LimitOption = Annotated[
     float | None,
     typer.Option(
         metavar="H",
-        help="Hours that this may take: jobs that would not end in time are not started (by the durations of this run's "
-        "jobs, else the preset's). The same command goes on.",
+        help="Hours that this may take: jobs that would not end in time, by the durations of this run's or else the "
+        "preset's, are not started. The same command goes on.",
     ),
 ]
 

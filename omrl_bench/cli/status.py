@@ -21,6 +21,8 @@ def status(
 ) -> None:
     """Show which cells of a suite are complete, missing, failed or stale. Nothing is run.
 
+    The reason says where a cell is being made, and how far that is. Below are the last lines that failed jobs printed.
+
     Examples:
       omrl-bench status --suite shift
 
@@ -33,6 +35,7 @@ def status(
     from omrl_bench.errors import no_results_folder
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.plan import CellElsewhere, PlannedCell, inspect_cells, inspect_elsewhere, select
+    from omrl_bench.runner.under_way import failed_jobs, where_it_runs
 
     if out.exists() and not out.is_dir():
         raise no_results_folder(out, "--out")
@@ -47,9 +50,13 @@ def status(
     cells: list[PlannedCell | CellElsewhere] = [*inspect_cells(selection, out), *elsewhere]
     for planned in cells:
         cell = planned.cell
-        texts = (cell.family, cell.dataset, cell.method, cell.backbone, str(cell.seed), planned.state, planned.reason)
+        reason = "; ".join(filter(None, (where_it_runs(out, cell), planned.reason)))
+        texts = (cell.family, cell.dataset, cell.method, cell.backbone, str(cell.seed), planned.state, reason)
         table.add_row(*map(Text, texts))
     console = Console()
     console.print(table)
     counts = {state: sum(p.state == state for p in cells) for state in STATES}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    for failed in failed_jobs(out, [planned.cell for planned in cells]):
+        for line in (f"\n{failed.job.label} failed; last lines of {failed.log}:", *(f"  {x}" for x in failed.lines)):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -55,6 +55,7 @@ class Progress(Frozen):
 
     stage: str
     fraction: float  # of the whole job, 0 to 1
+    where: str = ""  # it is: its process and machine, or what an engine calls it
 
 
 def write_job(path: Path, job: Job) -> None:
@@ -86,6 +87,16 @@ def record_of(job: Job, cell: Cell) -> Record | None:
     return None
 
 
+def claim_path(results: Path, cell: Cell) -> Path:
+    """The claim that a run has on the job of a cell, see :class:`omrl_bench.locks.Claims`."""
+    return cell.jobs_folder(results) / f"seeds-{cell.group()[1]}.claim"
+
+
+def log_path(job_file: Path) -> Path:
+    """What the worker of a job printed."""
+    return job_file.with_suffix(".log")
+
+
 def progress_path(job_file: Path) -> Path:
     """Where the worker of a job reports."""
     return job_file.with_suffix(".progress")
@@ -97,10 +108,10 @@ def write_progress(job_file: Path, progress: Progress) -> None:
 
 
 def read_progress(job_file: Path) -> Progress | None:
-    """Return the last report, if there is one."""
+    """Return the last report, if there is one that can be read."""
     try:
         return Progress.model_validate_json(progress_path(job_file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return None
 
 

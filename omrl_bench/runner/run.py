@@ -16,7 +16,16 @@ from omrl_bench.locks import Claims, Lock
 from omrl_bench.processes import processors
 from omrl_bench.runner.executors import Ended, Executor, Watcher
 from omrl_bench.runner.executors.local import Local
-from omrl_bench.runner.job import Job, failed_record, job_path, progress_path, record_of, write_job
+from omrl_bench.runner.job import (
+    Job,
+    claim_path,
+    failed_record,
+    job_path,
+    log_path,
+    progress_path,
+    record_of,
+    write_job,
+)
 from omrl_bench.runner.limit import Limit
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
 from omrl_bench.runner.records import JOBS, Cell, Record, is_complete, read_record, write_failure
@@ -170,7 +179,7 @@ class _Shared:
         What the limit of time leaves for later stays where it is while others run: they may end early.
         """
         for job in list(self.waiting):
-            if not self._claims.claim(_claim_path(job.results, job.cells[0])):
+            if not self._claims.claim(claim_path(job.results, job.cells[0])):
                 if self._limit.is_over:
                     self._leave(job)
                 continue
@@ -204,7 +213,7 @@ class _Shared:
         self._release(ended.job)
 
     def _release(self, job: Job) -> None:
-        self._claims.release(_claim_path(job.results, job.cells[0]))
+        self._claims.release(claim_path(job.results, job.cells[0]))
 
     def _leave(self, job: Job) -> None:
         self.waiting.remove(job)
@@ -221,7 +230,7 @@ class _Shared:
         """Wait a moment for other runs, and say so once."""
         job = self.waiting[0]
         if not self._said:
-            holder, count = self._claims.holder(_claim_path(job.results, job.cells[0])), len(self.waiting)
+            holder, count = self._claims.holder(claim_path(job.results, job.cells[0])), len(self.waiting)
             self._watcher.waiting(f"waiting for {count} job{'s' * (count > 1)} that another run has: {holder}")
             self._said = True
         time.sleep(POLL)
@@ -257,7 +266,7 @@ def _conclude(ended: Ended) -> str | None:
         if record.status == "failed":
             return record.error
     failures = (cell.failure_path(job.results) for cell in job.cells)
-    for path in (file, progress_path(file), file.with_suffix(".log"), *failures):
+    for path in (file, progress_path(file), log_path(file), *failures):
         path.unlink(missing_ok=True)
     return None
 
@@ -275,10 +284,6 @@ def _content(job: Job, cell: Cell) -> str | None:
     return None if record is None else record.content
 
 
-def _claim_path(results: Path, cell: Cell) -> Path:
-    return cell.jobs_folder(results) / f"seeds-{cell.group()[1]}.claim"
-
-
 @contextmanager
 def taken(results: Path, cells: Iterable[Cell]) -> Iterator[None]:
     """Be the only one who makes some records.
@@ -288,7 +293,7 @@ def taken(results: Path, cells: Iterable[Cell]) -> Iterator[None]:
     """
     check_folder(results)
     with Claims(results / JOBS) as claims:
-        for path in {_claim_path(results, cell): None for cell in cells}:
+        for path in {claim_path(results, cell): None for cell in cells}:
             if not claims.claim(path):
                 where = path.parent.relative_to(results / JOBS).as_posix()
                 raise InputError(f"records of {where} are being made by {claims.holder(path)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 import time
 import traceback
@@ -33,7 +34,12 @@ REPORT_EVERY = 0.5  # seconds
 def main(job_file: Path) -> None:
     """Run a job; afterwards every cell has a record, complete or failed."""
     watch_parent()
-    run_job(read_job(job_file), partial(write_progress, job_file))
+    where = f"process {os.getpid()} on {platform.node()}"
+
+    def report(progress: Progress) -> None:
+        write_progress(job_file, progress.model_copy(update={"where": where}))
+
+    run_job(read_job(job_file), report)
 
 
 def watch_parent() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omrl_bench.processes import ONE_THREAD, command, processors
 from omrl_bench.runner.executors import Ended, Watcher
-from omrl_bench.runner.job import Job, job_path, read_progress
+from omrl_bench.runner.job import Job, job_path, log_path, read_progress
 
 POLL = 0.1  # seconds
 GRACE = 5.0  # seconds between asking a worker to end and killing it
@@ -61,9 +61,9 @@ class _Worker:
 
 def _start(job: Job) -> _Worker:
     file = job_path(job)
-    log_path = file.with_suffix(".log")
-    log_path.unlink(missing_ok=True)  # another user's, in a folder that is shared, cannot be written to
-    with log_path.open("wb") as log:
+    log_file = log_path(file)
+    log_file.unlink(missing_ok=True)  # another user's, in a folder that is shared, cannot be written to
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             command("worker", str(file)),
             stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however it ends
@@ -72,7 +72,7 @@ def _start(job: Job) -> _Worker:
             env=os.environ | ONE_THREAD,
             start_new_session=True,  # Ctrl-C is ours to pass on
         )
-    return _Worker(job, log_path, process, time.monotonic())
+    return _Worker(job, log_file, process, time.monotonic())
 
 
 def _has_ended(worker: _Worker, watcher: Watcher) -> bool:
