@@ -47,6 +47,14 @@ LimitOption = Annotated[
         "preset's, are not started. The same command goes on.",
     ),
 ]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Show the curves of what trains as it goes: tensorboard or wandb (extras of the package), in "
+        "OUT/.track and, if wandb is online, on its server.",
+    ),
+]
 
 
 def given(**options: object) -> dict[str, object]:
@@ -61,6 +69,7 @@ def show_run(
     executor: Executor,
     notes: Sequence[str] = (),
     limit_hours: float | None = None,
+    track: str | None = None,
 ) -> Outcome:
     """Run what is left of a selection, show plan and progress, and return what was done.
 
@@ -71,12 +80,14 @@ def show_run(
         executor: Where they run.
         notes: What to say of the plan before anything trains.
         limit_hours: How long this may take, if there is a limit.
+        track: Tracker of live curves.
     """
     from omrl_bench.cli.display import watching
     from omrl_bench.runner.run import execute
 
     with interruptible(), watching(notes) as watcher:
-        return execute(selection, out, rerun, executor, watcher, math.inf if limit_hours is None else limit_hours)
+        hours = math.inf if limit_hours is None else limit_hours
+        return execute(selection, out, rerun, executor, watcher, hours, track)
 
 
 @contextmanager

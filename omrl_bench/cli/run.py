@@ -15,6 +15,7 @@ from omrl_bench.cli.execution import (
     JobsOption,
     LimitOption,
     SlurmOption,
+    TrackOption,
     end_with,
     given,
     show_run,
@@ -70,6 +71,7 @@ def run(
     slurm_option: SlurmOption = None,
     detach: DetachOption = False,
     limit_hours: LimitOption = None,
+    track: TrackOption = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
@@ -104,7 +106,7 @@ def run(
     if dry_run:
         print_plan(make_plan(selection, out, rerun, where, unknown_statuses(selection)), notes)
         return
-    outcome = show_run(selection, out, rerun, where, notes, limit_hours)
+    outcome = show_run(selection, out, rerun, where, notes, limit_hours, track)
     if not no_report:
         _report(out, selection, reference)
     end_with(outcome.errors, len(outcome.left))

@@ -35,6 +35,7 @@ class Job(Frozen):
     context_rho: float | None = None  # see Suite.context_rho
     device: str = "cpu"
     train_again: bool = False  # although a kept training would do
+    track: str | None = None  # tracker of live curves, see omrl_bench.runner.trackers
     token: str = Field(default_factory=lambda: secrets.token_hex(8))  # is in the records that this job writes
 
     @property

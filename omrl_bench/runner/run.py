@@ -29,6 +29,7 @@ from omrl_bench.runner.job import (
 from omrl_bench.runner.limit import Limit
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
 from omrl_bench.runner.records import JOBS, Cell, Record, is_complete, read_record, write_failure
+from omrl_bench.runner.trackers import log_in
 from omrl_bench.vocabulary import Rerun
 
 POLL = 1.0  # seconds between looks at what other runs do
@@ -76,6 +77,7 @@ def execute(
     executor: Executor | None = None,
     watcher: Watcher | None = None,
     limit_hours: float = math.inf,
+    track: str | None = None,
 ) -> Outcome:
     """Run what is left of a selection; afterwards every cell of it has a record, if there was time for it.
 
@@ -94,18 +96,23 @@ def execute(
         watcher: Is told what happens.
         limit_hours: How long this may take, data and all: jobs that would not end in time are not started, see
             :class:`omrl_bench.runner.limit.Limit`. Nothing that was started is ended.
+        track: Tracker that is shown the curves of what trains (:func:`omrl_bench.runner.trackers.trackers`). It changes
+            no number.
 
     Raises:
-        InputError: if the folder is not writable or takes no locks, the data are not what they should be, or the limit
-            is none.
+        InputError: if the folder is not writable or takes no locks, the data are not what they should be, the limit is
+            none, or the tracker cannot be used.
     """
     limit = Limit(limit_hours)
+    if track is not None:
+        log_in(track)
     executor, watcher = executor or Local(), watcher or Watcher()
     check_folder(out)
     statuses = prepare_data(selection, processors(), watcher.preparing)
     plan = make_plan(selection, out, rerun, executor, statuses)
     watcher.planned(plan)
-    errors = run_jobs(plan.jobs, executor, watcher, limit)
+    jobs = [job.model_copy(update={"track": track}) for job in plan.jobs]
+    errors = run_jobs(jobs, executor, watcher, limit)
     return Outcome(plan, tuple(errors), tuple(limit.left))
 
 

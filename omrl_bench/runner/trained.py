@@ -20,6 +20,7 @@ from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import CurvePoint
 
 FILE = "training.json"
+FOLDER = ".trained"  # in the results folder
 
 
 class Training(Frozen):
@@ -81,4 +82,4 @@ def find(job: Job) -> tuple[Path, Training] | None:
 
 
 def _folder(job: Job) -> Path:
-    return job.results / ".trained" / job.cells[0].method / trained_key(job)
+    return job.results / FOLDER / job.cells[0].method / trained_key(job)

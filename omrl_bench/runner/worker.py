@@ -26,6 +26,7 @@ from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
 from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
 from omrl_bench.runner.traces import write_traces
+from omrl_bench.runner.tracking import LiveCurves
 from omrl_bench.runner.trained import Training
 
 REPORT_EVERY = 0.5  # seconds
@@ -103,6 +104,7 @@ class _Run:
         self.evaluation = Evaluation(self.datasets, job.protocol, qualities, train_tasks, job.threads)
         self.algorithm = self.new_algorithm()
         self.configuration = as_json(self.algorithm.configuration())
+        self.live: LiveCurves | None = None  # while it trains
 
     def new_algorithm(self) -> Algorithm:
         """The method, not trained."""
@@ -142,8 +144,12 @@ class _Run:
         budget = Budget(job.preset.updates, job.preset.encoder_updates)
         policy, representation = dataset_parts(job.cells[0].dataset)
         data = self.datasets.training(policy, representation, job.preset.train_tasks)
+        self.live = LiveCurves(job, self.configuration)
         self.resumed = time.process_time()
-        self.algorithm.fit(data, budget, job.seeds, self.log)
+        try:
+            self.algorithm.fit(data, budget, job.seeds, self.log)
+        finally:
+            self.live.finish()
         training = self.training_so_far()
         trained.keep(job, self.algorithm, training)
         return training
@@ -182,10 +188,14 @@ class _Run:
                 self.job.cells[self.job.seeds.index(seed)].record_path(self.job.results).unlink(missing_ok=True)
         for seed in sorted(self.trained - set(these) - set(self.measured)):
             self.measure(seed, self.training_so_far())
+        scores: dict[int, float] = {}
         if stage == "policy" and points and step * points // total > (step - 1) * points // total:
             for seed in these:
-                score = self.evaluation.validate(partial(self.algorithm.policy, seed), seed)
-                self.curves[seed].append(CurvePoint(step=step, score=round(score, 2)))
+                scores[seed] = round(self.evaluation.validate(partial(self.algorithm.policy, seed), seed), 2)
+                self.curves[seed].append(CurvePoint(step=step, score=scores[seed]))
+        if self.live is not None:
+            seconds, calls = self.spent[stage]
+            self.live.show(stage, step, total, these, 1000 * seconds / calls, scores)
         self.note_progress(stage, step / total, these)
         self.resumed = time.process_time()  # the learning curve is not the method's time
 
