@@ -303,25 +303,25 @@ def test_against_brute_force(folders, keep, tmp_path, monkeypatch):
 def test_the_command(invoke, folders, tmp_path):
     dest, one, two = folders
     write(one)
-    outcome = cli("results", "merge", dest, one)
+    outcome = invoke("results", "merge", dest, one)
     said = f"{dest}: 1 records copied, 0 were there, 0 failures not needed, 0 trainings copied\n"
     assert (outcome.code, outcome.out, outcome.err) == (0, said, "")
     write(two, value=2.0)
-    outcome = cli("results", "merge", dest, one, two)
+    outcome = invoke("results", "merge", dest, one, two)
     assert outcome.code == 2 and outcome.out == ""
     assert outcome.err.splitlines() == [
         f"s/quick/point-goal/mixed/focal/iql/seed-0.json differs in {dest} and {two}",
         "1 differ; nothing was changed; --keep first or last keeps one of each",
     ]
-    assert cli("results", "merge", dest, two, "--keep", "last").code == 0
+    assert invoke("results", "merge", dest, two, "--keep", "last").code == 0
     assert content(dest) == content(two)
     truncate(next(two.rglob("*.json")))
-    outcome = cli("results", "merge", dest, two)
+    outcome = invoke("results", "merge", dest, two)
     assert outcome.code == 1 and len(outcome.err.splitlines()) == 1 and "truncated" in outcome.err
 
 
 @pytest.mark.parametrize("source", ["missing", "dest", "dest/s", "."])
 def test_sources_that_are_none(invoke, folders, tmp_path, source):
     write(folders[0])
-    outcome = cli("results", "merge", folders[0], tmp_path / source)
+    outcome = invoke("results", "merge", folders[0], tmp_path / source)
     assert outcome.code == 2 and len(outcome.err.splitlines()) == 1
