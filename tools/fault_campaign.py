@@ -30,6 +30,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +42,6 @@ os.environ.update(ONE_THREAD)  # before torch is loaded, as in a worker's own pr
 import psutil
 import torch
 
-import omrl_bench.runner.worker
 from omrl_bench.cli.main import main as command_line
 from omrl_bench.errors import RecordError
 from omrl_bench.runner.cubes import read_cube
@@ -177,6 +177,11 @@ BAD = ("Raises", "Killed", "Exits", "NotANumber", "Hangs")
 CIRCUMSTANCES = {
     *("fit_seconds", "evaluate_seconds", "update_milliseconds", "peak_memory_mib", "created", "job", "content"),
 }
+#: What a run imports on its way.
+IMPORTED = (
+    *("runner.run", "runner.worker", "runner.plan", "runner.references", "cli.display", "protocols.suite"),
+    *("baselines.focal", "baselines.controls", "baselines.iql", "baselines.conditioned", "stats.disentanglement"),
+)
 NOBODY = 65534
 YEARS = 10 * 365 * 24 * 3600.0
 Numbers = tuple[dict[str, Any], str]
@@ -223,7 +228,7 @@ def call(*arguments: str) -> None:
     """Be the command, and end."""
     code = 1
     try:
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115, PTH123
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
         sys.argv = ["omrl-bench", *arguments]
         command_line()
         code = 0
@@ -310,3 +315,425 @@ class Row:
 
 
 KINDS = ("lost", "done twice", "half-written", "different", "not said in a line")
+
+
+class Campaign:
+    """A suite, its data and an undisturbed run of it.
+
+    Args:
+        folder: For everything; made empty.
+        data: Minari's root folder with the data of point-goal, to be copied; None builds them.
+        rng: Draws moments and victims.
+        out: Is told what is going on.
+    """
+
+    def __init__(self, folder: Path, data: Path | None, rng: random.Random, out: Callable[[str], object]) -> None:
+        self.folder, self.rng, self.out = folder, rng, out
+        self.results, self.data, self.rows = folder / "results", folder / "data", list[Row]()
+        (folder / "faults.toml").write_text(SUITE)
+        (folder / "adapters.py").write_text(ADAPTERS)
+        os.environ["MINARI_DATASETS_PATH"] = str(self.data)
+        if data is None:
+            build = Run(["data", "build", "point-goal", "--quality", "mixed"], folder / "build.txt", own=True)
+            if build.wait():
+                raise SystemExit(build.text)
+        else:
+            shutil.copytree(data / "omrl/point-goal/mixed-v1", self.data / "omrl/point-goal/mixed-v1")
+            shutil.copy(data / "omrl/point-goal/namespace_metadata.json", self.data / "omrl/point-goal")
+            shutil.copy(data / "omrl" / "namespace_metadata.json", self.data / "omrl")
+        self._count = 0
+        started = time.monotonic()
+        undisturbed = self.start(GOOD, own=True)
+        if undisturbed.wait():
+            raise SystemExit(undisturbed.text)
+        out(f"undisturbed: {time.monotonic() - started:.0f} s as commands of their own")
+        self.reference = {record.cell: numbers(self.results, record) for record in self._records([])}
+        assert len(self.reference) == 2 * len(GOOD)
+        self.files = len(list(self.results.rglob("*")))
+        self.seconds = 1.0
+        self.clear()
+        started = time.monotonic()
+        row = Row("nothing")
+        self.finish(row)
+        self.seconds = time.monotonic() - started
+        out(f"             {self.seconds:.0f} s as forks; {'; '.join(what for _, what in row.problems) or 'the same'}")
+
+    def clear(self) -> None:
+        shutil.rmtree(self.results, ignore_errors=True)
+
+    def row(self, name: str) -> Row:
+        """A new row of the table."""
+        self.rows.append(Row(name))
+        return self.rows[-1]
+
+    def start(
+        self,
+        methods: Sequence[str],
+        own: bool = False,
+        preset: str = "quick",
+        begin: Callable[[], object] = lambda: None,
+    ) -> Run:
+        """Start the command that makes the records of some methods."""
+        self._count += 1
+        names = [name if name.islower() else f"{self.folder / 'adapters.py'}:{name}" for name in methods]
+        chosen = [f"--method={name}" for name in names]
+        fixed = ["run", "--suite", str(self.folder / "faults.toml"), "--preset", preset, "--out", str(self.results)]
+        return Run([*fixed, "--no-report", "--jobs=1", *chosen], self.folder / f"output-{self._count}.txt", own, begin)
+
+    def moment(self, run: Run) -> bool:
+        """Wait until a random moment, or just after a random change of the folder; say whether the run goes on."""
+        if self.rng.random() < 0.5:
+            end = time.monotonic() + self.rng.uniform(0, 1.1 * self.seconds)
+            while time.monotonic() < end and run.poll() is None:
+                time.sleep(0.005)
+        else:
+            seen: set[Path] = set(self.results.rglob("*"))
+            left = self.rng.randint(1, self.files)
+            while left > 0 and run.poll() is None:
+                now = set(self.results.rglob("*"))
+                left -= len(now - seen)
+                seen |= now
+                time.sleep(0.002)
+        return run.poll() is None
+
+    def complete(self, row: Row, before: Sequence[Cell] = ()) -> list[Cell]:
+        """Examine the folder, and return the cells that are complete; those before must be among them."""
+        problems = row.problems
+        found = []
+        for record in self._records(problems):
+            if record.cell not in self.reference or record.status != "complete":
+                continue
+            found.append(record.cell)
+            try:
+                its = numbers(self.results, record)
+            except RecordError as error:
+                problems.append(("half-written", str(error)))
+                continue
+            if its != self.reference[record.cell]:
+                changed = [name for name in its[0] if its[0][name] != self.reference[record.cell][0].get(name)]
+                problems.append(("different", f"{record.cell.method} {record.cell.seed}: {changed or 'cube'}"))
+        problems += [("lost", f"{cell.method} seed {cell.seed}") for cell in before if cell not in found]
+        return found
+
+    def _records(self, problems: list[tuple[str, str]]) -> Iterator[Record]:
+        for path in record_files(self.results, lambda error: problems.append(("half-written", str(error)))):
+            try:
+                yield read_record_of(self.results, path)
+            except RecordError as error:
+                problems.append(("half-written", str(error)))
+
+    def end(self, row: Row, run: Run) -> int:
+        """Wait for a run, and take note of its exit code and of words that are not for people."""
+        code = run.wait()
+        row.codes[code] += 1
+        if any(word in run.text for word in ("Traceback", "unexpected ")):
+            row.problems.append(("not said in a line", run.text[-2000:]))
+        return code
+
+    def finish(self, row: Row, methods: Sequence[str] = GOOD) -> None:
+        """Repeat the command undisturbed; the end must equal the undisturbed run's."""
+        run = self.start(methods)
+        if run.wait():
+            row.problems.append(("lost", f"the last run ended with {run.poll()}: {run.text[-2000:]}"))
+        found = self.complete(row, [cell for cell in self.reference if cell.method in methods])
+        left = [path for path in self.results.rglob("*") if path.suffix in (".tmp", ".claim", ".run")]
+        row.problems += [("half-written", f"{path} is left") for path in left]
+        row.problems += [("done twice", str(cell)) for cell in {cell for cell in found if found.count(cell) > 1}]
+
+
+def numbers(results: Path, record: Record) -> Numbers:
+    """What must be the same whatever happened: a record without its circumstances, and the hash of its cube."""
+    cube = read_cube(record.cell.cube_path(results), record.cube)
+    return record.model_dump(mode="json", exclude=CIRCUMSTANCES), cube.content_hash()
+
+
+def kills(campaign: Campaign, count: int) -> None:
+    """Kill -9 of the runner, of a worker, of both at once; the same command goes on, and is killed again."""
+    rows = {victim: campaign.row(f"kill -9 of {victim}") for victim in ("the runner", "a worker", "both")}
+    before: list[Cell] = []
+    while (done := sum(row.faults for row in rows.values())) < count:
+        victim = campaign.rng.choice(list(rows))
+        row = rows[victim]
+        run = campaign.start(GOOD, own=done % 10 == 9)
+        alive = campaign.moment(run)
+        workers = run.workers()
+        if alive and (workers or victim == "the runner"):
+            row.faults += 1
+            for process in [*workers] if victim != "the runner" else []:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            if victim != "a worker":
+                os.kill(run.pid, signal.SIGKILL)
+            if victim == "a worker" or campaign.rng.random() < 0.5:  # else the next run meets the orphan
+                psutil.wait_procs(workers, 30)
+            code = campaign.end(row, run)
+            if victim == "a worker" and code == 1 and "SIGKILL" not in run.text:
+                row.problems.append(("not said in a line", run.text))
+            campaign.out(f"kill {done + 1} of {victim}: {len(before)} complete before")
+        else:
+            run.wait()
+        before = campaign.complete(row, before)
+        if len(before) == len(campaign.reference):
+            campaign.finish(row)
+            before = []
+            campaign.clear()
+    campaign.finish(row)
+    campaign.clear()
+
+
+def disk_full(campaign: Campaign, trials: int) -> None:
+    """A file system, or else a size of files, that has no room left at some point of a run."""
+    campaign.results.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(campaign.results)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0
+    row = campaign.row("disk full (a tmpfs)" if mounted else "disk full (RLIMIT_FSIZE)")
+    ballast, before = campaign.results / "ballast", list[Cell]()
+    try:
+        for _ in range(trials):
+            room, begin = int(2 ** campaign.rng.uniform(6, 17)), lambda: None
+            if mounted:
+                with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                    while file.write(bytes(4096)):
+                        pass
+                os.truncate(ballast, max(0, ballast.stat().st_size - room))
+            else:
+                begin = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # noqa: B023, E731
+            campaign.end(row, campaign.start(GOOD, begin=begin))
+            row.faults += 1
+            ballast.unlink(missing_ok=True)
+            before = campaign.complete(row, before)
+            campaign.out(f"disk full with room for {room} bytes: {len(before)} complete")
+            if len(before) == len(campaign.reference):
+                shutil.rmtree(campaign.results / "faults")
+                before = []
+        campaign.finish(row)
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(campaign.results)], check=True)
+    campaign.clear()
+
+
+def read_only(campaign: Campaign, trials: int) -> None:
+    """Folders that nobody may write to, from a moment on; root, who may always, becomes somebody else."""
+    row, before = campaign.row("folder becomes read-only"), list[Cell]()
+    root = os.geteuid() == 0
+    for _ in range(trials):
+        campaign.results.mkdir(exist_ok=True)
+        set_modes(campaign.results, 0o755, NOBODY if root else None)
+        run = campaign.start(GOOD, begin=lambda: os.setuid(NOBODY) if root else None)
+        campaign.moment(run)
+        set_modes(campaign.results, 0o555, None)
+        row.faults += 1
+        campaign.end(row, run)
+        set_modes(campaign.results, 0o755, 0 if root else None)
+        before = campaign.complete(row, before)
+        campaign.out(f"read-only: {len(before)} complete")
+    campaign.finish(row)
+    campaign.clear()
+
+
+def set_modes(results: Path, mode: int, owner: int | None) -> None:
+    for folder, _, names in os.walk(results):
+        if owner is not None:
+            for path in (folder, *(Path(folder, name) for name in names)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(path, owner, -1)
+        os.chmod(folder, mode)  # noqa: PTH101
+
+
+def clock(campaign: Campaign, trials: int) -> None:
+    """Every file is ten years older or younger all of a sudden, records, jobs and locks, in a run and between runs."""
+    row, before = campaign.row("clock moved, back or on"), list[Cell]()
+    for _ in range(trials):
+        run = campaign.start(GOOD)
+        while campaign.moment(run):
+            row.faults += 1
+            moved = time.time() + campaign.rng.choice((-YEARS, YEARS))
+            for path in [*campaign.results.rglob("*")]:
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(path, (moved, moved))
+            if campaign.rng.random() < 0.3:
+                os.kill(run.pid, signal.SIGKILL)
+        campaign.end(row, run)
+        before = campaign.complete(row, before)
+        campaign.out(f"clock: {len(before)} complete")
+    campaign.finish(row)
+    campaign.clear()
+
+
+def truncate(campaign: Campaign, path: Path, others: Sequence[Path]) -> None:
+    os.truncate(path, campaign.rng.randrange(max(1, path.stat().st_size)))
+
+
+def overwrite(campaign: Campaign, path: Path, others: Sequence[Path]) -> None:
+    content = bytearray(path.read_bytes() or b"x")
+    content[campaign.rng.randrange(len(content))] ^= 1 << campaign.rng.randrange(8)
+    path.write_bytes(content)
+
+
+def swap(campaign: Campaign, path: Path, others: Sequence[Path]) -> None:
+    other = campaign.rng.choice(others)
+    content = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+DAMAGES = (truncate, overwrite, swap)
+
+
+def records_damaged(campaign: Campaign, trials: int) -> None:
+    """Records and cubes of a finished run; the next run makes them again, from the weights that are kept."""
+    row = campaign.row("records and cubes truncated, overwritten, swapped")
+    campaign.finish(row)
+    for _ in range(trials):
+        for pattern in ("seed-?.json", "seed-?.npz"):
+            files = sorted(path for path in campaign.results.rglob(pattern) if ".jobs" not in path.parts)
+            campaign.rng.choice(DAMAGES)(campaign, campaign.rng.choice(files), files)
+            row.faults += 1
+        campaign.finish(row)
+        campaign.out("records damaged")
+
+
+def weights_damaged(campaign: Campaign, trials: int) -> None:
+    """Weights that are kept, of records that are gone."""
+    row = campaign.row("kept weights truncated, overwritten, swapped")
+    campaign.finish(row)
+    for _ in range(trials):
+        damage = campaign.rng.choice(DAMAGES)
+        pattern = campaign.rng.choice(("weights.*", "training.json"))
+        files = sorted((campaign.results / ".trained").rglob(pattern))
+        for path in campaign.rng.sample(files, min(2, len(files))):
+            alike = [other for other in files if other.name == path.name]
+            damage(campaign, path, alike)
+            row.faults += 1
+        for name in ("Clone", "Other", "focal"):
+            shutil.rmtree(campaign.results / "faults" / "quick" / "point-goal" / "mixed" / name, ignore_errors=True)
+        campaign.finish(row)
+        campaign.out(f"weights: {damage.__name__} {pattern}")
+    campaign.clear()
+
+
+def jobs_damaged(campaign: Campaign, trials: int) -> None:
+    """Job files, claims, locks and reports, while a run goes on and after it was killed."""
+    row, before = campaign.row("files of a run truncated, overwritten, swapped"), list[Cell]()
+    for _ in range(trials):
+        run = campaign.start(GOOD)
+        for _ in range(campaign.rng.randint(1, 4)):
+            campaign.moment(run)
+            files = sorted(path for path in (campaign.results / ".jobs").rglob("seed*") if path.is_file())
+            for path in campaign.rng.sample(files, min(2, len(files))):
+                with contextlib.suppress(FileNotFoundError):
+                    campaign.rng.choice(DAMAGES)(campaign, path, files)
+                    row.faults += 1
+        if campaign.rng.random() < 0.5 and run.poll() is None:
+            os.kill(run.pid, signal.SIGKILL)
+        campaign.end(row, run)
+        before = campaign.complete(row, before)
+        campaign.out(f"files of a run: {len(before)} complete")
+    time.sleep(1)  # orphans end by themselves
+    campaign.finish(row)
+    campaign.clear()
+
+
+def data_damaged(campaign: Campaign, trials: int) -> None:
+    """The data set's files: a run says so, or does not read what is damaged."""
+    row = campaign.row("data sets truncated, overwritten, swapped")
+    kept = campaign.folder / "kept"
+    shutil.copytree(campaign.data, kept)
+    for _ in range(trials):
+        files = sorted(path for path in campaign.data.rglob("*") if path.is_file())
+        damage, path = campaign.rng.choice(DAMAGES), campaign.rng.choice(files)
+        damage(campaign, path, files)
+        row.faults += 1
+        code = campaign.end(row, campaign.start(GOOD))
+        campaign.out(f"data: {damage.__name__} {path.name}: exit code {code}")
+        campaign.complete(row)
+        shutil.rmtree(campaign.data)
+        shutil.copytree(kept, campaign.data)
+        campaign.finish(row)
+        campaign.clear()
+
+
+def bad_methods(campaign: Campaign, trials: int) -> None:
+    """Methods that hang, crash, raise or act in NaN, among good ones."""
+    row = campaign.row("methods that hang, crash, raise, act in NaN")
+    for _ in range(trials):
+        mixed = campaign.rng.sample((*GOOD, *BAD), len(GOOD) + len(BAD))
+        run = campaign.start(mixed, preset="hung")
+        row.faults += len(BAD)
+        if campaign.end(row, run) != 1 or f"\n{len(BAD)} failed; " not in run.text:
+            row.problems.append(("not said in a line", run.text))
+        found = Counter((record.status, record.cell.method) for record in campaign._records(row.problems))
+        expected = {("complete", name): 2 for name in GOOD} | {("failed", name): 2 for name in BAD}
+        row.problems += [("lost", f"{key}: {found[key]}") for key in expected if found[key] != 2]
+        campaign.clear()
+
+
+def two_runs(campaign: Campaign, trials: int) -> None:
+    """Two runs on one folder, one of which may be killed: every job is done by one of them."""
+    row = campaign.row("two runs at once, one of them killed at times")
+    for number in range(trials):
+        first = campaign.start(GOOD)
+        time.sleep(campaign.rng.uniform(0, campaign.seconds / 2))
+        second = campaign.start(GOOD)
+        row.faults += 1
+        if number % 2:
+            campaign.moment(first)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first.pid, signal.SIGKILL)
+        codes = campaign.end(row, first), campaign.end(row, second)
+        lines = Counter(line for run in (first, second) for line in run.text.splitlines() if line.startswith("start "))
+        twice = [line for line, count in lines.items() if count > 1 and codes[0] == 0]
+        row.problems += [("done twice", line) for line in twice]
+        if codes[1]:
+            row.problems.append(("lost", second.text[-2000:]))
+        campaign.complete(row, list(campaign.reference))
+        campaign.finish(row)
+        campaign.clear()
+        campaign.out(f"two runs: exit codes {codes}")
+
+
+ROWS: dict[str, Callable[[Campaign, int], None]] = {
+    "full": disk_full, "readonly": read_only, "clock": clock, "records": records_damaged, "weights": weights_damaged,
+    "jobs": jobs_damaged, "data": data_damaged, "methods": bad_methods, "two": two_runs,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100, help="processes to kill in the first rows")
+    parser.add_argument("--trials", type=int, default=6, help="of each other row")
+    parser.add_argument("--rows", default="", help=f"only some of: kill, {', '.join(ROWS)}; separated by commas")
+    parser.add_argument("--seed", type=int, default=0, help="draws moments and victims")
+    parser.add_argument(
+        "--data", type=Path, help="Minari's root folder with the data of point-goal (else they are built)"
+    )
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    for name in IMPORTED:
+        import_module(f"omrl_bench.{name}")
+    wanted = options.rows.split(",") if options.rows else ["kill", *ROWS]
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        Path(name).chmod(0o755)
+        started = time.monotonic()
+
+        def say(text: str) -> None:
+            print(f"{time.monotonic() - started:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+        campaign = Campaign(Path(name), options.data, random.Random(options.seed), say)
+        for kind in wanted:
+            if kind == "kill":
+                kills(campaign, options.kills)
+            else:
+                ROWS[kind](campaign, options.trials)
+    print(f"| fault | injected | exit codes | {' | '.join(KINDS)} |")
+    print(f"|{'---|' * (3 + len(KINDS))}")
+    for row in campaign.rows:
+        print(row.line())
+    problems = [f"{row.name}: {kind}: {what}" for row in campaign.rows for kind, what in row.problems]
+    print("", *problems, sep="\n")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
