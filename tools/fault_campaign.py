@@ -10,7 +10,7 @@ must equal an undisturbed run: every cube bit for bit, every field of the record
 wrong is printed below the table, and the exit code is 1.
 
 Most runs are forks of this process, which has imported everything: a run costs a second in place of ten, and the kills
-meet the work and not the imports. Every tenth kill, and the undisturbed run, are of commands of their own. The moments
+meet the work and not the imports. Every twentieth kill, and the undisturbed run, are of commands of their own. Moments
 are drawn from the seed, but a machine is never twice as fast.
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import random
 import resource
@@ -73,7 +74,7 @@ job_seconds = 5
 
 [presets.hung]
 extends = "quick"
-time_limit = 15
+time_limit = 45
 """
 
 ADAPTERS = '''
@@ -172,17 +173,17 @@ class Hangs(Clone):
         time.sleep(600)
 '''
 GOOD = ("random", "focal", "Clone", "Other")
+FEW = ("Clone", "focal")  # seeds one after the other, and together
 BAD = ("Raises", "Killed", "Exits", "NotANumber", "Hangs")
 #: What a record says of when and where it was made.
 CIRCUMSTANCES = {
-    *("fit_seconds", "evaluate_seconds", "update_milliseconds", "peak_memory_mib", "created", "job", "content"),
+    *("fit_seconds", "evaluate_seconds", "update_milliseconds", "peak_memory_mib", "created", "job", "content", "git"),
 }
 #: What a run imports on its way.
 IMPORTED = (
     *("runner.run", "runner.worker", "runner.plan", "runner.references", "cli.display", "protocols.suite"),
     *("baselines.focal", "baselines.controls", "baselines.iql", "baselines.conditioned", "stats.disentanglement"),
 )
-NOBODY = 65534
 YEARS = 10 * 365 * 24 * 3600.0
 Numbers = tuple[dict[str, Any], str]
 
@@ -324,11 +325,14 @@ class Campaign:
         folder: For everything; made empty.
         data: Minari's root folder with the data of point-goal, to be copied; None builds them.
         rng: Draws moments and victims.
+        forks: Whether all runs are forks.
         out: Is told what is going on.
     """
 
-    def __init__(self, folder: Path, data: Path | None, rng: random.Random, out: Callable[[str], object]) -> None:
-        self.folder, self.rng, self.out = folder, rng, out
+    def __init__(
+        self, folder: Path, data: Path | None, rng: random.Random, forks: bool, out: Callable[[str], object]
+    ) -> None:
+        self.folder, self.rng, self.forks, self.out = folder, rng, forks, out
         self.results, self.data, self.rows = folder / "results", folder / "data", list[Row]()
         (folder / "faults.toml").write_text(SUITE)
         (folder / "adapters.py").write_text(ADAPTERS)
@@ -356,6 +360,7 @@ class Campaign:
         row = Row("nothing")
         self.finish(row)
         self.seconds = time.monotonic() - started
+        self.clear()
         out(f"             {self.seconds:.0f} s as forks; {'; '.join(what for _, what in row.problems) or 'the same'}")
 
     def clear(self) -> None:
@@ -378,7 +383,12 @@ class Campaign:
         names = [name if name.islower() else f"{self.folder / 'adapters.py'}:{name}" for name in methods]
         chosen = [f"--method={name}" for name in names]
         fixed = ["run", "--suite", str(self.folder / "faults.toml"), "--preset", preset, "--out", str(self.results)]
-        return Run([*fixed, "--no-report", "--jobs=1", *chosen], self.folder / f"output-{self._count}.txt", own, begin)
+        return Run(
+            [*fixed, "--no-report", "--jobs=1", *chosen],
+            self.folder / f"output-{self._count}.txt",
+            own and not self.forks,
+            begin,
+        )
 
     def moment(self, run: Run) -> bool:
         """Wait until a random moment, or just after a random change of the folder; say whether the run goes on."""
@@ -435,8 +445,8 @@ class Campaign:
         run = self.start(methods)
         if run.wait():
             row.problems.append(("lost", f"the last run ended with {run.poll()}: {run.text[-2000:]}"))
-        found = self.complete(row, [cell for cell in self.reference if cell.method in methods])
-        left = [path for path in self.results.rglob("*") if path.suffix in (".tmp", ".claim", ".run")]
+        found = self.complete(row, self.cells_of(methods))
+        left = [path for path in self.results.rglob("*") if path.suffix in (".tmp", ".run")]
         row.problems += [("half-written", f"{path} is left") for path in left]
         row.problems += [("done twice", str(cell)) for cell in {cell for cell in found if found.count(cell) > 1}]
 
@@ -454,7 +464,7 @@ def kills(campaign: Campaign, count: int) -> None:
     while (done := sum(row.faults for row in rows.values())) < count:
         victim = campaign.rng.choice(list(rows))
         row = rows[victim]
-        run = campaign.start(GOOD, own=done % 10 == 9)
+        run = campaign.start(FEW, own=done % 20 == 19)
         alive = campaign.moment(run)
         workers = run.workers()
         if alive and (workers or victim == "the runner"):
@@ -473,11 +483,11 @@ def kills(campaign: Campaign, count: int) -> None:
         else:
             run.wait()
         before = campaign.complete(row, before)
-        if len(before) == len(campaign.reference):
-            campaign.finish(row)
+        if len(before) == len(campaign.cells_of(FEW)):
+            campaign.finish(row, FEW)
             before = []
             campaign.clear()
-    campaign.finish(row)
+    campaign.finish(row, FEW)
     campaign.clear()
 
 
@@ -514,31 +524,33 @@ def disk_full(campaign: Campaign, trials: int) -> None:
 
 
 def read_only(campaign: Campaign, trials: int) -> None:
-    """Folders that nobody may write to, from a moment on; root, who may always, becomes somebody else."""
+    """Folders that nobody may write to, from a moment on; root, who may always, gives that up."""
     row, before = campaign.row("folder becomes read-only"), list[Cell]()
-    root = os.geteuid() == 0
     for _ in range(trials):
         campaign.results.mkdir(exist_ok=True)
-        set_modes(campaign.results, 0o755, NOBODY if root else None)
-        run = campaign.start(GOOD, begin=lambda: os.setuid(NOBODY) if root else None)
+        run = campaign.start(GOOD, begin=drop_capabilities)
         campaign.moment(run)
-        set_modes(campaign.results, 0o555, None)
+        set_modes(campaign.results, 0o555)
         row.faults += 1
         campaign.end(row, run)
-        set_modes(campaign.results, 0o755, 0 if root else None)
+        set_modes(campaign.results, 0o755)
         before = campaign.complete(row, before)
         campaign.out(f"read-only: {len(before)} complete")
     campaign.finish(row)
     campaign.clear()
 
 
-def set_modes(results: Path, mode: int, owner: int | None) -> None:
-    for folder, _, names in os.walk(results):
-        if owner is not None:
-            for path in (folder, *(Path(folder, name) for name in names)):
-                with contextlib.suppress(FileNotFoundError):
-                    os.chown(path, owner, -1)
-        os.chmod(folder, mode)  # noqa: PTH101
+def drop_capabilities() -> None:
+    """Be root without his rights, by capset(2): what a file's mode says holds."""
+    if os.geteuid() == 0:
+        header, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        if ctypes.CDLL(None, use_errno=True).capset(header, nothing):
+            raise OSError(ctypes.get_errno(), "capset")
+
+
+def set_modes(results: Path, mode: int) -> None:
+    for folder, _, _ in os.walk(results):
+        Path(folder).chmod(mode)
 
 
 def clock(campaign: Campaign, trials: int) -> None:
@@ -572,10 +584,11 @@ def overwrite(campaign: Campaign, path: Path, others: Sequence[Path]) -> None:
 
 
 def swap(campaign: Campaign, path: Path, others: Sequence[Path]) -> None:
-    other = campaign.rng.choice(others)
-    content = path.read_bytes()
-    path.write_bytes(other.read_bytes())
-    other.write_bytes(content)
+    others = [other for other in others if other != path]
+    if others:
+        other, content = campaign.rng.choice(others), path.read_bytes()
+        path.write_bytes(other.read_bytes())
+        other.write_bytes(content)
 
 
 DAMAGES = (truncate, overwrite, swap)
@@ -708,6 +721,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data", type=Path, help="Minari's root folder with the data of point-goal (else they are built)"
     )
+    parser.add_argument("--forks", action="store_true", help="let no command be a process of its own")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for name in IMPORTED:
@@ -720,7 +734,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         def say(text: str) -> None:
             print(f"{time.monotonic() - started:6.0f} s  {text}", file=sys.stderr, flush=True)
 
-        campaign = Campaign(Path(name), options.data, random.Random(options.seed), say)
+        campaign = Campaign(Path(name), options.data, random.Random(options.seed), options.forks, say)
         for kind in wanted:
             if kind == "kill":
                 kills(campaign, options.kills)

@@ -223,6 +223,45 @@ def test_what_is_kept_of_a_training_is_for_all_that_the_umask_lets(jobs, umask, 
     assert {mode for path, mode in found.items() if path.is_file()} == {of_files} and len(found) == 7
 
 
+class Other(Saving):
+    """Weights of another method, which could be loaded."""
+
+    def save(self, folder):
+        (folder / "weights").write_text("2")
+
+
+def change(path, content):
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("swapped", [("weights",), ("weights", "training.json")])
+def test_the_weights_of_another_training_are_not_taken_for_its_own(jobs, swapped):
+    one, other = jobs("Zero", "Nan")
+    trained.keep(one, Saving(), TRAINING)
+    trained.keep(other, Other(), TRAINING)
+    (folder, _), (of_other, _) = trained.find(one), trained.find(other)
+    for name in swapped:
+        change(folder / name, (of_other / name).read_bytes())
+    assert trained.find(one) is None and trained.find(other) is not None
+
+
+@pytest.mark.parametrize("content", [b"", b'{"seeds"', b"\xff\xfe", b"[]"])
+def test_a_training_that_cannot_be_read_is_none(jobs, content):
+    (job,) = jobs("Zero")
+    trained.keep(job, Saving(), TRAINING)
+    change(trained.find(job)[0] / "training.json", content)
+    assert trained.find(job) is None
+
+
+def test_a_training_that_is_kept_from_an_earlier_version_is_taken(jobs):
+    (job,) = jobs("Zero")
+    trained.keep(job, Saving(), TRAINING)
+    folder, found = trained.find(job)
+    assert found.key == trained.trained_key(job) and set(found.files) == {"weights", "deep/weights"}
+    change(folder / "training.json", TRAINING.model_dump_json(exclude={"key", "files"}).encode())
+    assert trained.find(job) == (folder, TRAINING)
+
+
 def test_a_training_that_cannot_be_kept_costs_nothing(jobs, capsys):
     (job,) = jobs("Zero")
     job.results.mkdir()
