@@ -371,6 +371,10 @@ class Campaign:
         self.rows.append(Row(name))
         return self.rows[-1]
 
+    def cells_of(self, methods: Sequence[str]) -> list[Cell]:
+        """The cells of some methods."""
+        return [cell for cell in self.reference if cell.method in methods]
+
     def start(
         self,
         methods: Sequence[str],
