@@ -18,14 +18,22 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "fault_campaign.py"
 
 @pytest.fixture(scope="module")
 def tool():
+    """The tool's module."""
     before = dict(os.environ)
+    sys.path.insert(0, str(TOOL.parent))
     spec = importlib.util.spec_from_file_location("fault_campaign", TOOL)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    sys.path.remove(str(TOOL.parent))
     os.environ.clear()
     os.environ.update(before)
     return module
+
+
+@pytest.fixture(scope="module")
+def runs(tool):
+    """The other half of it."""
+    return sys.modules["fault_runs"]
 
 
 def test_a_few_faults(tmp_path):
@@ -65,45 +73,45 @@ def write(results, value, seed=0, status="complete"):
 
 
 @pytest.fixture
-def campaign(tool, tmp_path):
+def campaign(runs, tmp_path):
     """A campaign whose undisturbed run has two cells, which are there."""
-    made = object.__new__(tool.Campaign)
+    made = object.__new__(runs.Campaign)
     made.results, made.rng = tmp_path, random.Random(0)
     cells = [write(tmp_path, float(seed), seed) for seed in (0, 1)]
-    made.reference = {record.cell: tool.numbers(tmp_path, record) for record in made._records([])}
+    made.reference = {record.cell: runs.numbers(tmp_path, record) for record in made._records([])}
     assert list(made.reference) == cells
     return made
 
 
-def examined(campaign, tool):
-    row = tool.Row("x")
+def examined(campaign, runs):
+    row = runs.Row("x")
     campaign.complete(row, list(campaign.reference))
     return [kind for kind, _ in row.problems]
 
 
-def test_nothing_is_said_of_what_is_right(campaign, tool):
-    assert examined(campaign, tool) == []
+def test_nothing_is_said_of_what_is_right(campaign, runs):
+    assert examined(campaign, runs) == []
 
 
-def test_what_it_sees(campaign, tool):
+def test_what_it_sees(campaign, runs):
     first, second = campaign.reference
     cube = second.cube_path(campaign.results)
     content = cube.read_bytes()
     cube.write_bytes(content[:-9])
-    assert examined(campaign, tool) == ["half-written"]
+    assert examined(campaign, runs) == ["half-written"]
     cube.write_bytes(content)
     write(campaign.results, 5.0, 1)
-    assert examined(campaign, tool) == ["different"]
+    assert examined(campaign, runs) == ["different"]
     write(campaign.results, 1.0, 1)
-    assert examined(campaign, tool) == []
+    assert examined(campaign, runs) == []
     record = first.record_path(campaign.results)
     text = record.read_text()
     record.write_text(text[:-30])
-    assert sorted(examined(campaign, tool)) == ["half-written", "lost"]
+    assert sorted(examined(campaign, runs)) == ["half-written", "lost"]
     record.unlink()
-    assert examined(campaign, tool) == ["lost"]
+    assert examined(campaign, runs) == ["lost"]
     record.with_name("seed-7.json").write_text(text)
-    assert sorted(examined(campaign, tool)) == ["half-written", "lost"]  # a copy
+    assert sorted(examined(campaign, runs)) == ["half-written", "lost"]  # a copy
 
 
 @pytest.mark.parametrize("name", ["truncate", "overwrite", "swap"])

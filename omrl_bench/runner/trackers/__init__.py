@@ -27,7 +27,7 @@ BUILT_IN = {
 class TrackerRun(Protocol):
     """The curves of one seed."""
 
-    def log(self, data: Mapping[str, float], step: int) -> object:
+    def log(self, data: dict[str, float], step: int) -> object:
         """Show values after so many updates; ``step`` never goes back."""
         ...
 
