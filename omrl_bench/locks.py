@@ -155,10 +155,11 @@ class Claims:
         return False
 
     def release(self, path: Path) -> None:
-        """Let others have it."""
+        """Let others have it; if its file cannot be removed, they have it when this run has ended."""
         self._claimed.discard(path)
-        if _name_in(path) == self._name:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if _name_in(path) == self._name:
+                path.unlink(missing_ok=True)
 
     def holder(self, path: Path) -> str:
         """Who has a claim that another run has made, see :attr:`Lock.holder`."""

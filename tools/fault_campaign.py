@@ -316,11 +316,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{time.monotonic() - started:6.0f} s  {text}", file=sys.stderr, flush=True)
 
         campaign = Campaign(Path(name), options.data, random.Random(options.seed), options.forks, say)
-        for kind in wanted:
-            if kind == "kill":
-                kills(campaign, options.kills)
-            else:
-                ROWS[kind](campaign, options.trials)
+        with contextlib.suppress(KeyboardInterrupt):  # then the table is of what was done
+            for kind in wanted:
+                if kind == "kill":
+                    kills(campaign, options.kills)
+                else:
+                    ROWS[kind](campaign, options.trials)
     print(f"| fault | injected | exit codes | {' | '.join(KINDS)} |")
     print(f"|{'---|' * (3 + len(KINDS))}")
     for row in campaign.rows:

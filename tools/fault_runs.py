@@ -65,6 +65,7 @@ BAD = ("Raises", "Killed", "Exits", "NotANumber", "Hangs")
 #: What a record says of when and where it was made.
 CIRCUMSTANCES = {
     *("fit_seconds", "evaluate_seconds", "update_milliseconds", "peak_memory_mib", "created", "job", "content", "git"),
+    "trained_together",  # of seeds that are trained one after the other, those that are left train alone
 }
 #: What a run imports on its way.
 IMPORTED = (
@@ -78,8 +79,8 @@ Numbers = tuple[dict[str, Any], str]
 def prepare() -> None:
     """Import what forks need, in one thread."""
     torch.set_num_threads(1)
-    for name in IMPORTED:
-        import_module(f"omrl_bench.{name}")
+    for name in ("torch._dynamo", *(f"omrl_bench.{name}" for name in IMPORTED)):  # the first optimiser imports dynamo
+        import_module(name)
 
 
 class Forked:

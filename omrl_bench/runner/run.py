@@ -141,20 +141,32 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, watcher: Watcher, limit: L
 
     Every cell has a record then, but for the jobs that the limit leaves. If an exception ends this, the workers are
     ended first, and no record is left half-written.
+
+    Raises:
+        InputError: if the results folder cannot be written to any more.
     """
     errors: list[str] = []
-    if jobs:
-        with _Shared(jobs, watcher, limit or Limit(), executor.slots) as shared:
-            while shared.waiting:
-                first = next(mine := shared.take(errors), None)
-                if first is not None:
-                    with closing(executor.run(chain([first], mine), watcher)) as endings:
-                        for ended in endings:
-                            _finish(ended, watcher, errors)
-                            shared.end(ended)
-                elif shared.waiting:
-                    shared.wait()
+    try:
+        if jobs:
+            with _Shared(jobs, watcher, limit or Limit(), executor.slots) as shared:
+                _work_off(shared, executor, watcher, errors)
+    except BrokenPipeError:  # of the watcher: nobody reads what is printed
+        raise
+    except OSError as error:  # the folder was there, and is full, or not writable any more
+        raise InputError(f"the run cannot go on: {error.filename or 'the results folder'}: {error.strerror}") from error
     return errors
+
+
+def _work_off(shared: _Shared, executor: Executor, watcher: Watcher, errors: list[str]) -> None:
+    while shared.waiting:
+        first = next(mine := shared.take(errors), None)
+        if first is not None:
+            with closing(executor.run(chain([first], mine), watcher)) as endings:
+                for ended in endings:
+                    _finish(ended, watcher, errors)
+                    shared.end(ended)
+        elif shared.waiting:
+            shared.wait()
 
 
 class _Shared:

@@ -301,3 +301,46 @@ def test_a_worker_depends_on_nothing_in_the_working_folder(jobs, tmp_path, monke
     lost = planned.model_copy(update={"target": f"{mine / 'bad.py'}:Exits"})
     (error,) = run_jobs([lost.model_copy(update={"train_again": True, "token": "another"})], Local(1), Watcher())
     assert "the worker ended with exit code 3; its output is in " in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_becomes_read_only_is_one_line(jobs):
+    def work(job):
+        write(job)
+        for folder, _, _ in os.walk(job.results):
+            Path(folder).chmod(0o555)
+
+    (job,) = jobs("Zero")
+    try:
+        with pytest.raises(InputError, match="Permission denied"):
+            run_jobs([job], Doing(work), Watcher())
+    finally:
+        for folder, _, _ in os.walk(job.results):
+            Path(folder).chmod(0o755)
+
+
+def test_files_that_cannot_be_removed_are_one_line(jobs, monkeypatch):
+    """As in a folder that became read-only; claims that stay are nobody's when the run has ended."""
+
+    def refuse(self, missing_ok=False):
+        if ".jobs" in self.parts and self.suffix != ".run":
+            raise PermissionError(13, "Permission denied", str(self))
+
+    def work(job):
+        write(job)
+        monkeypatch.setattr(Path, "unlink", refuse)
+
+    first, second = jobs("Zero", "Nan")
+    with pytest.raises(InputError, match=r"the run cannot go on: .*seed-0.job: Permission denied"):
+        run_jobs([first, second], Doing(work), Watcher())
+    monkeypatch.undo()
+    assert run_jobs(jobs("Zero", "Nan"), Doing(write), Watcher()) == []
+
+
+def test_a_watcher_whose_reader_is_gone_is_not_the_folders_fault(jobs):
+    class Gone(Watcher):
+        def finished(self, job, seconds, error):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        run_jobs(jobs("Zero"), Doing(write), Gone())
