@@ -134,6 +134,11 @@ class Claims:
         for path in list(self._claimed):
             self.release(path)
         self._lock.release()
+        with suppress(InputError):
+            for file in self._folder.glob("*.run"):  # of runs that were killed
+                other = self._other(file.stem)
+                if other.take():
+                    other.release()
 
     def claim(self, path: Path) -> bool:
         """Make a claim unless another run has made it, and say whether; to wait, call it again and again.

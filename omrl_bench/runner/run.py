@@ -30,6 +30,7 @@ from omrl_bench.runner.limit import Limit
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
 from omrl_bench.runner.records import JOBS, Cell, Record, is_complete, read_record, write_failure
 from omrl_bench.runner.trackers import log_in
+from omrl_bench.runner.trained import sweep_unfinished
 from omrl_bench.vocabulary import Rerun
 
 POLL = 1.0  # seconds between looks at what other runs do
@@ -244,6 +245,7 @@ class _Shared:
         for cell in job.cells:
             path = cell.record_path(job.results)
             sweep(path.parent, path.stem)
+        sweep_unfinished(job)
 
     def wait(self) -> None:
         """Wait a moment for other runs, and say so once."""

@@ -66,6 +66,12 @@ def keep(job: Job, algorithm: Algorithm, training: Training) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def sweep_unfinished(job: Job) -> None:
+    """Remove what killed workers left half-saved; another suite's worker that is just saving there keeps nothing."""
+    for folder in _folder(job).glob(".seeds-*.tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _make_readable(folder: Path) -> None:
     """Let others read what was saved as far as the umask does: safetensors writes for the owner only."""
     of_files, of_folders = (path.stat().st_mode & 0o777 for path in (folder / FILE, folder))

@@ -1,6 +1,8 @@
 """Several runs, users and clocks on one results folder: each job is done once, and nothing that is good is lost."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -344,3 +346,20 @@ def test_a_watcher_whose_reader_is_gone_is_not_the_folders_fault(jobs):
 
     with pytest.raises(BrokenPipeError):
         run_jobs(jobs("Zero"), Doing(write), Gone())
+
+
+def test_what_killed_workers_and_runs_left_is_swept(jobs):
+    (job,) = jobs("Zero")
+    trained.keep(job, Saving(), TRAINING)
+    kept, _ = trained.find(job)
+    unfinished = kept.with_name(".seeds-0-1.0123456789abcdef.tmp")
+    unfinished.mkdir()
+    (unfinished / "weights").write_text("1")
+    locks = job.results / ".jobs"
+    code = (
+        "import os, sys; from pathlib import Path; from omrl_bench.locks import Claims; c = Claims(Path(sys.argv[1])); "
+    )
+    subprocess.run([sys.executable, "-c", f"{code}os.kill(os.getpid(), 9)", locks])
+    assert len(list(locks.glob("*.run"))) == 1
+    assert run_jobs([job], Doing(write), Watcher()) == []
+    assert not unfinished.exists() and kept.exists() and list(locks.glob("*.run")) == []
