@@ -11,11 +11,13 @@ can lose its lock: whatever is written under one is put in place in one step.
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from omrl_bench.errors import InputError
@@ -57,9 +59,28 @@ class Lock:
     @property
     def holder(self) -> str:
         """Who holds it, and which file to delete if that is wrong."""
+        return f"{self.owner or 'another process'} (if it is gone, delete {self.path})"
+
+    @property
+    def owner(self) -> str:
+        """The process that holds it, and its machine; "" if the file does not say."""
         owner = self._lease.owner
-        who = f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else "another process"
-        return f"{who} (if it is gone, delete {self.path})"
+        return f"process {owner.pid} on {owner.hostname.partition('?')[0]}" if owner else ""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody seems to hold it; unlike :meth:`take` this changes nothing.
+
+        The lock of a process of another machine that is gone seems to be held for :data:`LEASE` seconds.
+        """
+        try:
+            untouched = time.time() - self.path.stat().st_mtime
+        except OSError:
+            return False
+        owner = self._lease.owner
+        if owner and owner.hostname.partition("?")[0] == socket.gethostname() and not psutil.pid_exists(owner.pid):
+            return False
+        return untouched < LEASE
 
 
 @contextmanager
@@ -113,6 +134,11 @@ class Claims:
         for path in list(self._claimed):
             self.release(path)
         self._lock.release()
+        with suppress(InputError):
+            for file in self._folder.glob("*.run"):  # of runs that were killed
+                other = self._other(file.stem)
+                if other.take():
+                    other.release()
 
     def claim(self, path: Path) -> bool:
         """Make a claim unless another run has made it, and say whether; to wait, call it again and again.
@@ -137,10 +163,11 @@ class Claims:
         return False
 
     def release(self, path: Path) -> None:
-        """Let others have it."""
+        """Let others have it; if its file cannot be removed, they have it when this run has ended."""
         self._claimed.discard(path)
-        if _name_in(path) == self._name:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if _name_in(path) == self._name:
+                path.unlink(missing_ok=True)
 
     def holder(self, path: Path) -> str:
         """Who has a claim that another run has made, see :attr:`Lock.holder`."""
@@ -173,9 +200,22 @@ class Claims:
         return Lock(self._folder / f"{name}.run")
 
 
+def claimed_by(folder: Path, claim: Path) -> str:
+    """Who has made a claim, "" if nobody has whose run is alive; nothing is changed.
+
+    Args:
+        folder: Where the locks of the runs are.
+        claim: Its file.
+    """
+    name = _name_in(claim)
+    lock = Lock(folder / f"{name}.run")
+    return (lock.owner or "another run") if name and lock.is_held else ""
+
+
 def _name_in(claim: Path) -> str | None:
-    """The run that a claim is of; "" if it does not say, None if there is no such claim."""
+    """The run that a claim is of; "" if it does not say, or is damaged; None if there is no such claim."""
     try:
-        return claim.read_text(encoding="ascii")
+        name = claim.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return None
+    return name if name.isalnum() and name.isascii() else ""

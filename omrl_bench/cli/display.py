@@ -89,7 +89,7 @@ class _Remaining:
 
     def __init__(self, plan: Plan) -> None:
         self.total, self.started = len(plan.jobs), time.monotonic()
-        self.fractions: dict[str, float] = {}
+        self.fractions: dict[str, float] = {}  # by the jobs' tokens: labels say nothing of datasets and backbones
 
     def note(self) -> str:
         done = sum(self.fractions.values()) / max(self.total, 1)
@@ -119,7 +119,7 @@ class _LineWatcher(Watcher):
         self._say(text)
 
     def elsewhere(self, job: Job, error: str | None) -> None:
-        self._remaining.fractions[job.label] = 1.0
+        self._remaining.fractions[job.token] = 1.0
         outcome = f"failed {job.label}, in another run: {error}" if error else f"done   {job.label}, by another run"
         self._say(f"{outcome}; {self._remaining.note()}")
 
@@ -141,11 +141,11 @@ class _LiveWatcher(_LineWatcher):
         self._progress.start()
 
     def started(self, job: Job) -> None:
-        self._bars[job.label] = self._progress.add_task(escape(job.label), total=1.0, note="starting")
+        self._bars[job.token] = self._progress.add_task(escape(job.label), total=1.0, note="starting")
 
     def progressed(self, job: Job, stage: str, fraction: float) -> None:
-        self._remaining.fractions[job.label] = fraction
-        self._progress.update(self._bars[job.label], completed=fraction, note=stage)
+        self._remaining.fractions[job.token] = fraction
+        self._progress.update(self._bars[job.token], completed=fraction, note=stage)
         self._show_all()
 
     def elsewhere(self, job: Job, error: str | None) -> None:
@@ -157,7 +157,7 @@ class _LiveWatcher(_LineWatcher):
 
     def finished(self, job: Job, seconds: float, error: str | None) -> None:
         self.progressed(job, f"[red]failed[/]: {escape(error)}" if error else "done", 1.0)
-        self._progress.stop_task(self._bars[job.label])
+        self._progress.stop_task(self._bars[job.token])
 
 
 class _PlainWatcher(_LineWatcher):
@@ -169,13 +169,13 @@ class _PlainWatcher(_LineWatcher):
         self._say(f"start  {job.label}")
 
     def progressed(self, job: Job, stage: str, fraction: float) -> None:
-        self._remaining.fractions[job.label] = fraction
+        self._remaining.fractions[job.token] = fraction
         if time.monotonic() - self._last > PLAIN_EVERY:
             self._last = time.monotonic()
             self._say(f"       {job.label}: {stage} {fraction:.0%}; {self._remaining.note()}")
 
     def finished(self, job: Job, seconds: float, error: str | None) -> None:
-        self._remaining.fractions[job.label] = 1.0
+        self._remaining.fractions[job.token] = 1.0
         outcome = f"failed {job.label}: {error}" if error else f"done   {job.label} in {seconds:.0f} s"
         self._say(f"{outcome}; {self._remaining.note()}")
 

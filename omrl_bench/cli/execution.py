@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from omrl_bench.runner.executors import Executor
     from omrl_bench.runner.plan import Selection
+    from omrl_bench.runner.run import Outcome
     from omrl_bench.vocabulary import Rerun
 
 INTERRUPTED = 130
@@ -42,15 +44,39 @@ DetachOption = Annotated[
 ]
 
 
+LimitOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="H",
+        help="Hours that this may take: jobs that would not end in time, by the durations of this run's or else the "
+        "preset's, are not started. The same command goes on.",
+    ),
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Show the curves of what trains as it goes: tensorboard or wandb (extras of the package), in "
+        "OUT/.track and, if wandb is online, on its server.",
+    ),
+]
+
+
 def given(**options: object) -> dict[str, object]:
     """The options of an executor that were given on the command line."""
     return {name: value for name, value in options.items() if value not in (None, False)}
 
 
 def show_run(
-    selection: Selection, out: Path, rerun: Rerun, executor: Executor, notes: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Run what is left of a selection, show plan and progress, and return the errors of the jobs that failed.
+    selection: Selection,
+    out: Path,
+    rerun: Rerun,
+    executor: Executor,
+    notes: Sequence[str] = (),
+    limit_hours: float | None = None,
+    track: str | None = None,
+) -> Outcome:
+    """Run what is left of a selection, show plan and progress, and return what was done.
 
     Args:
         selection: What to run.
@@ -58,12 +84,15 @@ def show_run(
         rerun: Which cells run.
         executor: Where they run.
         notes: What to say of the plan before anything trains.
+        limit_hours: How long this may take, if there is a limit.
+        track: Tracker of live curves.
     """
     from omrl_bench.cli.display import watching
     from omrl_bench.runner.run import execute
 
     with interruptible(), watching(notes) as watcher:
-        return execute(selection, out, rerun, executor, watcher).errors
+        hours = math.inf if limit_hours is None else limit_hours
+        return execute(selection, out, rerun, executor, watcher, hours, track)
 
 
 @contextmanager
@@ -79,8 +108,11 @@ def interruptible(finished: str = "cells") -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def end_with(errors: Sequence[str]) -> None:
-    """List the jobs that failed, and end the command with exit code 1 if there are any."""
+def end_with(errors: Sequence[str], left: int = 0) -> None:
+    """Say how many jobs the limit of time left, list those that failed, and end with exit code 1 if there are any."""
+    if left:
+        jobs = f"{left} job{'s' * (left > 1)}"
+        typer.echo(f"\n{jobs} left that would not have ended in time; the same command goes on from here", err=True)
     if errors:
         typer.echo(f"\n{len(errors)} failed; the same command tries them again:", err=True)
         for error in errors:

@@ -62,7 +62,7 @@ def paper(
             print_plan(make_plan(selection, results, "failed", where, unknown_statuses(selection)))
         return
     chosen = selections(name, preset, device) if run else []
-    errors = [error for selection in chosen for error in show_run(selection, results, "failed", where)]
+    errors = [error for selection in chosen for error in show_run(selection, results, "failed", where).errors]
     comparison = compare_with(name, results, preset)
     for path in write(comparison, out or results / "report" / "papers"):
         typer.echo(path)

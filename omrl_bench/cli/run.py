@@ -13,7 +13,9 @@ from omrl_bench.cli.execution import (
     ExecutorOption,
     GpusOption,
     JobsOption,
+    LimitOption,
     SlurmOption,
+    TrackOption,
     end_with,
     given,
     show_run,
@@ -68,6 +70,8 @@ def run(
     gpus_per_job: GpusOption = None,
     slurm_option: SlurmOption = None,
     detach: DetachOption = False,
+    limit_hours: LimitOption = None,
+    track: TrackOption = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
@@ -102,10 +106,10 @@ def run(
     if dry_run:
         print_plan(make_plan(selection, out, rerun, where, unknown_statuses(selection)), notes)
         return
-    errors = show_run(selection, out, rerun, where, notes)
+    outcome = show_run(selection, out, rerun, where, notes, limit_hours, track)
     if not no_report:
         _report(out, selection, reference)
-    end_with(errors)
+    end_with(outcome.errors, len(outcome.left))
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...]:

@@ -10,8 +10,6 @@ import typer
 from omrl_bench.cli.run import MethodOption, parse_seeds
 from omrl_bench.vocabulary import STATES
 
-LAST = 5  # lines of a log
-
 
 def status(
     suite: Annotated[str, typer.Option(help="Suite: a name or a TOML file.")],
@@ -21,9 +19,10 @@ def status(
     seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0-4 or 0,3,7 (default: the preset's).")] = None,
     out: Annotated[Path, typer.Option(help="Results folder.")] = Path("runs"),
 ) -> None:
-    """Show which cells of a suite are complete, missing, failed or stale, and what the workers of lost ones printed.
+    """Show which cells of a suite are complete, missing, failed or stale. Nothing is run.
 
-    Of jobs that are left to Slurm it says where they wait or run. Nothing is run.
+    The reason says where a cell is being made, or waits, and how far that is. Below are the last lines that jobs
+    printed which failed or were left to Slurm.
 
     Examples:
       omrl-bench status --suite shift
@@ -37,8 +36,7 @@ def status(
     from omrl_bench.errors import no_results_folder
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.plan import CellElsewhere, PlannedCell, inspect_cells, inspect_elsewhere, select
-    from omrl_bench.runner.slurm import last_lines
-    from omrl_bench.runner.where import printed, whereabouts
+    from omrl_bench.runner.where import last_printed, whereabouts
 
     if out.exists() and not out.is_dir():
         raise no_results_folder(out, "--out")
@@ -51,17 +49,16 @@ def status(
     # a row that was trained elsewhere is none of the suite's methods: it is shown where no method is named
     elsewhere = [] if method else inspect_elsewhere(selection, out)
     cells: list[PlannedCell | CellElsewhere] = [*inspect_cells(selection, out), *elsewhere]
-    queued = whereabouts(out, [planned.cell for planned in cells])
+    where = whereabouts(out, [planned.cell for planned in cells])
     for planned in cells:
         cell = planned.cell
-        reason = "; ".join(text for text in (planned.reason, queued.get(cell)) if text)
+        reason = "; ".join(filter(None, (where.get(cell), planned.reason)))
         texts = (cell.family, cell.dataset, cell.method, cell.backbone, str(cell.seed), planned.state, reason)
         table.add_row(*map(Text, texts))
     console = Console()
     console.print(table)
     counts = {state: sum(p.state == state for p in cells) for state in STATES}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
-    for label, log in printed(out, [p.cell for p in cells if p.state in ("failed", "missing")]):
-        lines = last_lines(log, LAST)
-        if lines:
-            typer.echo("\n  ".join((f"\n{label} printed last ({log}):", *lines)))
+    for printed in last_printed(out, [planned.cell for planned in cells]):
+        for line in (f"\n{printed.job.label}, last lines of {printed.log}:", *(f"  {x}" for x in printed.lines)):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -35,6 +35,7 @@ class Job(Frozen):
     context_rho: float | None = None  # see Suite.context_rho
     device: str = "cpu"
     train_again: bool = False  # although a kept training would do
+    track: str | None = None  # tracker of live curves, see omrl_bench.runner.trackers
     token: str = Field(default_factory=lambda: secrets.token_hex(8))  # is in the records that this job writes
 
     @property
@@ -59,6 +60,7 @@ class Progress(Frozen):
 
     stage: str
     fraction: float  # of the whole job, 0 to 1
+    where: str = ""  # it is: its process and machine, or what an engine calls it
 
 
 def write_job(path: Path, job: Job) -> None:
@@ -98,6 +100,11 @@ def clear(job: Job) -> None:
         path.unlink(missing_ok=True)
 
 
+def claim_path(results: Path, cell: Cell) -> Path:
+    """The claim that a run has on the job of a cell, see :class:`omrl_bench.locks.Claims`."""
+    return cell.jobs_folder(results) / f"seeds-{cell.group()[1]}.claim"
+
+
 def log_path(job_file: Path) -> Path:
     """Where that which the worker of a job printed lies."""
     return job_file.with_suffix(".log")
@@ -114,10 +121,10 @@ def write_progress(job_file: Path, progress: Progress) -> None:
 
 
 def read_progress(job_file: Path) -> Progress | None:
-    """Return the last report, if there is one."""
+    """Return the last report, if there is one that can be read."""
     try:
         return Progress.model_validate_json(progress_path(job_file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,11 +16,14 @@ from omrl_bench.locks import Claims, Lock
 from omrl_bench.processes import processors
 from omrl_bench.runner.executors import Ended, Executor, Resuming, Watcher
 from omrl_bench.runner.executors.local import Local
-from omrl_bench.runner.job import Job, clear, failed_record, job_path, progress_path, record_of, write_job
+from omrl_bench.runner.job import Job, claim_path, clear, failed_record, job_path, progress_path, record_of, write_job
+from omrl_bench.runner.limit import Limit
 from omrl_bench.runner.plan import PlannedCell, Selection, inspect_cells, make_jobs, prepare_data
 from omrl_bench.runner.records import JOBS, Cell, Record, is_complete, read_record, write_failure
 from omrl_bench.runner.slurm import Queue
 from omrl_bench.runner.submissions import submission_of
+from omrl_bench.runner.trackers import log_in
+from omrl_bench.runner.trained import sweep_unfinished
 from omrl_bench.vocabulary import Rerun
 
 POLL = 1.0  # seconds between looks at what other runs do
@@ -50,12 +54,14 @@ class Outcome:
 
     Attributes:
         plan: What there was to do.
-        errors: Of the jobs that failed, as ``label: error``. Every other cell of the plan's jobs has a complete record,
-            or was left to a queue.
+        errors: Of the jobs that failed, as ``label: error``.
+        left: Jobs that would not have ended within the limit of time and were not started. Every cell of the plan's
+            other jobs that did not fail has a complete record, or was left to a queue.
     """
 
     plan: Plan
     errors: tuple[str, ...]
+    left: tuple[Job, ...] = ()
 
 
 def execute(
@@ -64,8 +70,10 @@ def execute(
     rerun: Rerun = "stale",
     executor: Executor | None = None,
     watcher: Watcher | None = None,
+    limit_hours: float = math.inf,
+    track: str | None = None,
 ) -> Outcome:
-    """Run what is left of a selection; afterwards every cell of it has a record.
+    """Run what is left of a selection; afterwards every cell of it has a record, if there was time for it.
 
     Nothing is printed and no signal is caught: an exception, such as KeyboardInterrupt, ends the workers and passes.
     The cells that have ended by then keep their records, and the same call goes on from there.
@@ -80,16 +88,26 @@ def execute(
         executor: Where jobs run, see :func:`omrl_bench.runner.executors.make_executor`; None for processes of this
             machine, one per core.
         watcher: Is told what happens.
+        limit_hours: How long this may take, data and all: jobs that would not end in time are not started, see
+            :class:`omrl_bench.runner.limit.Limit`. Nothing that was started is ended.
+        track: Tracker that is shown the curves of what trains (:func:`omrl_bench.runner.trackers.trackers`). It changes
+            no number.
 
     Raises:
-        InputError: if the folder is not writable or takes no locks, or the data are not what they should be.
+        InputError: if the folder is not writable or takes no locks, the data are not what they should be, the limit is
+            none, or the tracker cannot be used.
     """
+    limit = Limit(limit_hours)
+    if track is not None:
+        log_in(track)
     executor, watcher = executor or Local(), watcher or Watcher()
     check_folder(out)
     statuses = prepare_data(selection, processors(), watcher.preparing)
     plan = make_plan(selection, out, rerun, executor, statuses)
     watcher.planned(plan)
-    return Outcome(plan, tuple(run_jobs(plan.jobs, executor, watcher)))
+    jobs = [job.model_copy(update={"track": track}) for job in plan.jobs]
+    errors = run_jobs(jobs, executor, watcher, limit)
+    return Outcome(plan, tuple(errors), tuple(limit.left))
 
 
 def make_plan(
@@ -112,26 +130,38 @@ def make_plan(
     return Plan(selection, cells, jobs, executor.slots, waves * job_seconds)
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor, watcher: Watcher) -> list[str]:
-    """Run jobs and return the errors of those that failed, as ``label: error``; every cell has a record then.
+def run_jobs(jobs: Sequence[Job], executor: Executor, watcher: Watcher, limit: Limit | None = None) -> list[str]:
+    """Run jobs and return the errors of those that failed, as ``label: error``.
 
-    A job that the executor leaves to a queue (:class:`omrl_bench.runner.executors.Resuming`) is no failure; whether its
-    cells have records is for a later run to see. If an exception ends this, the workers are ended first, and no record
-    is left half-written.
+    Every cell has a record then, but for the jobs that the limit leaves, and those that the executor leaves to a queue
+    (:class:`omrl_bench.runner.executors.Resuming`): whether they have records is for a later run to see. If an
+    exception ends this, the workers are ended first, and no record is left half-written.
+
+    Raises:
+        InputError: if the results folder cannot be written to any more.
     """
     errors: list[str] = []
-    if jobs:
-        with _Shared(jobs, executor, watcher) as shared:
-            while shared.waiting:
-                first = next(mine := shared.take(errors), None)
-                if first is not None:
-                    with closing(executor.run(chain([first], mine), watcher)) as endings:
-                        for ended in endings:
-                            _finish(ended, watcher, errors)
-                            shared.release(ended.job)
-                elif shared.waiting:
-                    shared.wait()
+    try:
+        if jobs:
+            with _Shared(jobs, executor, watcher, limit or Limit()) as shared:
+                _work_off(shared, executor, watcher, errors)
+    except BrokenPipeError:  # of the watcher: nobody reads what is printed
+        raise
+    except OSError as error:  # the folder was there, and is full, or not writable any more
+        raise InputError(f"the run cannot go on: {error.filename or 'the results folder'}: {error.strerror}") from error
     return errors
+
+
+def _work_off(shared: _Shared, executor: Executor, watcher: Watcher, errors: list[str]) -> None:
+    while shared.waiting:
+        first = next(mine := shared.take(errors), None)
+        if first is not None:
+            with closing(executor.run(chain([first], mine), watcher)) as endings:
+                for ended in endings:
+                    _finish(ended, watcher, errors)
+                    shared.end(ended)
+        elif shared.waiting:
+            shared.wait()
 
 
 class _Shared:
@@ -141,10 +171,11 @@ class _Shared:
         waiting: Those that this run has not taken, and that no other has done.
     """
 
-    def __init__(self, jobs: Sequence[Job], executor: Executor, watcher: Watcher) -> None:
+    def __init__(self, jobs: Sequence[Job], executor: Executor, watcher: Watcher, limit: Limit) -> None:
         self.waiting = list(jobs)
         self._executor, self._watcher, self._said = executor, watcher, False
         self._queue = Queue()
+        self._limit, self._unfinished = limit, 0
         self._claims = Claims(jobs[0].results / JOBS)
         self._taken: list[Job] = []
         self._before = {cell: _content(job, cell) for job in jobs for cell in job.cells}
@@ -158,14 +189,20 @@ class _Shared:
         for job in self._taken:
             if submission_of(job.results, job.cells[0]) is None:  # else its worker may be writing
                 stems.setdefault(job.results / job.cells[0].folder(), []).extend(f"seed-{seed}" for seed in job.seeds)
+                sweep_unfinished(job)
         for folder, of_seeds in stems.items():
             sweep(folder, of_seeds)
         self._claims.close()
 
     def take(self, errors: list[str]) -> Iterator[Job]:
-        """Take jobs, one by one as they are asked for, that no other run has taken or done; their files are written."""
+        """Take jobs, one by one as they are asked for, that no other run has taken or done; their files are written.
+
+        What the limit of time leaves for later stays where it is while others run: they may end early.
+        """
         for job in list(self.waiting):
-            if not self._claims.claim(_claim_path(job.results, job.cells[0])):
+            if not self._claims.claim(claim_path(job.results, job.cells[0])):
+                if self._limit.is_over:
+                    self._leave(job)
                 continue
             submission = submission_of(job.results, job.cells[0])
             if submission is not None:
@@ -175,20 +212,26 @@ class _Shared:
                         yield from self._take_over(theirs, job)
                         continue
                 elif self._queue.may_have(submission):
-                    self.release(job)
+                    self._release(job)
                     continue
                 submission.take_back()
-            self.waiting.remove(job)
             done = {record.cell: record for record in self._done_elsewhere(job)}
             left = tuple(cell for cell in job.cells if cell not in done)
+            if left and not self._limit.allows(job, self._unfinished // self._executor.slots + 1):
+                self._release(job)
+                if not self._unfinished:
+                    self._leave(job)
+                continue
+            self.waiting.remove(job)
             if left:
                 mine = job if left == job.cells else job.model_copy(update={"cells": left})
+                self._unfinished += 1
                 self._taken.append(mine)
                 progress_path(job_path(mine)).unlink(missing_ok=True)
                 write_job(job_path(mine), mine)
                 yield mine
                 continue
-            self.release(job)
+            self._release(job)
             error = next((record.error for record in done.values() if record.status == "failed"), None)
             if error:
                 errors.append(f"{job.label}: {error}")
@@ -202,19 +245,29 @@ class _Shared:
         if left:
             self._watcher.waiting(f"{job.label}: left out, until {theirs.label} has left the queue")
         else:
+            self._unfinished += 1
             self._taken.append(theirs)
             yield theirs
 
-    def release(self, job: Job) -> None:
+    def end(self, ended: Ended) -> None:
         """Let other runs see that a job is done."""
-        self._claims.release(_claim_path(job.results, job.cells[0]))
+        self._unfinished -= 1
+        self._limit.measure(ended.job, ended.seconds)
+        self._release(ended.job)
+
+    def _release(self, job: Job) -> None:
+        self._claims.release(claim_path(job.results, job.cells[0]))
+
+    def _leave(self, job: Job) -> None:
+        self.waiting.remove(job)
+        self._limit.left.append(job)
 
     def wait(self) -> None:
         """Wait a moment for other runs, and say so once."""
         job = self.waiting[0]
         if not self._said:
             submission, count = submission_of(job.results, job.cells[0]), len(self.waiting)
-            holder = submission.holder if submission else self._claims.holder(_claim_path(job.results, job.cells[0]))
+            holder = submission.holder if submission else self._claims.holder(claim_path(job.results, job.cells[0]))
             self._watcher.waiting(f"waiting for {count} job{'s' * (count > 1)} that another run has: {holder}")
             self._said = True
         time.sleep(POLL)
@@ -266,10 +319,6 @@ def _content(job: Job, cell: Cell) -> str | None:
     return None if record is None else record.content
 
 
-def _claim_path(results: Path, cell: Cell) -> Path:
-    return cell.jobs_folder(results) / f"seeds-{cell.group()[1]}.claim"
-
-
 @contextmanager
 def taken(results: Path, cells: Iterable[Cell]) -> Iterator[None]:
     """Be the only one who makes some records.
@@ -279,7 +328,7 @@ def taken(results: Path, cells: Iterable[Cell]) -> Iterator[None]:
     """
     check_folder(results)
     with Claims(results / JOBS) as claims:
-        for path, cell in {_claim_path(results, cell): cell for cell in cells}.items():
+        for path, cell in {claim_path(results, cell): cell for cell in cells}.items():
             submission = submission_of(results, cell)
             holder = submission.holder if submission and Queue().may_have(submission) else None
             if holder is None and not claims.claim(path):

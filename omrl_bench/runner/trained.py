@@ -7,6 +7,7 @@ do not need the folder: it may be deleted at any time.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +21,8 @@ from omrl_bench.frozen import Frozen
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import CurvePoint
 
-FOLDER = ".trained"
 FILE = "training.json"
+FOLDER = ".trained"  # in the results folder
 
 
 class Training(Frozen):
@@ -35,6 +36,8 @@ class Training(Frozen):
     fit_seconds: float
     update_milliseconds: dict[str, float]
     peak_memory_mib: float
+    key: str = ""  # of what it is a training, see trained_key; "" in those of earlier versions, which have no files
+    files: dict[str, str] = {}  # sha256 of each, by path in the folder
 
 
 def trained_key(job: Job) -> str:
@@ -51,7 +54,8 @@ def keep(job: Job, algorithm: Algorithm, training: Training) -> None:
 
     def fill(folder: Path) -> None:
         algorithm.save(folder)
-        (folder / FILE).write_text(training.model_dump_json(indent=1), encoding="utf-8")
+        named = training.model_copy(update={"key": trained_key(job), "files": _hashes(folder)})
+        (folder / FILE).write_text(named.model_dump_json(indent=1), encoding="utf-8")
         _make_readable(folder)
 
     _put(_folder(job) / f"seeds-{'-'.join(map(str, training.seeds))}", fill)
@@ -92,6 +96,12 @@ def _put(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def sweep_unfinished(job: Job) -> None:
+    """Remove what killed workers left half-saved; another suite's worker that is just saving there keeps nothing."""
+    for folder in _folder(job).glob(".seeds-*.tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _make_readable(folder: Path) -> None:
     """Let others read what was saved as far as the umask does: safetensors writes for the owner only."""
     of_files, of_folders = (path.stat().st_mode & 0o777 for path in (folder / FILE, folder))
@@ -100,15 +110,22 @@ def _make_readable(folder: Path) -> None:
 
 
 def find(job: Job) -> tuple[Path, Training] | None:
-    """Return a kept training that covers the job's seeds, and where it is."""
+    """Return a kept training that covers the job's seeds, and where it is; one that was changed is none."""
     for file in sorted(_folder(job).glob(f"seeds-*/{FILE}")):
         try:
-            training = Training.model_validate_json(file.read_text(encoding="utf-8"))
+            training = Training.model_validate_json(file.read_bytes())
+            intact = not training.key or (training.key, training.files) == (trained_key(job), _hashes(file.parent))
         except (OSError, ValidationError):
-            continue  # of another version of this project
-        if set(job.seeds) <= set(training.seeds):
+            continue  # of another version of this project, damaged, or another user's
+        if intact and set(job.seeds) <= set(training.seeds):
             return file.parent, training
     return None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of the files of a training, by their path; weights are worth nothing if they are another's."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / FILE)
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _folder(job: Job) -> Path:

@@ -1,24 +1,70 @@
-"""Where the jobs of cells are, and what their workers printed; nothing is run or changed."""
+"""Where the jobs of cells are, how far, and what their workers printed last; nothing is run or changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from omrl_bench.errors import InputError
-from omrl_bench.runner.job import Job, log_path, read_job
-from omrl_bench.runner.records import Cell
+from omrl_bench.locks import claimed_by
+from omrl_bench.runner.job import Job, claim_path, log_path, read_job, read_progress, record_of
+from omrl_bench.runner.records import JOBS, Cell
 from omrl_bench.runner.slurm import Queue, ending_of
 from omrl_bench.runner.submissions import Submission, submission_of
 
+LAST_LINES = 5
+_LAST_BYTES = 4096
 
-def whereabouts(results: Path, cells: Iterable[Cell]) -> dict[Cell, str]:
-    """Say of those cells whose jobs were left to a queue where they wait or run, or how they ended there."""
+
+class Printed(NamedTuple):
+    """The last lines that the worker of a job printed."""
+
+    job: Job
+    log: Path
+    lines: list[str]
+
+
+def whereabouts(results: Path, cells: Sequence[Cell]) -> dict[Cell, str]:
+    """Say of those cells that are being made where that is: in a queue, or in a process and how far."""
+    running = {cell: text for cell in cells if (text := _running(results, cell))}
+    return running | _queued(results, cells)
+
+
+def last_printed(results: Path, cells: Iterable[Cell]) -> list[Printed]:
+    """What the jobs of some cells printed that have failed or were left to a queue, and that no run is doing again."""
+    found = []
+    for cell in {cell.group(): cell for cell in cells}.values():
+        if claimed_by(results / JOBS, claim_path(results, cell)):
+            continue
+        submission = submission_of(results, cell)
+        for file, job in _jobs(results, cell):
+            queued = submission is not None and submission.file == file
+            log = submission.log if submission and queued else log_path(file)
+            if job.cells[0].group() == cell.group() and log.is_file() and (queued or _has_failed(job)):
+                found.append(Printed(job, log, _last_lines(log)))
+    return found
+
+
+def _running(results: Path, cell: Cell) -> str:
+    """Where a cell is being made: the worker says it, once it has begun; until then the run that claimed the job."""
+    owner = claimed_by(results / JOBS, claim_path(results, cell))
+    for file, job in _jobs(results, cell) if owner else ():
+        if cell in job.cells:
+            progress = read_progress(file)
+            if progress is not None:
+                return f"runs in {progress.where or owner}: {progress.stage} {progress.fraction:.0%}"
+            return f"started by {owner}"
+    return ""
+
+
+def _queued(results: Path, cells: Sequence[Cell]) -> dict[Cell, str]:
+    """Where those jobs wait or run that were left to a queue, or how they ended there."""
     submitted: dict[Cell, Submission] = {}
     for cell in cells:
         submission = submission_of(results, cell)
-        job = _read(submission.file) if submission else None
-        if submission and job and cell in job.cells:
+        if submission and any(file == submission.file and cell in job.cells for file, job in _jobs(results, cell)):
             submitted[cell] = submission
     tasks = Queue().look(each.name for each in submitted.values())
     found = {}
@@ -34,22 +80,29 @@ def whereabouts(results: Path, cells: Iterable[Cell]) -> dict[Cell, str]:
     return found
 
 
-def printed(results: Path, cells: Iterable[Cell]) -> list[tuple[str, Path]]:
-    """The logs of the jobs of cells, each once, with the job's label."""
-    found = {}
-    for cell in cells:
-        for file in sorted(cell.jobs_folder(results).glob("seed-*.job")):
-            job = _read(file)
-            if job is not None and cell in job.cells:
-                submission = submission_of(results, cell)
-                log = submission.log if submission and submission.file == file else log_path(file)
-                if log.exists():
-                    found[log] = job.label
-    return [(label, log) for log, label in found.items()]
+def _jobs(results: Path, cell: Cell) -> Iterator[tuple[Path, Job]]:
+    """The job files beside a cell's, as far as they can be read."""
+    for file in sorted(cell.jobs_folder(results).glob("seed-*.job")):
+        try:
+            yield file, read_job(file)
+        except (OSError, ValueError, LookupError, TypeError, InputError):
+            continue
 
 
-def _read(file: Path) -> Job | None:
+def _has_failed(job: Job) -> bool:
+    records = (record_of(job, cell) for cell in job.cells)
+    return any(record is not None and record.status == "failed" for record in records)
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The last lines of a file, without what a terminal would not print."""
     try:
-        return read_job(file)
-    except (OSError, ValueError, InputError):
-        return None
+        with log.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES)
+            file.seek(start)
+            text = file.read(_LAST_BYTES).decode(errors="replace")
+    except OSError as error:
+        return [f"it cannot be read: {error.strerror}"]
+    lines = [line.expandtabs(4).rstrip() for line in text.splitlines()]
+    printable = ["".join(character for character in line if character.isprintable()) for line in lines]
+    return [line for line in printable if line][-LAST_LINES:]

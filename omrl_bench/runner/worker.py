@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import threading
 import time
@@ -31,6 +32,7 @@ from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_r
 from omrl_bench.runner.states import method_hash
 from omrl_bench.runner.submissions import conclude, submitted
 from omrl_bench.runner.traces import write_traces
+from omrl_bench.runner.tracking import LiveCurves
 from omrl_bench.runner.trained import Training
 
 REPORT_EVERY = 0.5  # seconds
@@ -44,7 +46,7 @@ def main(job_file: Path, package: str | None = None) -> None:
         package: Hash of the package that planned it, if that was on a machine that shares no folder with this one.
     """
     watch_parent()
-    report = partial(write_progress, job_file)
+    report = _reporting(job_file)
     try:
         job = settle(job_file, package, report) if package else read_job(job_file)
     except InputError as error:
@@ -60,8 +62,14 @@ def main_submitted(listing: Path, index: int) -> None:
         print("nothing to do: the job was taken back, or is in another submission")
         return
     job = read_job(submission.file)
-    run_job(job, partial(write_progress, submission.file), unchanged=True)
+    run_job(job, _reporting(submission.file), unchanged=True)
     conclude(submission, job)
+
+
+def _reporting(job_file: Path) -> Callable[[Progress], None]:
+    """Writes reports of a job's progress, which say where it runs."""
+    where = f"process {os.getpid()} on {platform.node()}"
+    return lambda progress: write_progress(job_file, progress.model_copy(update={"where": where}))
 
 
 def watch_parent() -> None:
@@ -141,6 +149,7 @@ class _Run:
         self.evaluation = Evaluation(self.datasets, job.protocol, qualities, train_tasks, job.threads)
         self.algorithm = self.new_algorithm()
         self.configuration = as_json(self.algorithm.configuration())
+        self.live: LiveCurves | None = None  # while it trains
 
     def new_algorithm(self) -> Algorithm:
         """The method, not trained."""
@@ -180,8 +189,12 @@ class _Run:
         budget = Budget(job.preset.updates, job.preset.encoder_updates)
         policy, representation = dataset_parts(job.cells[0].dataset)
         data = self.datasets.training(policy, representation, job.preset.train_tasks)
+        self.live = LiveCurves(job, self.configuration)
         self.resumed = time.process_time()
-        self.algorithm.fit(data, budget, job.seeds, self.log)
+        try:
+            self.algorithm.fit(data, budget, job.seeds, self.log)
+        finally:
+            self.live.finish()
         training = self.training_so_far()
         trained.keep(job, self.algorithm, training)
         return training
@@ -220,10 +233,14 @@ class _Run:
                 self.job.cells[self.job.seeds.index(seed)].record_path(self.job.results).unlink(missing_ok=True)
         for seed in sorted(self.trained - set(these) - set(self.measured)):
             self.measure(seed, self.training_so_far())
+        scores: dict[int, float] = {}
         if stage == "policy" and points and step * points // total > (step - 1) * points // total:
             for seed in these:
-                score = self.evaluation.validate(partial(self.algorithm.policy, seed), seed)
-                self.curves[seed].append(CurvePoint(step=step, score=round(score, 2)))
+                scores[seed] = round(self.evaluation.validate(partial(self.algorithm.policy, seed), seed), 2)
+                self.curves[seed].append(CurvePoint(step=step, score=scores[seed]))
+        if self.live is not None:
+            seconds, calls = self.spent[stage]
+            self.live.show(stage, step, total, these, 1000 * seconds / calls, scores)
         self.note_progress(stage, step / total, these)
         self.resumed = time.process_time()  # the learning curve is not the method's time
 

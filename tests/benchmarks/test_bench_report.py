@@ -1,9 +1,12 @@
 import json
+import os
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from omrl_bench.report.build import build
 from omrl_bench.report.reading.frames import collect
 from omrl_bench.report.reading.results import COLUMNS
 from omrl_bench.runner.cubes import Cube
@@ -11,34 +14,40 @@ from omrl_bench.runner.records import Cell, Hashes, Record, write_record
 
 QUALITIES = ("high", "medium", "low", "random")
 METHODS, SEEDS, TASKS, DRAWS = 20, 10, 20, 10
+FAMILIES = ("point-goal", "cheetah-vel", "ant-dir", "walker-params", "hopper-params")
 
 
-@pytest.fixture
-def results(tmp_path, monkeypatch):
-    """A folder of 200 records with cubes as large as those of suite `shift`."""
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+def write_records(folder, families, methods, seeds, tasks, draws):
+    """Write complete records with random cubes; nothing in them is of a suite that exists."""
     rng = np.random.default_rng(0)
-    names = {"suite": "shift", "family": "point-goal", "dataset": "mixed", "backbone": "iql", "preset": "standard"}
-    for method, seed in np.ndindex(METHODS, SEEDS):
+    names = {"suite": "shift", "dataset": "mixed", "backbone": "iql", "preset": "standard"}
+    for family, method, seed in product(families, range(methods), range(seeds)):
         record = Record(
-            cell=Cell(method=f"method-{method}", seed=seed, **names),
+            cell=Cell(family=family, method=f"method-{method}", seed=seed, **names),
             family_version="v1",
             status="complete",
             hashes=Hashes(suite="s", family="f", dataset="d", contexts="c", method="m"),
             dataset_status="canonical",
             privileges=(),
             configuration={f"parameter-{number}": number / 7 for number in range(30)},
-            trained_together=tuple(range(SEEDS)),
+            trained_together=tuple(range(seeds)),
             created="2026-01-01T00:00:00+00:00",
         )
         cube = Cube(
             conditions=QUALITIES,
-            tasks=np.arange(40, 40 + TASKS),
-            returns=rng.normal(-100, 20, (len(QUALITIES), TASKS, DRAWS)),
-            random=np.full(TASKS, -200.0),
-            expert=np.full(TASKS, -50.0),
+            tasks=np.arange(40, 40 + tasks),
+            returns=rng.normal(-100, 20, (len(QUALITIES), tasks, draws)),
+            random=np.full(tasks, -200.0),
+            expert=np.full(tasks, -50.0),
         )
-        write_record(tmp_path, record, cube)
+        write_record(folder, record, cube)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder of 200 records with cubes as large as those of suite `shift`."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    write_records(tmp_path, ("point-goal",), METHODS, SEEDS, TASKS, DRAWS)
     return tmp_path
 
 
@@ -70,3 +79,22 @@ def test_memory_of_a_frame(results):
     """Names are stored once: a row takes little more than its six numbers."""
     (found,) = collect(results)
     assert found.frame.memory_usage(deep=True).sum() <= 58 * len(found.frame)
+
+
+@pytest.mark.slow
+def test_report_is_linear_in_its_records(benchmark, tmp_path, monkeypatch, capsys):
+    """Of 20,000 records, twice the methods and twice the seeds, in at most 4.5 times the processor time of 5,000."""
+    if benchmark.disabled:
+        pytest.skip("takes minutes")
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    seconds = []
+    for name, methods, seeds in (("small", 25, 40), ("large", 50, 80)):
+        write_records(tmp_path / name, FAMILIES, methods, seeds, tasks=4, draws=2)
+        before = sum(os.times()[:4])
+        build(tmp_path / name, tmp_path / f"report-{name}")
+        seconds.append(sum(os.times()[:4]) - before)
+    benchmark.extra_info["ratio"] = ratio = seconds[1] / seconds[0]
+    benchmark.pedantic(lambda: None)
+    with capsys.disabled():
+        print(f"\n  {benchmark.name}: {seconds[0]:.1f} s, {seconds[1]:.1f} s: {ratio:.2f} (at most 4.5)")
+    assert ratio <= 4.5

@@ -17,8 +17,8 @@ def no_table(monkeypatch):
     monkeypatch.setattr(display, "print_plan", lambda plan, notes: None)
 
 
-def job(label):
-    return SimpleNamespace(label=label)
+def job(label, token=None):
+    return SimpleNamespace(label=label, token=token or label)
 
 
 @pytest.fixture
@@ -76,6 +76,18 @@ def test_plain_lines_elsewhere(screen):
     assert lines[:2] == ["start  a", "start  b"]
     assert lines[2].startswith("done   a in 12 s; 1/2 jobs")
     assert lines[3:] == ["failed b: ValueError: no; 2/2 jobs"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_jobs_of_one_label_are_counted_apart(screen, terminal):
+    """Labels say nothing of datasets and backbones."""
+    screen.terminal = terminal
+    with display.watching() as watcher:
+        watcher.planned(PLAN)
+        for token in ("mixed", "expert"):
+            watcher.started(job("a", token))
+            watcher.finished(job("a", token), 1.0, None)
+    assert "2/2 jobs" in screen.text()
 
 
 @pytest.mark.parametrize("terminal", [False, True])

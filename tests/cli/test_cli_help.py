@@ -29,6 +29,8 @@ VERBS = [
     ("data", "list"),
     ("data", "train-behaviour"),
     ("data", "freeze"),
+    ("results",),
+    ("results", "merge"),
 ]
 HEAVY = {"torch", "mujoco", "pandas", "matplotlib"}
 
@@ -39,7 +41,7 @@ def test_help_of_every_verb(cli, verb, option):
     outcome = cli(*verb, option)
     assert outcome.code == 0 and outcome.err == ""
     assert re.search(rf"Usage: .*{' '.join(('omrl-bench', *verb))} ", outcome.words)
-    if verb not in ((), ("data",)):
+    if verb not in ((), ("data",), ("results",)):
         assert "Examples:" in outcome.out
 
 

@@ -1,6 +1,8 @@
 """Several runs, users and clocks on one results folder: each job is done once, and nothing that is good is lost."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -223,6 +225,45 @@ def test_what_is_kept_of_a_training_is_for_all_that_the_umask_lets(jobs, umask, 
     assert {mode for path, mode in found.items() if path.is_file()} == {of_files} and len(found) == 7
 
 
+class Other(Saving):
+    """Weights of another method, which could be loaded."""
+
+    def save(self, folder):
+        (folder / "weights").write_text("2")
+
+
+def change(path, content):
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("swapped", [("weights",), ("weights", "training.json")])
+def test_the_weights_of_another_training_are_not_taken_for_its_own(jobs, swapped):
+    one, other = jobs("Zero", "Nan")
+    trained.keep(one, Saving(), TRAINING)
+    trained.keep(other, Other(), TRAINING)
+    (folder, _), (of_other, _) = trained.find(one), trained.find(other)
+    for name in swapped:
+        change(folder / name, (of_other / name).read_bytes())
+    assert trained.find(one) is None and trained.find(other) is not None
+
+
+@pytest.mark.parametrize("content", [b"", b'{"seeds"', b"\xff\xfe", b"[]"])
+def test_a_training_that_cannot_be_read_is_none(jobs, content):
+    (job,) = jobs("Zero")
+    trained.keep(job, Saving(), TRAINING)
+    change(trained.find(job)[0] / "training.json", content)
+    assert trained.find(job) is None
+
+
+def test_a_training_that_is_kept_from_an_earlier_version_is_taken(jobs):
+    (job,) = jobs("Zero")
+    trained.keep(job, Saving(), TRAINING)
+    folder, found = trained.find(job)
+    assert found.key == trained.trained_key(job) and set(found.files) == {"weights", "deep/weights"}
+    change(folder / "training.json", TRAINING.model_dump_json(exclude={"key", "files"}).encode())
+    assert trained.find(job) == (folder, TRAINING)
+
+
 def test_a_training_that_cannot_be_kept_costs_nothing(jobs, capsys):
     (job,) = jobs("Zero")
     job.results.mkdir()
@@ -262,3 +303,63 @@ def test_a_worker_depends_on_nothing_in_the_working_folder(jobs, tmp_path, monke
     lost = planned.model_copy(update={"target": f"{mine / 'bad.py'}:Exits"})
     (error,) = run_jobs([lost.model_copy(update={"train_again": True, "token": "another"})], Local(1), Watcher())
     assert "the worker ended with exit code 3; its output is in " in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_becomes_read_only_is_one_line(jobs):
+    def work(job):
+        write(job)
+        for folder, _, _ in os.walk(job.results):
+            Path(folder).chmod(0o555)
+
+    (job,) = jobs("Zero")
+    try:
+        with pytest.raises(InputError, match="Permission denied"):
+            run_jobs([job], Doing(work), Watcher())
+    finally:
+        for folder, _, _ in os.walk(job.results):
+            Path(folder).chmod(0o755)
+
+
+def test_files_that_cannot_be_removed_are_one_line(jobs, monkeypatch):
+    """As in a folder that became read-only; claims that stay are nobody's when the run has ended."""
+
+    def refuse(self, missing_ok=False):
+        if ".jobs" in self.parts and self.suffix != ".run":
+            raise PermissionError(13, "Permission denied", str(self))
+
+    def work(job):
+        write(job)
+        monkeypatch.setattr(Path, "unlink", refuse)
+
+    first, second = jobs("Zero", "Nan")
+    with pytest.raises(InputError, match=r"the run cannot go on: .*seed-0.job: Permission denied"):
+        run_jobs([first, second], Doing(work), Watcher())
+    monkeypatch.undo()
+    assert run_jobs(jobs("Zero", "Nan"), Doing(write), Watcher()) == []
+
+
+def test_a_watcher_whose_reader_is_gone_is_not_the_folders_fault(jobs):
+    class Gone(Watcher):
+        def finished(self, job, seconds, error):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        run_jobs(jobs("Zero"), Doing(write), Gone())
+
+
+def test_what_killed_workers_and_runs_left_is_swept(jobs):
+    (job,) = jobs("Zero")
+    trained.keep(job, Saving(), TRAINING)
+    kept, _ = trained.find(job)
+    unfinished = kept.with_name(".seeds-0-1.0123456789abcdef.tmp")
+    unfinished.mkdir()
+    (unfinished / "weights").write_text("1")
+    locks = job.results / ".jobs"
+    code = (
+        "import os, sys; from pathlib import Path; from omrl_bench.locks import Claims; c = Claims(Path(sys.argv[1])); "
+    )
+    subprocess.run([sys.executable, "-c", f"{code}os.kill(os.getpid(), 9)", locks])
+    assert len(list(locks.glob("*.run"))) == 1
+    assert run_jobs([job], Doing(write), Watcher()) == []
+    assert not unfinished.exists() and kept.exists() and list(locks.glob("*.run")) == []
