@@ -245,6 +245,7 @@ class _Shared:
         for cell in job.cells:
             path = cell.record_path(job.results)
             sweep(path.parent, path.stem)
+            sweep(cell.jobs_folder(job.results), path.stem)
         sweep_unfinished(job)
 
     def wait(self) -> None:
