@@ -16,7 +16,7 @@ from omrl_bench.api import Setup
 from omrl_bench.errors import InputError
 from omrl_bench.files import write_atomically
 from omrl_bench.fingerprint import package_hash
-from omrl_bench.registry import files_beside, source_hash
+from omrl_bench.registry import files_beside
 from omrl_bench.runner import trained
 from omrl_bench.runner.job import Job, Progress, job_path, read_job
 from omrl_bench.runner.plan import data_status, datasets_behind, prepare_datasets
@@ -67,7 +67,7 @@ def settle(job_file: Path, package: str, report: Callable[[Progress], None]) -> 
     needed = datasets_behind([cell.family], [cell.dataset], qualities)
     statuses = prepare_datasets(needed, job.threads, lambda text: report(Progress(stage="data", fraction=0)))
     setup = Setup(cell.preset, cell.backbone, job.settings)
-    method = method_hash(source_hash(job.target, cell.backbone), job.target, cell.family, setup)
+    method = method_hash(job.target, cell.family, setup)
     local, canonical = hashes_of(job.hashes.suite, cell.family, cell.dataset, job.protocol, qualities, method)
     planned = job.equivalent_to or job.hashes
     if canonical != planned:

@@ -188,7 +188,8 @@ class _Shared:
         stems: dict[Path, list[str]] = {}
         for job in self._taken:
             if submission_of(job.results, job.cells[0]) is None:  # else its worker may be writing
-                stems.setdefault(job.results / job.cells[0].folder(), []).extend(f"seed-{seed}" for seed in job.seeds)
+                for folder in (job.results / job.cells[0].folder(), job.cells[0].jobs_folder(job.results)):
+                    stems.setdefault(folder, []).extend(f"seed-{seed}" for seed in job.seeds)
                 sweep_unfinished(job)
         for folder, of_seeds in stems.items():
             sweep(folder, of_seeds)

@@ -102,7 +102,7 @@ class Expected:
     def hashes(self, family_name: str, dataset: str, method: Method, backbone: str) -> tuple[Hashes, Hashes]:
         """See :func:`expected_hashes`."""
         setup = Setup(self._preset, backbone, method.settings)
-        its = {"method": method_hash(self._of_source(method.target, backbone), method.target, family_name, setup)}
+        its = {"method": method_hash(method.target, family_name, setup, self._of_source)}
         local, canonical = self._of_data(family_name, dataset)
         return local.model_copy(update=its), canonical.model_copy(update=its)
 
@@ -133,10 +133,11 @@ def hashes_of(
     return local, canonical
 
 
-def method_hash(source: str, target: str, family_name: str, setup: Setup) -> str:
+def method_hash(target: str, family_name: str, setup: Setup, source: Callable[[str, str], str] = source_hash) -> str:
     """Hash of a method: that of its source (:func:`omrl_bench.registry.source_hash`) and of its configuration."""
+    # the configuration first: a method that cannot be imported is better said so than not to be found
     configuration = json.dumps(configuration_of(target, get_family(family_name), setup), sort_keys=True)
-    return hash_text(source, configuration)
+    return hash_text(source(target, setup.backbone), configuration)
 
 
 def evaluated_hash(family: Family, split: str) -> str:

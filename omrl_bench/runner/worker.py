@@ -21,7 +21,7 @@ from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import dataset_parts
-from omrl_bench.registry import load_class, source_hash
+from omrl_bench.registry import load_class
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
@@ -109,8 +109,7 @@ def run_job(job: Job, report: Callable[[Progress], None], unchanged: bool = Fals
 def _check_method(job: Job) -> None:
     cell = job.cells[0]
     setup = Setup(cell.preset, cell.backbone, job.settings)
-    source = source_hash(job.target, cell.backbone)
-    if method_hash(source, job.target, cell.family, setup) != job.hashes.method:
+    if method_hash(job.target, cell.family, setup) != job.hashes.method:
         raise InputError("the method was changed while its job waited; the same command runs it as it is now")
 
 

@@ -215,8 +215,8 @@ class _Crew:
             return None if each.attempts <= RETRIES else lost
         code, node, log = came["code"], came["node"], job_path(each.job).with_suffix(".log")
         if code == child.REFUSED:
-            said = came["log"].decode(errors="replace").splitlines()[-1:]
-            raise InputError(f"node {node}: {''.join(said)}")
+            log_text: str = came["log"].decode(errors="replace")
+            raise InputError(f"node {node}: {''.join(log_text.splitlines()[-1:])}")
         if code == -signal.SIGKILL and not came["over"] and each.attempts <= RETRIES:  # as where memory ran out
             return None
         bring_back(each.job, came["files"])
