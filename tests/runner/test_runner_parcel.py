@@ -125,7 +125,7 @@ def test_another_package_or_method_there_is_refused(selection, held, tmp_path, m
     chosen = selection(held.reference)
     with pytest.raises(InputError, match="omrl-bench is another version there"):
         execute(chosen, tmp_path / "runs", executor=Elsewhere(tmp_path / "there", "0123456789abcdef"))
-    monkeypatch.setattr("omrl_bench.runner.parcel.source_hash", lambda *_: "another")
+    monkeypatch.setattr("omrl_bench.runner.parcel.method_hash", lambda *_: "another")
     with pytest.raises(InputError, match="point-goal / Held: another method there; install the same packages"):
         execute(chosen, tmp_path / "runs", executor=Elsewhere(tmp_path / "there"))
     assert list(iterate_records(tmp_path / "runs")) == []
