@@ -21,7 +21,8 @@ def methods_file(cls):
 @pytest.fixture
 def no_values(monkeypatch):
     """What needs values: a fused optimiser's step, and the truth of a tensor."""
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)
+    for optimiser in (torch.optim.Adam, torch.optim.AdamW):
+        monkeypatch.setattr(optimiser, "step", lambda self: None)
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda self: False)
 
 
