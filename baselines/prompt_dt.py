@@ -49,7 +49,7 @@ from omrl_bench.api import MetaPolicy, Requirements, Transitions
 
 from .conditioned import META_BATCH
 from .networks import Rngs, SeedLinear, take_seed
-from .sequence import EpisodeSteps, SequenceConfig, SequenceMethod, cut_episodes
+from .sequence import EpisodeSteps, SequenceConfig, SequenceMethod, best_episodes, cut_episodes, returns_to_go
 from .training import Batches, Scale
 from .transformer import Cache, SeedEmbedding, Transformer, causal, normal
 
@@ -57,7 +57,6 @@ METHODS = {"prompt-dt": "PromptDT", "prompt-dt-expert": "PromptDTExpert"}
 
 #: Target returns of the public code, of the families that it shares with this benchmark.
 PUBLISHED: Mapping[str, float] = {"cheetah-vel": 0.0, "cheetah-dir": 1500.0, "ant-dir": 500.0}
-BEST = 0.1  # share of a task's episodes that training prompts of `prompt-dt-expert` are taken from
 
 
 @dataclass(frozen=True)
@@ -356,23 +355,6 @@ class PromptPolicy(MetaPolicy):
         self._cache.truncate(self._prompted)
         tokens, valid = zip(*self._seen, strict=True)
         self._model.trunk.extend(torch.cat(tokens, dim=2), np.concatenate(valid, axis=1), self._cache, len(tokens))
-
-
-def returns_to_go(rewards: np.ndarray, where: EpisodeSteps) -> np.ndarray:
-    """Undiscounted sum of an episode's rewards from each row on, (N,) float64."""
-    backwards = np.cumsum(rewards[::-1].astype(np.float64))[::-1]
-    after = np.append(backwards, 0.0)[where.first + where.lengths]
-    found: np.ndarray = backwards - after[where.episode]
-    return found
-
-
-def best_episodes(returns: np.ndarray, task_episodes: np.ndarray) -> list[np.ndarray]:
-    """The best tenth of each task's episodes, one at least: returns (E,), task_episodes (T + 1,)."""
-    found = []
-    for first, stop in pairwise(task_episodes):
-        count = max(1, round(BEST * (stop - first)))
-        found.append(first + np.argsort(returns[first:stop], kind="stable")[-count:])
-    return found
 
 
 def find_prompt(

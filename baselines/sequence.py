@@ -10,6 +10,7 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from .networks import Rngs
 from .training import Batches, Scale, load_tensors, save_tensors, seed_generators
 
 WARM_UP = 0.1  # share of the updates over which the learning rate rises
+BEST = 0.1  # share of a task's episodes that count as its best
 
 
 @dataclass(frozen=True)
@@ -158,3 +160,20 @@ def cut_episodes(context: Transitions, horizon: int) -> list[np.ndarray]:
     columns = np.arange(context.valid.shape[1])
     parts = np.split(columns, range(horizon, len(columns), horizon))
     return [part for part in parts if context.valid[:, part].any()]
+
+
+def returns_to_go(rewards: np.ndarray, where: EpisodeSteps) -> np.ndarray:
+    """Undiscounted sum of an episode's rewards from each row on, (N,) float64."""
+    backwards = np.cumsum(rewards[::-1].astype(np.float64))[::-1]
+    after = np.append(backwards, 0.0)[where.first + where.lengths]
+    found: np.ndarray = backwards - after[where.episode]
+    return found
+
+
+def best_episodes(returns: np.ndarray, task_episodes: np.ndarray) -> list[np.ndarray]:
+    """The best tenth of each task's episodes, one at least: returns (E,), task_episodes (T + 1,)."""
+    found = []
+    for first, stop in pairwise(task_episodes):
+        count = max(1, round(BEST * (stop - first)))
+        found.append(first + np.argsort(returns[first:stop], kind="stable")[-count:])
+    return found

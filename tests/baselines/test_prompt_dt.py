@@ -10,11 +10,9 @@ from omrl_bench.baselines.prompt_dt import (
     PUBLISHED,
     PromptDT,
     PromptDTExpert,
-    best_episodes,
     find_prompt,
-    returns_to_go,
 )
-from omrl_bench.baselines.sequence import EpisodeSteps, clip_gradients, cut_episodes
+from omrl_bench.baselines.sequence import EpisodeSteps, best_episodes, clip_gradients, cut_episodes, returns_to_go
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
 from omrl_bench.baselines.transformer import causal
 from omrl_bench.data.meta_dataset import MetaDataset
