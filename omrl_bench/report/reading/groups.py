@@ -32,6 +32,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "information": ("csro", "unicorn"),
     "posterior": ("borel", "pearl", "borel-oracle"),
     "relabelling": ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel"),
+    "in context": ("ad", "dpt", "ic-iql", "ic-td3bc", "dpt-expert"),
+    "prompt": ("prompt-dt", "prompt-dt-expert"),
     "recurrence": ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind"),
 }
 
