@@ -84,13 +84,14 @@ class PromptedTransformer(nn.Module):
         action_size: Length of a.
         horizon: Steps of an episode.
         config: Sizes.
+        belief: Length of what a method adds to every step.
     """
 
     def __init__(
-        self, rngs: Rngs, observation_size: int, action_size: int, horizon: int, config: PromptDTConfig
+        self, rngs: Rngs, observation_size: int, action_size: int, horizon: int, config: PromptDTConfig, belief: int = 0
     ) -> None:
         super().__init__()
-        inputs, width = 1 + observation_size + action_size, config.width
+        inputs, width = 1 + observation_size + action_size + belief, config.width
         self.horizon = horizon
         self.enter, self.time = SeedLinear(rngs, inputs, width), SeedEmbedding(rngs, horizon, width)
         self.enter_prompt, self.prompt_time = SeedLinear(rngs, inputs, width), SeedEmbedding(rngs, horizon, width)
@@ -132,10 +133,19 @@ class PromptDT(SequenceMethod):
     Config = PromptDTConfig
     model: PromptedTransformer
 
+    @property
+    def belief_size(self) -> int:
+        """Length of what the method adds to every step; nothing here."""
+        return 0
+
+    def beliefs(self, rows: np.ndarray) -> Tensor:
+        """What the method adds to steps, rows (R, ...) -> (R, ..., belief size)."""
+        return torch.zeros(*rows.shape, 0)
+
     def make_model(self, rngs: Rngs) -> PromptedTransformer:
         """The prompted transformer."""
-        space = self.space
-        return PromptedTransformer(rngs, space.observation_size, space.action_size, space.horizon, self.config)
+        sizes = self.space.observation_size, self.space.action_size, self.space.horizon
+        return PromptedTransformer(rngs, *sizes, self.config, self.belief_size)
 
     def prepare(self, batches: Batches) -> None:
         """Returns-to-go of all rows, their scale, the target return, and which episodes prompts are taken from."""
@@ -165,12 +175,12 @@ class PromptDT(SequenceMethod):
         tasks = np.repeat(batches.tasks(META_BATCH), self.config.windows, axis=1)
         rows, steps, valid = self._windows(batches, tasks)
         prompt_rows, prompt_valid = self._draw_prompts(batches, tasks)
-        inputs, actions = self._gather(rows)
-        prompt_inputs = self._prompt_inputs(prompt_rows)
+        before, _, actions = self._gather(rows)
+        _, done, _ = self._gather(prompt_rows)
         model, where = self.model, self._where
         predicted = model(
-            model.prompts(prompt_inputs, torch.as_tensor(where.step[prompt_rows])),
-            model.steps(inputs, torch.as_tensor(steps)),
+            model.prompts(done, torch.as_tensor(where.step[prompt_rows])),
+            model.steps(before, torch.as_tensor(steps)),
             torch.as_tensor(np.concatenate([prompt_valid, valid], axis=2)),
         )
         weight = torch.as_tensor(valid, dtype=torch.float32)
@@ -188,27 +198,27 @@ class PromptDT(SequenceMethod):
         return self._where.first[episodes][..., None] + steps, steps, valid
 
     def _draw_prompts(self, batches: Batches, tasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and validity, (R, C, K*) each, of the end of an episode of each task; of some there is none."""
+        """Rows and validity, (R, C, K*) each, of a prompt from an episode of each task; of some there is none."""
         unit = np.stack([rng.random((2, tasks.shape[1])) for rng in batches.rngs])
         counts = np.array([len(each) for each in self._prompted])
         table = np.stack([np.resize(each, counts.max()) for each in self._prompted])
         episodes = table[tasks, (unit[:, 0] * counts[tasks]).astype(np.int64)]
-        back = np.arange(self.config.prompt)[::-1]
-        lengths = self._where.lengths[episodes][..., None]
-        steps = lengths - 1 - back
-        valid = (steps >= 0) & (unit[:, 1, :, None] >= self.config.without_prompt)
-        return self._where.first[episodes][..., None] + np.maximum(steps, 0), valid
+        rows, valid = self.prompt_rows(episodes)
+        return rows, valid & (unit[:, 1, :, None] >= self.config.without_prompt)
 
-    def _gather(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """[R, s, a before] and a of rows."""
-        taken = self._table[torch.as_tensor(rows)]
-        known, actions = taken.split([1 + self.space.input_size, self.space.action_size], dim=-1)
-        return known, actions
+    def prompt_rows(self, episodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and validity of the prompt that an episode gives, (R, C) -> (R, C, K*) each: its last steps."""
+        steps = self._where.lengths[episodes][..., None] - np.arange(self.config.prompt, 0, -1)
+        return self._where.first[episodes][..., None] + np.maximum(steps, 0), steps >= 0
 
-    def _prompt_inputs(self, rows: np.ndarray) -> Tensor:
-        """[R, s, a] of rows."""
-        inputs, actions = self._gather(rows)
-        return torch.cat([inputs[..., : 1 + self.space.observation_size], actions], dim=-1)
+    def _gather(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """[R, s, a before], [R, s, a], both with beliefs, and a of rows."""
+        size = self.space.action_size
+        state, before, actions = self._table[torch.as_tensor(rows)].split(
+            [1 + self.space.observation_size, size, size], dim=-1
+        )
+        beliefs = self.beliefs(rows)
+        return torch.cat([state, before, beliefs], dim=-1), torch.cat([state, actions, beliefs], dim=-1), actions
 
     def _split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         size = self.space.observation_size
@@ -272,7 +282,7 @@ class PromptPolicy(MetaPolicy):
     @torch.no_grad()
     def condition(self, context: Transitions) -> None:
         """Take the prompt from the context."""
-        columns, to_go, steps, valid = find_prompt(context, self._model.horizon, self._config.prompt)
+        columns, to_go, steps, valid = self.choose(context)
         lane = np.arange(len(columns))[:, None]
         standard = (torch.as_tensor(to_go) - self._mean) / self._deviation
         inputs = torch.cat(
@@ -280,11 +290,24 @@ class PromptPolicy(MetaPolicy):
                 standard[..., None],
                 self._scale.observations(context.observations[lane, columns]),
                 torch.as_tensor(context.actions[lane, columns]) / self._scale.action_limit,
+                *self.beliefs_of(columns),
             ],
             dim=-1,
         )
         self._columns = columns
         self._prompt(valid, self._model.prompts(inputs[None], torch.as_tensor(steps)[None]))
+
+    def choose(self, context: Transitions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The prompt: columns, returns-to-go, steps and validity, (lanes, K*) each."""
+        return find_prompt(context, self._model.horizon, self._config.prompt)
+
+    def beliefs_of(self, columns: np.ndarray) -> list[Tensor]:
+        """What the method adds to the prompt's steps, (lanes, K*, size) each."""
+        return []
+
+    def beliefs(self) -> list[Tensor]:
+        """What the method adds to the present step, (lanes, size) each."""
+        return []
 
     def representation(self) -> np.ndarray:
         """What the transformer makes of the prompt's last step, (lanes, width); 0 without one."""
@@ -343,7 +366,8 @@ class PromptPolicy(MetaPolicy):
     def _see(self, observations: np.ndarray) -> Tensor:
         """What the transformer makes of the present step; its key and value lie behind those that are kept."""
         to_go = (self._to_go - self._mean) / self._deviation
-        inputs = torch.cat([to_go, self._scale.observations(observations), self._before], dim=-1)[None, :, None]
+        known = [to_go, self._scale.observations(observations), self._before, *self.beliefs()]
+        inputs = torch.cat(known, dim=-1)[None, :, None]
         self._token, self._pending = self._model.steps(inputs, torch.full((1, 1, 1), self._time)), True
         if len(self._seen) == self._config.window:
             self._start_again()

@@ -73,6 +73,9 @@ class SequenceMethod(Algorithm):
     def prepare(self, batches: Batches) -> None:
         """Measure the training data before the first update; nothing by default."""
 
+    def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
+        """Train what is trained before the sequence model; nothing by default."""
+
     def modules(self) -> dict[str, nn.Module]:
         """Everything that is saved, by name."""
         return {"model": self.model}
@@ -87,6 +90,7 @@ class SequenceMethod(Algorithm):
         self.build(seeds, Scale.of(data, self.space))
         batches = Batches(data, self.scale, self.space, seed_generators(seeds, "data"))
         self.prepare(batches)
+        self.train_representation(batches, budget.encoder_updates, log)
         train(self.model, self.config, lambda: self.loss(batches), budget.updates, log)
 
     def save(self, folder: Path) -> None:

@@ -13,7 +13,7 @@ from omrl_bench.envs.families import get_family
 from omrl_bench.registry import load_class, methods
 
 LANES, ROUNDS, AT_MOST = 200, 7, 5.0
-SEQUENCE_MODELS = ("prompt-dt", "ad", "dpt", "ic-iql", "ic-td3bc")
+SEQUENCE_MODELS = ("prompt-dt", "meta-dt", "ad", "dpt", "ic-iql", "ic-td3bc")
 
 
 def steps(context):

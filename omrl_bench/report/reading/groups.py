@@ -33,7 +33,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "posterior": ("borel", "pearl", "borel-oracle"),
     "relabelling": ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel"),
     "in context": ("ad", "dpt", "ic-iql", "ic-td3bc", "dpt-expert"),
-    "prompt": ("prompt-dt", "prompt-dt-expert"),
+    "prompt": ("prompt-dt", "meta-dt", "prompt-dt-expert"),
     "recurrence": ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind"),
 }
 
