@@ -135,15 +135,26 @@ def one_by_one(method, batches, window, r, c, q):
     return model.trunk(sequence, causal(everything))[r, 0, -1]
 
 
-def check_cloning(method, batches, window, found, label):
-    """The loss is the mean of squared errors at every state, each computed alone."""
+def squared(model, r, hidden, predicted, label):
+    return (predicted - label) ** 2
+
+
+def negative_log_likelihood(model, r, hidden, predicted, label):
+    """Of a diagonal Gaussian, less its constant."""
+    log_std = np.clip((hidden @ model.spread.weight[r] + model.spread.bias[r, 0]).detach().numpy(), -4, 0)
+    return (predicted - label) ** 2 / (2 * np.exp(log_std) ** 2) + log_std
+
+
+def check_cloning(method, batches, window, found, label, error=squared):
+    """The loss is the mean of errors at every state, each computed alone."""
     for r in range(2):
         errors = []
         for c in range(window.states.shape[1]):
             for q in range(window.states.shape[2]):
                 hidden = one_by_one(method, batches, window, r, c, q)
                 predicted = torch.tanh(hidden @ method.model.head.weight[r] + method.model.head.bias[r, 0])
-                errors.append(((predicted.detach().numpy() - label[window.states[r, c, q]]) ** 2).mean())
+                right = label[window.states[r, c, q]]
+                errors.append(error(method.model, r, hidden, predicted.detach().numpy(), right).mean())
         assert found[r].item() == pytest.approx(np.mean(errors), rel=1e-4)
 
 
@@ -151,7 +162,7 @@ def test_loss_of_ad_is_that_of_a_slow_evaluation(ready, data, monkeypatch):
     method, batches = ready(AD, states=3)
     windows = spy(monkeypatch, ad_module, "draw_history")
     found = method.loss(batches).detach()
-    check_cloning(method, batches, windows[0], found, data.actions / 0.1)
+    check_cloning(method, batches, windows[0], found, data.actions / 0.1, negative_log_likelihood)
 
 
 @pytest.mark.parametrize("cls", [DPT, DPTExpert])
@@ -332,6 +343,24 @@ def test_a_rolling_context_is_that_of_the_last_episodes_given(ad, contexts, epis
     np.testing.assert_allclose(told.act(observations), expected, atol=1e-6)
     told.condition(replace(context, **{name: value[:, 120:] for name, value in joined.items()}))
     assert np.abs(told.act(observations) - expected).max() > 1e-6
+
+
+def test_ad_draws_its_actions_until_it_has_an_episode_behind_it(ad, contexts, episodes):
+    context, observations = contexts
+    policy = ad.policy(0)
+    policy.reset(8)
+    first, second = policy.act(observations), policy.act(observations)
+    assert np.abs(first - second).max() > 1e-3
+    policy.reset(8)
+    np.testing.assert_array_equal(policy.act(observations), first)
+    play(policy, context, log_of(episodes, 8, 40))
+    mean = policy.act(observations)
+    np.testing.assert_allclose(policy.act(observations), mean, atol=1e-6)
+    policy._heads.spread.weight.zero_()
+    policy._heads.spread.bias.fill_(-3)  # a deviation that leaves the limits alone
+    drawn = np.stack([policy.act(observations, explore=True) for _ in range(300)])
+    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.002)
+    np.testing.assert_allclose(drawn.std(axis=0), 0.1 * np.exp(-3), rtol=0.2)
 
 
 def test_dpt_takes_transitions_evenly_from_what_there_is(fit, contexts):
