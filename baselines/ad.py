@@ -37,17 +37,18 @@ from omrl_bench.api import TaskSpace
 from .conditioned import META_BATCH
 from .in_context import Cloner, Cloning, HistoryConfig, HistoryPolicy, Window, draw_history
 from .networks import Rngs, SeedLinear, take_seed
-from .sequence import EpisodeSteps
+from .sequence import EpisodeSteps, SequenceConfig
 from .training import Batches, Scale
 
 METHODS = {"ad": "AD"}
 
 
 @dataclass(frozen=True)
-class ADConfig(HistoryConfig):
+class ADConfig(HistoryConfig, SequenceConfig):
     """Hyper-parameters; T2MIR's in brackets where another value is used."""
 
     heads: int = 1  # [8]
+    states: int = 16  # of each window that are learnt from [all]
 
     PRESETS: ClassVar = {
         "quick": {"width": 32},
@@ -85,7 +86,7 @@ class AD(Cloning):
 
     def loss(self, batches: Batches) -> Tensor:
         """The file's loss on windows of a meta-batch, mean over components, without its constant, (R,)."""
-        window = draw_history(batches, self._where, batches.tasks(META_BATCH), self.config)
+        window = draw_history(batches, self._where, batches.tasks(META_BATCH), self.config, self.config.states)
         actions = batches.at(window.states)[..., self.space.observation_size : self.space.input_size]
         return self.error(batches, window, actions)
 

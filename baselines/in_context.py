@@ -30,7 +30,7 @@ from torch import Tensor
 from omrl_bench.api import Algorithm, MetaPolicy, TaskSpace, Transitions
 
 from .networks import Rngs, SeedLinear, TensorModule, take_seed
-from .sequence import EpisodeSteps, SequenceConfig, SequenceMethod, cut_episodes
+from .sequence import EpisodeSteps, SequenceMethod, TransformerConfig, cut_episodes
 from .training import Batches, Scale
 from .transformer import Cache, SeedEmbedding, Transformer, causal, normal
 
@@ -39,12 +39,11 @@ Decide = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class HistoryConfig(SequenceConfig):
+class HistoryConfig(TransformerConfig):
     """Hyper-parameters of a context of several episodes."""
 
     episodes: int = 4  # of the context, with the present one
     steps: int = 8  # that are shown of each [all]
-    states: int = 16  # of each context that are learnt from [all]
 
 
 class Window(NamedTuple):
@@ -77,7 +76,7 @@ class InContext(TensorModule):
         episodes: Of a window, if its transitions have an order; 0 if it is a set.
     """
 
-    def __init__(self, rngs: Rngs, space: TaskSpace, config: SequenceConfig, episodes: int = 0) -> None:
+    def __init__(self, rngs: Rngs, space: TaskSpace, config: TransformerConfig, episodes: int = 0) -> None:
         super().__init__()
         self.enter = SeedLinear(rngs, space.feature_size, config.width)
         self.ask = SeedLinear(rngs, space.observation_size, config.width)
@@ -134,7 +133,7 @@ class InContext(TensorModule):
 class Cloner(InContext):
     """The transformer with a head for actions."""
 
-    def __init__(self, rngs: Rngs, space: TaskSpace, config: SequenceConfig, episodes: int = 0) -> None:
+    def __init__(self, rngs: Rngs, space: TaskSpace, config: TransformerConfig, episodes: int = 0) -> None:
         super().__init__(rngs, space, config, episodes)
         self.head = SeedLinear(rngs, config.width, space.action_size)
 
@@ -188,8 +187,10 @@ class Cloning(InContextLearner, SequenceMethod):
         return model, lambda observations, hidden: model.act(hidden)
 
 
-def draw_history(batches: Batches, where: EpisodeSteps, tasks: np.ndarray, config: HistoryConfig) -> Window:
-    """Draw a window of several episodes of each task (R, C), in the order in which they were learnt.
+def draw_history(
+    batches: Batches, where: EpisodeSteps, tasks: np.ndarray, config: HistoryConfig, states: int
+) -> Window:
+    """Draw a window of several episodes of each task (R, C), in the order in which they were learnt, and some states.
 
     Of each episode some steps are shown, drawn without order and put into it. States are of any of its steps, of any of
     the episodes; a state sees what comes before it.
@@ -205,11 +206,11 @@ def draw_history(batches: Batches, where: EpisodeSteps, tasks: np.ndarray, confi
     steps = np.sort(np.where(np.arange(drawn.shape[3]) < lengths[..., None], drawn, where.lengths.max()), axis=3)
     valid = steps < lengths[..., None]
     rows = where.first[episodes][..., None] + np.minimum(steps, lengths[..., None] - 1)
-    unit = np.stack([rng.random((2, *tasks.shape[1:], config.states)) for rng in rngs])
+    unit = np.stack([rng.random((2, *tasks.shape[1:], states)) for rng in rngs])
     place = (unit[:, 0] * m).astype(np.int64)
     own = np.take_along_axis(lengths, place, axis=2)
     time = (unit[:, 1] * own).astype(np.int64)
-    states = where.first[np.take_along_axis(episodes, place, axis=2)] + time
+    asked = where.first[np.take_along_axis(episodes, place, axis=2)] + time
     flat = (*tasks.shape, -1)
     of = np.broadcast_to(np.arange(m)[:, None], steps.shape).reshape(flat)
     steps, valid = steps.reshape(flat), valid.reshape(flat)
@@ -217,7 +218,7 @@ def draw_history(batches: Batches, where: EpisodeSteps, tasks: np.ndarray, confi
     return Window(
         rows=rows.reshape(flat),
         valid=valid,
-        states=states,
+        states=asked,
         sees=(of[:, :, None] < place[..., None]) | before,
         place=np.concatenate([of, place], axis=2),
         time=np.concatenate([steps, time], axis=2),

@@ -93,7 +93,7 @@ class InContextRL(InContextLearner, Conditioned):
         for update in range(updates):
             tasks = batches.tasks(META_BATCH)
             states = max(1, self.backbone_config.batch // tasks.shape[1])
-            window = draw_history(batches, where, tasks, replace(self.config, states=states))
+            window = draw_history(batches, where, tasks, self.config, states)
             batch, z, next_z = self.hear(batches, window)
             self.backbone.update(optimiser, batch, z, next_z, policy_z=z)
             log("policy", update + 1, updates)

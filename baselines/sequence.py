@@ -29,13 +29,19 @@ BEST = 0.1  # share of a task's episodes that count as its best
 
 
 @dataclass(frozen=True)
-class SequenceConfig:
-    """Hyper-parameters of every sequence model."""
+class TransformerConfig:
+    """Hyper-parameters of every transformer."""
 
     width: int = 48  # of a token
     layers: int = 2
     heads: int = 1
     learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class SequenceConfig(TransformerConfig):
+    """Hyper-parameters of every sequence model."""
+
     weight_decay: float = 1e-4
     clip: float = 1.0  # of the gradient's length
 

@@ -52,7 +52,7 @@ def spy(monkeypatch, module, name):
 def history(ready):
     method, batches = ready(AD)
     tasks = batches.tasks(6)
-    return draw_history(batches, method._where, tasks, method.config), tasks, method.config
+    return draw_history(batches, method._where, tasks, method.config, 16), tasks, method.config
 
 
 def test_a_window_is_episodes_of_a_task_in_learning_order(history, data):
@@ -216,7 +216,7 @@ def test_ad_on_one_episode_is_behaviour_cloning(ready, data, monkeypatch):
 def test_ad_that_shows_nothing_clones_the_state_alone(ready, data):
     """A window of which nothing is seen: h is that of the state's token, whatever the context."""
     method, batches = ready(AD, states=3)
-    window = draw_history(batches, method._where, batches.tasks(4), method.config)
+    window = draw_history(batches, method._where, batches.tasks(4), method.config, 3)
     blind = window._replace(sees=np.zeros_like(window.sees))
     other = blind._replace(rows=np.roll(blind.rows, 1, axis=1))
     assert torch.equal(method.model.of(batches, blind), method.model.of(batches, other))
@@ -227,8 +227,7 @@ def test_ad_that_shows_nothing_clones_the_state_alone(ready, data):
 def test_in_context_rl_learns_from_h_of_each_state_and_its_next(ready, data, cls, backbone):
     method, batches = ready(cls)
     assert isinstance(method.backbone, backbone)
-    config = replace(method.config, states=2)
-    window = draw_history(batches, EpisodeSteps(data), batches.tasks(3), config)
+    window = draw_history(batches, EpisodeSteps(data), batches.tasks(3), method.config, 2)
     batch, z, next_z = method.hear(batches, window)
     rows = window.states.reshape(2, -1)
     assert torch.equal(batch.observations, batches.features[rows][..., :2])
