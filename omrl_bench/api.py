@@ -22,6 +22,8 @@ PRIVILEGES: Mapping[str, str] = {
     "descriptors": "the true task parameters, in training and in every context",
     "behaviour": "the behaviour policies that made the data",
     "reward_function": "the true reward function, to relabel logged episodes of training tasks",
+    "expert_labels": "the expert's action in every logged state of the training tasks",
+    "target_return": "the return that a paper asks for in this family, to be had at test time",
 }
 
 
@@ -159,6 +161,7 @@ class TrainingData(Protocol):
         task_offsets: (T+1,) rows of task k are ``task_offsets[k]:task_offsets[k+1]``.
         episode_offsets: (E+1,) rows of episode e are ``episode_offsets[e]:episode_offsets[e+1]``.
         task_episodes: (T+1,) episodes of task k are ``task_episodes[k]:task_episodes[k+1]``.
+        behaviours: (E,) who acted in each episode: 0 to 9 in the order of learning, 9 the expert, -1 uniform actions.
     """
 
     tasks: np.ndarray
@@ -171,6 +174,7 @@ class TrainingData(Protocol):
     task_offsets: np.ndarray
     episode_offsets: np.ndarray
     task_episodes: np.ndarray
+    behaviours: np.ndarray
 
     @property
     def representation_data(self) -> TrainingData:
@@ -191,6 +195,13 @@ class TrainingData(Protocol):
         """Rewards that episodes (k,) would have had in tasks (k,), as ``context_rewards`` shows them.
 
         Returns (k, longest) zero-padded; raises unless the privilege ``reward_function`` is declared.
+        """
+        ...
+
+    def expert_actions(self, rows: np.ndarray) -> np.ndarray:
+        """What the expert would have done, without noise, in the states of rows (...), in the task of each.
+
+        Returns (..., action size), in the environment's units; raises unless ``expert_labels`` is declared.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from omrl_bench.api import Behaviour
-from omrl_bench.data.behaviour import make_actor
+from omrl_bench.data.behaviour import EXPERT, make_actor
 from omrl_bench.data.contexts import sparse_view
 from omrl_bench.data.episodes import Episodes
 from omrl_bench.data.store import read_episodes
@@ -58,6 +58,7 @@ class MetaDataset:
         self.episode_offsets = chosen.offsets
         self.task_episodes = np.append(np.searchsorted(chosen.tasks, self.tasks), len(chosen.tasks))
         self.task_offsets = self.episode_offsets[self.task_episodes]
+        self.behaviours = chosen.behaviours
         self._seeds = chosen.seeds
         self._representation = (
             None
@@ -150,6 +151,29 @@ class MetaDataset:
             states = following
         ended = starts[:, None] + np.arange(rewards.shape[1]) >= stops[:, None]
         return np.where(ended[lane_of], np.float32(0), self._shown(rewards))
+
+    def expert_actions(self, rows: np.ndarray) -> np.ndarray:
+        """What the expert would have done, without noise, in logged states.
+
+        Args:
+            rows: (...) row numbers.
+
+        Returns:
+            (..., action size) float32, in the environment's units.
+
+        Raises:
+            PrivilegeError: unless the method declares the privilege ``expert_labels``.
+            InputError: if the family has no behaviour policies.
+        """
+        self._demand("expert_labels")
+        flat = np.asarray(rows).reshape(-1)
+        tasks = self.tasks[np.searchsorted(self.task_offsets, flat, side="right") - 1]
+        actor, rng = make_actor(self._family), np.random.default_rng(0)  # which nothing depends on: no noise
+        actor.reset(np.full(len(flat), EXPERT), rng)
+        descriptors = self._family.tasks().descriptors[tasks]
+        actions = actor.act(self.observations[flat].astype(np.float64), descriptors, rng, deterministic=True)
+        limit = self._family.action_limit
+        return np.clip(actions, -limit, limit).astype(np.float32).reshape(*np.shape(rows), -1)
 
     def _shown(self, rewards: np.ndarray) -> np.ndarray:
         """What a context shows of rewards."""

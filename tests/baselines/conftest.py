@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from omrl_bench.api import Budget, Setup, TaskSpace
+from omrl_bench.baselines.conditioned import Conditioned
 from omrl_bench.baselines.controls import Untrained
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import draw_contexts, gather
@@ -34,6 +35,11 @@ BUILT_IN = {name: method_named(name) for name, target in methods().items() if ta
 TRAINED = sorted(name for name, cls in BUILT_IN.items() if not issubclass(cls, Untrained))
 CASES = [(name, "iql") for name in TRAINED]
 CASES += [(name, backbone) for backbone in sorted(backbones()) if backbone != "iql" for name in ON_EVERY_BACKBONE]
+
+
+def has_backbone(cls):
+    """Whether a method learns its policy with a backbone; a sequence model has none."""
+    return issubclass(cls, Conditioned)
 
 
 def _ignore(stage, step, total, seeds=None):
@@ -87,7 +93,10 @@ def make(space):
     def construct(cls, preset="quick", backbone="iql", **settings):
         small = {field.name: SMALL[field.name] for field in fields(cls.Config) if field.name in SMALL}
         named = {name.replace("backbone_", "backbone.", 1): value for name, value in settings.items()}
-        return cls(space, Setup(preset, backbone, {**SMALL_BACKBONE, **small, **named}))
+        if has_backbone(cls):
+            return cls(space, Setup(preset, backbone, {**SMALL_BACKBONE, **small, **named}))
+        own = {name: value for name, value in named.items() if not name.startswith("backbone.")}
+        return cls(space, Setup(preset, backbone, {**small, **own}))
 
     return construct
 

@@ -279,6 +279,31 @@ def test_declared_privileges_give_what_they_say(point, ragged):
     np.testing.assert_allclose(actions, np.clip(data.descriptors, -0.1, 0.1))
 
 
+def test_the_data_say_who_acted(point, ragged):
+    data = MetaDataset(point, ragged)
+    np.testing.assert_array_equal(data.behaviours, ragged.behaviours[np.isin(ragged.tasks, data.tasks)])
+    assert len(data.behaviours) == len(data.episode_offsets) - 1
+
+
+@pytest.mark.parametrize("name", ["point-goal", "point-hard", "cheetah-vel"])
+def test_expert_labels_are_what_the_expert_does_in_each_state(name):
+    """The privilege `behaviour`, asked for one row after the other."""
+    family = get_family(name)
+    episodes = collect(family, "mixed", threads=1, episodes=1).episodes
+    data = MetaDataset(family, episodes, frozenset({"expert_labels", "behaviour", "descriptors"}))
+    rows = np.random.default_rng(0).integers(len(data.rewards), size=(4, 5))
+    found = data.expert_actions(rows)
+    assert found.shape == (4, 5, family.action_size) and found.dtype == np.float32
+    actor, rng = data.behaviour, np.random.default_rng(1)
+    for where, row in np.ndenumerate(rows):
+        task = np.searchsorted(data.task_offsets, row, side="right") - 1
+        actor.reset(np.array([9]), rng)
+        expected = actor.act(data.observations[[row]], data.descriptors[[task]], rng, deterministic=True)
+        np.testing.assert_allclose(found[where], expected[0], atol=1e-5)
+    with pytest.raises(PrivilegeError, match="reads 'expert_labels'"):
+        MetaDataset(family, episodes, frozenset({"behaviour"})).expert_actions(rows)
+
+
 # --- rewards of other tasks
 
 

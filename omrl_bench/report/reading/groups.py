@@ -33,6 +33,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "posterior": ("borel", "pearl", "borel-oracle"),
     "relabelling": ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel"),
     "recurrence": ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind"),
+    "in context": ("ad", "dpt", "ic-iql", "ic-td3bc", "dpt-expert"),
+    "prompt": ("prompt-dt", "meta-dt", "prompt-dt-expert"),
 }
 
 CONTROLS = GROUPS[CONTROL]
