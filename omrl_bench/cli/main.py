@@ -10,7 +10,21 @@ import traceback
 import typer
 
 from omrl_bench import __version__
-from omrl_bench.cli import compare, data, listing, paper, report, reproduce, run, show, smoke, status, validate, worker
+from omrl_bench.cli import (
+    compare,
+    data,
+    listing,
+    paper,
+    report,
+    reproduce,
+    run,
+    show,
+    smoke,
+    status,
+    submit,
+    validate,
+    worker,
+)
 from omrl_bench.errors import InputError
 
 app = typer.Typer(
@@ -32,6 +46,7 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("paper")(paper.paper)
 app.add_typer(show.app, name="show")
 app.add_typer(data.app, name="data")
+app.add_typer(submit.app, name="submit")
 app.command("worker", hidden=True)(worker.worker)
 app.command("smoke-worker", hidden=True)(smoke.smoke_worker)
 
