@@ -127,7 +127,7 @@ class Declaration(Frozen):
     name: RowName  # of the row: what its records call the method
     version: Annotated[int, Field(strict=True, ge=1, le=10_000)]  # one more whenever the row changes
     summary: Said
-    authors: Annotated[tuple[Said, ...], Field(min_length=1, max_length=100)]
+    authors: Annotated[tuple[Said, ...], Field(max_length=100)]
     contact: Said
     paper: Address = ""
     licence: Said  # of the code
@@ -146,6 +146,8 @@ class Declaration(Frozen):
             raise ValueError(f"key 'name': {self.name!r} is the name of a registered method; rename the class")
         if self.code.entry_point.rpartition(":")[2] != self.name:
             raise ValueError("key 'name': it must be that of the class in code.entry_point, as in the records")
+        if not self.authors:
+            raise ValueError("key 'authors': nobody is named")
         for name in self.privileges:
             if name not in PRIVILEGES:
                 raise ValueError(f"key 'privileges': unknown {name!r}; there are {', '.join(PRIVILEGES)}")
