@@ -207,6 +207,9 @@ def _run(
         ("training_seconds", [record.fit_seconds / max(1, len(record.trained_together)) for record in records]),
         ("memory_mib", [record.peak_memory_mib for record in records]),
     )
+    origin_and_costs: dict[str, Any] = _origin(results, method, records, doubts)
+    for name, values in costs:
+        origin_and_costs[name] = _rounded(pd.Series(values, dtype=float).median(), 2) or None
     return Run(
         suite=results.suite,
         preset=results.preset,
@@ -218,11 +221,10 @@ def _run(
         privileges=results.privileges.get(method, ()),
         status="missing" if not seeds else "partial" if wanted - seeds else "complete",
         reasons=tuple(note.reason for note in results.notes if note.reason and note[1:3] == (family, method)),
-        **_origin(results, method, records, doubts),
         doubts=tuple(doubts),
-        **{name: _rounded(pd.Series(values, dtype=float).median(), 2) or None for name, values in costs},
         created=max((record.created for record in records), default=None),
         versions=_joined(record.versions for record in records),
+        **origin_and_costs,
     )
 
 
