@@ -22,6 +22,7 @@ from omrl_bench.cli import (
     smoke,
     status,
     submit,
+    tune,
     validate,
     worker,
 )
@@ -44,6 +45,7 @@ app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)
 app.command("reproduce")(reproduce.reproduce)
 app.command("paper")(paper.paper)
+app.command("tune")(tune.tune)
 app.add_typer(show.app, name="show")
 app.add_typer(data.app, name="data")
 app.add_typer(submit.app, name="submit")
