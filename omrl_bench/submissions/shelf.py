@@ -122,6 +122,8 @@ def read_shelf(shelf: Path, warn: Callable[[str], object]) -> tuple[Submitted, .
         except InputError as error:
             warn(f"submission {name} left out: {error}"[:500])
     for folder in sorted(path for path in shelf.iterdir() if path.is_dir() and path.name not in rows):
+        if folder.name.startswith("."):  # of a merge that is going on
+            continue
         name = "".join(character for character in folder.name if character.isprintable())[:100]
         warn(f"submission {name} left out: {FILE} does not name it, so it is not merged")
     return tuple(found)
