@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from omrl_bench.errors import InputError
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Read a whole file, which must be a regular one of at most so many bytes.
+
+    A folder of strangers may have a pipe or a device under any name: nothing of it is waited for, or read without end.
+
+    Raises:
+        OSError: if it cannot be read, is no regular file, or is larger; ``strerror`` says so.
+    """
+    _check_regular(path.stat(), path)
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        _check_regular(os.fstat(file.fileno()), path)  # it may be another by now
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+    return content
+
+
+def _check_regular(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"it is {file_kind(status.st_mode)}, not a regular file", str(path))
+
+
+def file_kind(mode: int) -> str:
+    """What a file is that is no regular one, in words."""
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISLNK, "a link"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((name for test, name in kinds if test(mode)), "a device")
 
 
 def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:

@@ -16,6 +16,7 @@ FLOORS = (  # from the ground up; members of a floor do not import each other
     {"data"},
     {"protocols", "baselines"},
     {"runner", "testing"},
+    {"submissions"},
     {"report"},
     {"cards"},
     {"calls"},

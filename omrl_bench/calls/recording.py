@@ -48,7 +48,7 @@ def record(
     """Evaluate policies that were trained elsewhere, and leave the records that ``omrl-bench run`` would.
 
     The harness measures the returns; of the training it knows what you say. So the records are marked
-    ``trained_elsewhere``, tables and leaderboard show them as self-reported, and they are never *verified*. All
+    ``trained_elsewhere``, tables and leaderboard show them as self-reported, and they stay that way. All
     policies are evaluated before the first record is written.
 
     Args:

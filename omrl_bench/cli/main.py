@@ -22,6 +22,8 @@ from omrl_bench.cli import (
     show,
     smoke,
     status,
+    submit,
+    tune,
     validate,
     worker,
 )
@@ -44,9 +46,11 @@ app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)
 app.command("reproduce")(reproduce.reproduce)
 app.command("paper")(paper.paper)
+app.command("tune")(tune.tune)
 app.add_typer(show.app, name="show")
 app.add_typer(data.app, name="data")
 app.add_typer(results.app, name="results")
+app.add_typer(submit.app, name="submit")
 app.command("worker", hidden=True)(worker.worker)
 app.command("smoke-worker", hidden=True)(smoke.smoke_worker)
 

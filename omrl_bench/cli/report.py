@@ -17,6 +17,9 @@ def report(
     against: Annotated[
         Path | None, typer.Option(help="Results folder whose rows stand beside these in tables and figures.")
     ] = None,
+    submissions: Annotated[
+        Path | None, typer.Option(help="Folder of merged submissions whose rows are shown too, with badges.")
+    ] = None,
     site: Annotated[
         bool, typer.Option("--site", help="Write the leaderboard instead: index.html, leaderboard.json.")
     ] = False,
@@ -30,7 +33,7 @@ def report(
 
       omrl-bench report --results runs --against results
 
-      omrl-bench report --results results --site --out site
+      omrl-bench report --results results --submissions submissions --site --out site
     """
     from omrl_bench.errors import InputError, no_results_folder
 
@@ -45,10 +48,10 @@ def report(
     if site:
         from omrl_bench.report.site.page import build_site
 
-        paths = build_site(results, folder, suite, preset, warn)
+        paths = build_site(results, folder, suite, preset, warn, submissions)
     else:
         from omrl_bench.report.build import build
 
-        paths = build(results, folder, suite, preset, warn, against)
+        paths = build(results, folder, suite, preset, warn, against, submissions)
     for path in paths:
         typer.echo(path)

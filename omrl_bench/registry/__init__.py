@@ -42,6 +42,11 @@ def methods() -> dict[str, str]:
     return found | declared("METHODS", _folder(), BASELINES)
 
 
+def is_built_in(method: str) -> bool:
+    """Whether a method, named without settings, is one of the package's own."""
+    return method in declared("METHODS", _folder(), BASELINES)
+
+
 def backbones() -> dict[str, str]:
     """All backbones: name -> ``module:Class``."""
     return declared("BACKBONES", _folder(), BASELINES)

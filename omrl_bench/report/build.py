@@ -30,6 +30,7 @@ from omrl_bench.report.tables.text import csv, latex, markdown
 from omrl_bench.report.tables.wide import Table, drop_table, return_table, robust_table, score_table, with_z_scores
 from omrl_bench.stats.differences import drop_under_shift
 from omrl_bench.stats.panels import Panels, panels
+from omrl_bench.submissions.shelf import read_shelf
 
 _WORTH_PROCESSES = 500  # records of all sets: below, processes take longer to start than they save
 DROP_FROM, DROP_TO = "high", "low"
@@ -43,6 +44,7 @@ def build(
     preset: str | None = None,
     warn: Callable[[str], object] = lambda line: None,
     reference: Path | None = None,
+    submissions: Path | None = None,
 ) -> list[Path]:
     """Write the tables and figures of each suite and preset of a results folder to ``<out>/<suite>-<preset>``.
 
@@ -70,6 +72,7 @@ def build(
             method whose representation is not healthy, before anything is written.
         reference: Another results folder, whose methods are shown beside, see
             :func:`omrl_bench.report.reading.frames.read`.
+        submissions: Folder of merged submissions, whose rows are shown too.
 
     Returns:
         The files written.
@@ -78,9 +81,11 @@ def build(
         InputError: if there are no complete records, or those of a suite and preset do not fit together; the others'
             files are written nevertheless.
     """
-    sets, lines = find_sets(results, suite, preset, reference)
+    shelf_lines: list[str] = []
+    submitted = read_shelf(submissions, shelf_lines.append) if submissions else ()
+    sets, lines = find_sets(results, suite, preset, reference, submitted)
     outcomes = _of_each(partial(_read_and_render, results), sets.items(), list(map(len, sets.values())))
-    for line in sorted([*lines, *(line for outcome in outcomes for line in outcome.lines)]):  # by path
+    for line in sorted([*shelf_lines, *lines, *(line for outcome in outcomes for line in outcome.lines)]):  # by path
         warn(line)
     if all(outcome.rendered is None for outcome in outcomes):
         raise NoRecordsError(results, suite, preset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -16,10 +17,20 @@ import numpy as np
 from pydantic import ConfigDict
 
 from omrl_bench.errors import RecordError
+from omrl_bench.files import read_regular
 from omrl_bench.frozen import Frozen
 
 _VALUES = ("returns", "random", "expert")
 _ARRAYS = ("tasks", *_VALUES)
+MOST_BYTES = 4 * 2**20  # of a file; the largest of a suite have 70 KB
+MOST_UNPACKED = 16 * 2**20  # bytes of its arrays together
+MOST_CONDITIONS, LONGEST_CONDITION = 1000, 100
+MOST_TASK = 10**6  # id
+MOST_SCORE = 1e6  # either way: no policy is so bad, and squares of larger numbers are none
+#: What NumPy writes before an array: its type, order and shape.
+_HEADER = re.compile(
+    rb"\{'descr': '[<>|=]?[a-zA-Z]\d{1,6}', 'fortran_order': (True|False), 'shape': \([\d, ]*\), \} *\n"
+)
 #: What reading a cube raises beside OSError, depending on where a file is damaged.
 _DAMAGE = (
     *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError),
@@ -95,15 +106,17 @@ def read_cube(path: Path, expected: str | None = None) -> Cube:
         expected: The record's hash of it, if it has one.
 
     Raises:
-        RecordError: if the file is missing, damaged, or not the one that the record was written with, or its returns or
-            scores are not finite.
+        RecordError: if the file is missing, no regular one, too large, damaged, or not the one that the record was
+            written with, or its returns or scores are not finite, or absurd.
     """
     try:
-        with zipfile.ZipFile(path) as file:
-            arrays = {name: _read_array(file.read(f"{name}.npy")) for name in _ARRAYS}
-            names = "conditions.npy" if "conditions.npy" in file.namelist() else "qualities.npy"  # of the first records
-            conditions = tuple(str(condition) for condition in _read_array(file.read(names)))
-        cube = Cube(conditions=conditions, **arrays)
+        with zipfile.ZipFile(io.BytesIO(read_regular(path, MOST_BYTES))) as file:
+            content = _unpacked(file)
+        conditions = _read_array(content["conditions" if "conditions" in content else "qualities"])  # the first records
+        if conditions.dtype.kind != "U" or conditions.ndim != 1 or len(conditions) > MOST_CONDITIONS:
+            raise ValueError("the conditions are no list of names")
+        arrays = {name: _read_array(content[name]) for name in _ARRAYS}
+        cube = Cube(conditions=tuple(map(str, conditions)), **arrays)
         _check_shapes(cube)
     except OSError as error:
         raise RecordError(path, f"is missing or damaged: {error.strerror or 'it cannot be read'}") from error
@@ -114,7 +127,30 @@ def read_cube(path: Path, expected: str | None = None) -> Cube:
     with np.errstate(all="ignore"):  # an expert who is no better than random divides by zero
         if not all(np.isfinite(values).all() for values in (cube.returns, cube.random, cube.expert, cube.scores())):
             raise RecordError(path, "has returns or scores that are not finite")
+        if np.abs(cube.scores()).max() > MOST_SCORE:
+            raise RecordError(path, f"has scores beyond {MOST_SCORE:,.0f}, which no policy earns")
     return cube
+
+
+def _unpacked(file: zipfile.ZipFile) -> dict[str, bytes]:
+    """The arrays of an ``.npz`` file, by name; what they say of their size is not believed.
+
+    Raises:
+        ValueError: if they are too many or too large.
+    """
+    members = file.infolist()
+    if len(members) > len(_ARRAYS) + 1:
+        raise ValueError(f"it has {len(members)} arrays, not {len(_ARRAYS) + 1}")
+    content, left = {}, MOST_UNPACKED
+    for member in members:
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a limit
+            raise ValueError("an array is compressed in a way that NumPy does not use")
+        with file.open(member) as packed:
+            content[member.filename.removesuffix(".npy")] = packed.read(left + 1)
+        left -= len(content[member.filename.removesuffix(".npy")])
+        if left < 0:
+            raise ValueError(f"its arrays have more than {MOST_UNPACKED:,} bytes")
+    return content
 
 
 def _read_array(content: bytes) -> np.ndarray:
@@ -130,6 +166,8 @@ def _read_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     file = io.BytesIO(header)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("an array is written in a later version of NumPy's format")
+    if not _HEADER.fullmatch(header[10:]):  # it is evaluated
+        raise ValueError("an array has a strange header")
     return np.lib.format.read_array_header_1_0(file)
 
 
@@ -142,7 +180,9 @@ def _check_shapes(cube: Cube) -> None:
         raise ValueError("an array has the wrong type")
     if any(array.shape != (shape[1],) for array in (cube.tasks, cube.random, cube.expert)):
         raise ValueError("tasks and reference returns differ in their number")
+    if cube.tasks.min() < 0 or cube.tasks.max() > MOST_TASK:
+        raise ValueError(f"a task is none of 0 to {MOST_TASK:,}")
     if len(set(cube.conditions)) < shape[0] or len(set(cube.tasks.tolist())) < shape[1]:
         raise ValueError("a condition or task is there twice")
-    if not all(name and name.isprintable() for name in cube.conditions):
-        raise ValueError("a condition has no printable name")
+    if not all(name and name.isprintable() and len(name) <= LONGEST_CONDITION for name in cube.conditions):
+        raise ValueError(f"a condition has no printable name of at most {LONGEST_CONDITION} characters")

@@ -28,12 +28,13 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from omrl_bench.errors import InputError
-from omrl_bench.files import write_atomically
+from omrl_bench.files import read_regular, write_atomically
 from omrl_bench.frozen import Frozen
 from omrl_bench.protocols.suite import parse_as, parse_toml
 from omrl_bench.runner.records import Hashes, Record
 
 FILE = "equivalences.toml"
+MOST_BYTES = 2**24
 HashName = Literal["suite", "family", "dataset", "contexts", "method", "tasks"]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 _Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -169,7 +170,7 @@ def _quoted(text: str) -> str:
 
 def _read(file: Path) -> tuple[Declaration, ...]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         return ()
     except OSError as error:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+import numpy as np
+from pydantic import AfterValidator, Field, FiniteFloat, ValidationError
 
 from omrl_bench.errors import RecordError
-from omrl_bench.files import write_atomically
+from omrl_bench.files import read_regular, write_atomically
 from omrl_bench.frozen import Frozen
 from omrl_bench.runner.cubes import Cube, Metric, read_cube
 
 SCHEMA_VERSION: Literal[1] = 1
 MOST_CHARACTERS = 500  # of a statement
 LONGEST_NAME = 200  # bytes; file systems take 255
+LONGEST_TEXT = 300  # characters of other texts
+MOST_BYTES = 2**18  # of a record's file; they have 4 KB
+MOST_SEED = 2**63 - 1  # what a frame holds
 SEEDS_TOGETHER = 5  # of a training, at most
+RECORD_DEPTH = 7  # parts of a record's path in its results folder
 JOBS = ".jobs"  # folder of a run's own files in the results folder
 
 
@@ -46,6 +53,55 @@ def check_statement(text: str) -> str:
     return text
 
 
+def _text(text: str) -> str:
+    if not text.isprintable() or len(text) > LONGEST_TEXT:
+        raise ValueError(f"no line of at most {LONGEST_TEXT} characters")
+    return text
+
+
+def _date(text: str) -> str:
+    date = datetime.datetime.fromisoformat(_text(text))  # ValueError
+    if date.tzinfo is None or not 2020 <= date.year < 2100:
+        raise ValueError("no time with its zone, of the years 2020 to 2099")
+    return text
+
+
+def _versions(versions: dict[str, str]) -> dict[str, str]:
+    for package, version in versions.items():
+        if not re.fullmatch(r"[\w.-]{1,50}", package) or not re.fullmatch(r"not installed|\d[\w.+!-]{0,49}", version):
+            raise ValueError(f"{package[:50]!r} has no version {version[:50]!r}")
+    return versions
+
+
+def _git_state(state: dict[str, Any]) -> dict[str, Any]:
+    commit, dirty, unknown = (state.get(name) for name in ("commit", "dirty", "unknown"))
+    if set(state) - {"commit", "dirty", "unknown"} or not isinstance(dirty, bool | None):
+        raise ValueError("it says 'commit' and 'dirty', or why they are 'unknown'")
+    if commit is not None and not (isinstance(commit, str) and re.fullmatch("[0-9a-f]{7,64}", commit)):
+        raise ValueError("the commit is no hash")
+    if unknown is not None:
+        _text(str(unknown))
+    return state
+
+
+def _machine(machine: dict[str, Any]) -> dict[str, Any]:
+    for name, value in machine.items():
+        if not isinstance(value, str | int | float | None):
+            raise ValueError(f"{name[:50]!r} is no text and no number")
+        _text(f"{name} {value}")
+    return machine
+
+
+def _configuration(values: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(values, ensure_ascii=False).encode()  # ValueError for what is no text
+    return values
+
+
+#: What is shown in a line, or compared.
+Text = Annotated[str, AfterValidator(_text)]
+#: Seconds, milliseconds, MiB, parameters.
+Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 #: Cells are folders: a name must not lead anywhere else.
 Name = Annotated[str, AfterValidator(_folder_name)]
 #: What somebody says, as a note in tables.
@@ -69,7 +125,7 @@ class Cell(Frozen):
     method: Name
     backbone: Name
     preset: Name
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
     def folder(self) -> Path:
         """Folder of the cell's files, relative to the results folder."""
@@ -106,12 +162,12 @@ class Hashes(Frozen):
     Training depends on family, dataset, method and budget alone: on nothing of the tasks that are evaluated.
     """
 
-    suite: str  # version, protocol and budget
-    family: str  # the law, and the rows of the training tasks
-    dataset: str  # the training tasks' episodes
-    contexts: str  # the context sets of the evaluated tasks, and the episodes that they are drawn from
-    method: str
-    tasks: str = ""  # rows and reference returns of the evaluated tasks; "" in the records of version 0
+    suite: Text  # version, protocol and budget
+    family: Text  # the law, and the rows of the training tasks
+    dataset: Text  # the training tasks' episodes
+    contexts: Text  # the context sets of the evaluated tasks, and the episodes that they are drawn from
+    method: Text
+    tasks: Text = ""  # rows and reference returns of the evaluated tasks; "" in the records of version 0
 
     def of_board(self) -> tuple[tuple[str, str], ...]:
         """The names and values of those in which records must agree to stand on one board."""
@@ -121,8 +177,8 @@ class Hashes(Frozen):
 class CurvePoint(Frozen):
     """Mean score on the validation tasks after so many policy updates: first context quality, or last episode."""
 
-    step: int
-    score: float
+    step: Annotated[int, Field(ge=0)]
+    score: FiniteFloat
 
 
 class Record(Frozen):
@@ -130,33 +186,33 @@ class Record(Frozen):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     cell: Cell
-    family_version: str = "v0"  # the first records do not say it
+    family_version: Annotated[str, Field(pattern="^v[0-9]{1,6}$")] = "v0"  # the first records do not say it
     status: Literal["complete", "failed"]
     error: str | None = None
     hashes: Hashes
     equivalent_to: Hashes | None = None  # what they would be on the canonical data, where some were equivalent only
-    dataset_status: str  # canonical, equivalent, unknown
-    privileges: tuple[str, ...]
-    configuration: dict[str, Any]
-    trained_together: tuple[int, ...]  # the seeds that shared the process
-    trained_for: str | None = None  # the suite and preset whose run trained the weights, if not this cell's
+    dataset_status: Text  # canonical, equivalent, unknown
+    privileges: tuple[Text, ...]
+    configuration: Annotated[dict[str, Any], AfterValidator(_configuration)]
+    trained_together: Annotated[tuple[Seed, ...], Field(max_length=1000)]  # the seeds that shared the process
+    trained_for: Text | None = None  # the suite and preset whose run trained the weights, if not this cell's
     trained_elsewhere: Statement | None = None  # what trained the weights, and where, if not the harness: self-reported
     metrics: dict[str, Metric] = {}  # by condition
-    representation: dict[str, dict[str, float]] = {}  # measures of the context embeddings, by context quality
-    curve: tuple[CurvePoint, ...] = ()
-    parameters: int = 0
-    fit_seconds: float = 0.0  # of all seeds together, learning curve included
-    evaluate_seconds: float = 0.0
-    update_milliseconds: dict[str, float] = {}  # processor time of one update of all seeds together, by stage
-    device: str = "cpu"
-    peak_memory_mib: float = 0.0
-    machine: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    git: dict[str, Any] = {}
-    created: str
-    job: str | None = None  # token of the job that wrote it; the first records have none
-    cube: str | None = None  # hash of the cube, see Cube.content_hash; None in the first records, which have no hashes
-    content: str | None = None  # hash of all the other fields: against accidents, not against forgery
+    representation: dict[Text, dict[Text, FiniteFloat]] = {}  # measures of the context embeddings, by context quality
+    curve: Annotated[tuple[CurvePoint, ...], Field(max_length=10_000)] = ()
+    parameters: Annotated[int, Field(ge=0, le=10**12)] = 0
+    fit_seconds: Amount = 0.0  # of all seeds together, learning curve included
+    evaluate_seconds: Amount = 0.0
+    update_milliseconds: dict[Text, Amount] = {}  # processor time of one update of all seeds together, by stage
+    device: Text = "cpu"
+    peak_memory_mib: Amount = 0.0
+    machine: Annotated[dict[str, Any], AfterValidator(_machine)] = {}
+    versions: Annotated[dict[str, str], AfterValidator(_versions)] = {}
+    git: Annotated[dict[str, Any], AfterValidator(_git_state)] = {}  # of the harness
+    created: Annotated[str, AfterValidator(_date)]
+    job: Text | None = None  # token of the job that wrote it; the first records have none
+    cube: Text | None = None  # hash of the cube, see Cube.content_hash; None in the first records, which have no hashes
+    content: Text | None = None  # hash of all the other fields: against accidents, not against forgery
 
 
 def write_record(results: Path, record: Record, cube: Cube | None) -> None:
@@ -189,7 +245,7 @@ def is_complete(results: Path, cell: Cell) -> bool:
             return False
         record = read_record(path)
         if record.status == "complete":
-            read_cube(cell.cube_path(results), record.cube)
+            read_cube_beside(path, record)
     except (OSError, RecordError):
         return False
     return record.cell == cell and record.status == "complete"
@@ -202,7 +258,7 @@ def read_record(path: Path) -> Record:
         RecordError: if the file is not a record of this schema, or was changed after it was written.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(read_regular(path, MOST_BYTES).decode())
         version = fields["schema_version"]
         if version != SCHEMA_VERSION:
             raise RecordError(
@@ -220,6 +276,28 @@ def read_record(path: Path) -> Record:
     if record.content not in (None, _content_hash(fields)):
         raise RecordError(path, "was changed after it was written: its content hash disagrees")
     return record
+
+
+def read_cube_beside(path: Path, record: Record) -> Cube:
+    """Read the cube of a complete record.
+
+    Args:
+        path: The record's file.
+        record: What is in it.
+
+    Raises:
+        RecordError: if there is none, it is not the record's (see :func:`omrl_bench.runner.cubes.read_cube`), or has
+            other means than the record says.
+    """
+    file = path.with_suffix(".npz")
+    cube = read_cube(file, record.cube)
+    scores, returns = (array.mean(axis=(1, 2), dtype=float) for array in (cube.scores(), cube.returns))
+    found = dict(zip(cube.conditions, zip(scores, returns, strict=True), strict=True))
+    for condition, metric in record.metrics.items():
+        stated = metric.score, metric.mean_return
+        if condition not in found or not np.allclose(found[condition], stated, rtol=1e-5, atol=2e-3):  # rounded
+            raise RecordError(file, f"disagrees with its record on the mean of {condition!r}")
+    return cube
 
 
 def iterate_records(results: Path, on_error: Callable[[RecordError], None] | None = None) -> Iterator[Record]:
@@ -285,9 +363,15 @@ def record_files(results: Path, on_error: Callable[[RecordError], None]) -> list
         return new
 
     for folder, subfolders, names in os.walk(results, onerror=unreadable, followlinks=True):
-        subfolders[:] = [name for name in sorted(subfolders) if is_entered(Path(folder, name))]
-        found += [Path(folder, name) for name in names if name.startswith("seed-") and name.endswith(".json")]
+        found += [Path(folder, name) for name in (*names, *subfolders) if _is_called_record(name)]
+        subfolders[:] = [
+            name for name in sorted(subfolders) if not _is_called_record(name) and is_entered(Path(folder, name))
+        ]
     return sorted(found)
+
+
+def _is_called_record(name: str) -> bool:
+    return name.startswith("seed-") and name.endswith(".json")
 
 
 def _content_hash(fields: Mapping[str, Any]) -> str:

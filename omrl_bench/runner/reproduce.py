@@ -14,14 +14,14 @@ import numpy as np
 
 from omrl_bench.api import Setup
 from omrl_bench.envs.families import get_family
-from omrl_bench.errors import InputError, RecordError
+from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite, load_suite, seed_text, suite_names
 from omrl_bench.registry import load_class, methods
 from omrl_bench.runner.circumstances import PACKAGES, circumstances
-from omrl_bench.runner.cubes import Cube, read_cube
+from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.equivalences import FILE, Equivalences, read_equivalences
 from omrl_bench.runner.plan import Selection, select
-from omrl_bench.runner.records import Cell, Record
+from omrl_bench.runner.records import Cell, Record, read_cube_beside
 from omrl_bench.runner.settings import flatten, split_reference
 from omrl_bench.runner.states import expected_hashes
 
@@ -209,17 +209,7 @@ def read_original(path: Path, record: Record) -> Cube:
     """
     if record.status != "complete":
         raise InputError(f"{path} is the record of a failure: there are no numbers to compare with")
-    cube_path = path.with_suffix(".npz")
-    cube = read_cube(cube_path, record.cube)
-    scores, returns = (array.mean(axis=(1, 2), dtype=float) for array in (cube.scores(), cube.returns))
-    found = dict(zip(cube.conditions, zip(scores, returns, strict=True), strict=True))
-    for condition, metric in record.metrics.items():
-        stated = metric.score, metric.mean_return
-        if condition not in found or not np.allclose(
-            found[condition], stated, rtol=1e-5, atol=2e-3
-        ):  # they are rounded
-            raise RecordError(cube_path, f"disagrees with its record on the mean of {condition!r}")
-    return cube
+    return read_cube_beside(path, record)
 
 
 def check_out(path: Path, record: Record, out: Path) -> None:

@@ -18,9 +18,8 @@ from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.protocol import Protocol
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.registry import source_hash
-from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.equivalences import Equivalences
-from omrl_bench.runner.records import Cell, Hashes, folder_key, read_record
+from omrl_bench.runner.records import Cell, Hashes, folder_key, read_cube_beside, read_record
 from omrl_bench.runner.settings import configuration_of
 from omrl_bench.vocabulary import State
 
@@ -58,7 +57,7 @@ def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: 
                 name for name, value in then.model_dump().items() if not equal.same(name, value, getattr(now, name))
             ]
             return "stale", f"changed since: {', '.join(changed)}"
-        read_cube(cell.cube_path(results), record.cube)
+        read_cube_beside(path, record)
     except RecordError as error:
         return "failed", f"its {'cube' if error.path.suffix == '.npz' else 'record'} {error.reason}"
     except OSError as error:  # its folder may not be looked into

@@ -107,7 +107,7 @@ def test_report_leaderboard_status_show_and_reproduce_say_so(record, invoke, tin
     assert repeated.code == 2
     assert "follower was trained elsewhere (nothing, by hand): there is no training to repeat" in repeated.words
     (run,) = [run for run in leaderboard(results).runs if run.method == "follower"]
-    assert not run.verified
+    assert run.badge == "self-reported"
     assert "trained elsewhere: self-reported" in run.doubts
     assert any(said in reason for reason in run.reasons)
 

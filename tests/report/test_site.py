@@ -21,6 +21,7 @@ from omrl_bench.report.site.leaderboard import Leaderboard, leaderboard
 from omrl_bench.report.site.page import build_site
 from omrl_bench.report.tables.boards import board_of
 from omrl_bench.runner.cubes import Cube, read_cube
+from omrl_bench.runner.known_tasks import KnownTasks
 from omrl_bench.runner.records import write_record
 from omrl_bench.stats.panels import ALL, panels
 from omrl_bench.stats.ranks import rank_intervals
@@ -146,7 +147,7 @@ def test_a_family_that_nobody_has_results_of_is_not_in_the_mean(store):
     content = leaderboard(store.path)
     mean = run_of(content, ALL, "focal")
     assert mean.status == "complete" and mean.reasons == ()
-    assert "ant-dir: not in the mean, nobody has results" in mean.doubts and not mean.verified
+    assert "ant-dir: not in the mean, nobody has results" in mean.doubts and mean.badge == "self-reported"
     assert [entry for entry in content.entries if content.runs[entry.run] == mean]
 
 
@@ -154,8 +155,11 @@ CLEAN = {"commit": "0" * 40, "dirty": False}
 
 
 @pytest.fixture
-def verifiable():
-    """Fields of records that are verified, if all seeds are there."""
+def undoubted(store, monkeypatch):
+    """Fields of the package's own records of which there is no doubt, if all seeds are there."""
+    ours = KnownTasks({"t": np.arange(100)}, np.zeros(100), np.ones(100))  # "t" is the hash that they have
+    monkeypatch.setattr(leaderboard_module, "known_tasks", lambda family: ours)
+    monkeypatch.setattr(leaderboard_module, "shipped_records", lambda: store.path)
     suite = load_suite("shift")
     return suite.presets["quick"].seeds, {
         "hashes": {"suite": suite.fingerprint("quick", "point-goal")},
@@ -163,17 +167,31 @@ def verifiable():
     }
 
 
-def test_a_verified_row(store, verifiable):
-    seeds, fields = verifiable
+def test_a_reference_row(store, undoubted):
+    seeds, fields = undoubted
     for seed in seeds:
         status = ("canonical", "equivalent")[seed % 2]
         store.put("point-goal", "focal", seed, dataset_status=status, **fields)
     run = run_of(leaderboard(store.path), "point-goal", "focal")
-    assert (run.verified, run.doubts, run.commits) == (True, (), ("0" * 40,))
+    assert (run.badge, run.doubts, run.commits) == ("reference", (), ("0" * 40,))
 
 
-def test_a_mean_is_verified_if_it_is_over_all_families_of_the_suite(store, verifiable):
-    seeds, fields = verifiable
+def test_only_the_packages_own_methods_and_records_are_reference(store, undoubted, monkeypatch):
+    """A row that is nobody's built-in method, or in another folder: without a doubt, and self-reported all the same."""
+    seeds, fields = undoubted
+    for seed in seeds:
+        store.put("point-goal", "mine", seed, **fields)
+        store.put("point-goal", "focal", seed, **fields)
+    mine = run_of(leaderboard(store.path), "point-goal", "mine")
+    assert (mine.badge, mine.doubts, mine.commits) == ("self-reported", (), ())  # the harness's commit is not its own
+    for elsewhere in (None, store.path / "other"):
+        monkeypatch.setattr(leaderboard_module, "shipped_records", lambda elsewhere=elsewhere: elsewhere)
+        focal = run_of(leaderboard(store.path), "point-goal", "focal")
+        assert (focal.badge, focal.doubts, focal.commits) == ("self-reported", (), ("0" * 40,))
+
+
+def test_a_mean_is_reference_if_it_is_over_all_families_of_the_suite(store, undoubted):
+    seeds, fields = undoubted
     suite = load_suite("shift")
     families = suite.families_of("quick")
     assert len(families) > 1
@@ -182,10 +200,11 @@ def test_a_mean_is_verified_if_it_is_over_all_families_of_the_suite(store, verif
         for seed in seeds:
             store.put(family, "focal", seed, **fields)
         means = [run for run in leaderboard(store.path).runs if run.family == ALL]
-        assert [run.verified for run in means] == [family == families[0]] * (family != families[-1])
+        badge = "reference" if family == families[0] else "self-reported"
+        assert [run.badge for run in means] == [badge] * (family != families[-1])
     store.put("point-wind", "focal", 0, **fields)
     (mean,) = (run for run in leaderboard(store.path).runs if run.family == ALL)
-    assert not mean.verified
+    assert mean.badge == "self-reported"
 
 
 @pytest.mark.parametrize(
@@ -200,19 +219,29 @@ def test_a_mean_is_verified_if_it_is_over_all_families_of_the_suite(store, verif
         (2, {"hashes": {"method": "older"}}, "the seeds were run with different versions of the method"),
     ],
 )
-def test_rows_that_are_not_verified(store, verifiable, seed, change, doubt):
-    _, fields = verifiable
+def test_rows_in_doubt(store, undoubted, seed, change, doubt):
+    _, fields = undoubted
     for each in (0, 1):
         store.put("point-goal", "focal", each, **fields)
     if seed is not None:
         hashes = fields["hashes"] | change.get("hashes", {})
         store.put("point-goal", "focal", seed, **fields | change | {"hashes": hashes})
     run = run_of(leaderboard(store.path), "point-goal", "focal")
-    assert (run.verified, run.doubts) == (False, (doubt,))
+    assert (run.badge, run.doubts) == ("self-reported", (doubt,))
 
 
-def test_suites_that_the_package_does_not_have_are_not_verified(store, verifiable):
-    seeds, fields = verifiable
+def test_tasks_that_the_package_does_not_have_are_a_doubt(store, undoubted, monkeypatch):
+    seeds, fields = undoubted
+    for seed in seeds:
+        store.put("point-goal", "focal", seed, **fields)
+    monkeypatch.setattr(leaderboard_module, "known_tasks", lambda family: None)
+    run = run_of(leaderboard(store.path), "point-goal", "focal")
+    assert run.badge == "self-reported"
+    assert run.doubts == ("evaluated on tasks or reference returns that this package does not have",)
+
+
+def test_suites_that_the_package_does_not_have_are_in_doubt(store, undoubted):
+    seeds, fields = undoubted
     for seed in seeds:
         store.put("point-goal", "focal", seed, suite="mine", **fields)
         store.put("point-goal", "focal", seed, **fields | {"hashes": {"suite": "older"}})
@@ -279,7 +308,7 @@ def test_the_files(store, tmp_path):
     content = Leaderboard.model_validate_json((out / "leaderboard.json").read_text())
     assert content == leaderboard(store.path)
     fields = json.loads((out / "leaderboard.json").read_text())
-    assert fields["schema_version"] == 1
+    assert fields["schema_version"] == 2
     # what the documentation says other programs do
     entries, runs = (pd.DataFrame(fields[name]) for name in ("entries", "runs"))
     joined = entries.join(runs, on="run")
@@ -320,7 +349,7 @@ def test_names_and_errors_from_records_are_escaped(store, tmp_path):
     name = EVIL.replace("/", "")
     store.put("point-goal", name, 0, privileges=(EVIL,))
     store.put("point-goal", "focal", 0, error=f"ValueError: {EVIL}")
-    store.put("point-goal", "focal", 1, costs={"versions": {EVIL: EVIL}, "git": {"commit": EVIL}})
+    store.put("point-goal", "focal", 1, costs={"trained_elsewhere": EVIL, "machine": {EVIL: EVIL}})
     text = build_site(store.path, tmp_path)[0].read_text()
     assert EVIL not in text
     assert text.count("</script>") == 2

@@ -335,7 +335,8 @@ def large_leaderboard(size):
         Run(
             **names,
             method=f"method-{number}",
-            **{"control": False, "privileges": (), "status": "complete", "reasons": (), "verified": True, "doubts": ()},
+            **{"control": False, "privileges": (), "status": "complete", "reasons": (), "doubts": ()},
+            **{"badge": "reference", **dict.fromkeys(("verified", "ruleset", "tuning_episodes", "paper"))},
             **{"parameters": 1000 + number, "training_seconds": 100 + scores[-number], "memory_mib": 300},
             created="2026-01-01T00:00:00+00:00",
             versions={"omrl-bench": "0.1.0", "torch": "2.13.0"},

@@ -241,7 +241,7 @@ RECORD = Record(
     trained_together=(4, 7),
     versions=circumstances()["versions"],
     git={"commit": "04a168c0d859", "dirty": False},
-    created="",
+    created="2026-01-01T00:00:00Z",
 )
 RUN = "omrl-bench run --suite smoke --preset quick --method m --family point-goal --seeds 4,7 --out 'a b' --rerun all"
 

@@ -35,6 +35,7 @@ from omrl_bench.report.papers.samples import Sample, samples
 from omrl_bench.report.reading.frames import read
 from omrl_bench.report.tables.captions import INTERVAL_NOTE, MISSING, SCORE_NOTE, sizes_text
 from omrl_bench.report.tables.markdown import bullets, escape, grid, section
+from omrl_bench.report.tables.text import csv
 from omrl_bench.report.tables.wide import Entry
 
 _OURS = ("ours", "ours_low", "ours_high", "our_return", "n_seeds", "n_tasks", "n_draws")  # see _numbers
@@ -105,7 +106,7 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     if comparison.located:
         frames = {f"{name}.csv": numbers_frame(comparison)}
         frames[f"{name}-orderings.csv"] = orderings_frame(comparison.orderings)
-        files |= {file: frame.to_csv(index=False, lineterminator="\n").encode() for file, frame in frames.items()}
+        files |= {file: csv(frame) for file, frame in frames.items()}
     files |= draw_curves(comparison.paper, comparison.curves)
     for file, content in files.items():
         write_atomically(out / file, content)

@@ -14,7 +14,7 @@ from omrl_bench.api import STAGES
 from omrl_bench.errors import InputError, RecordError
 from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.reading.health import health_notes
-from omrl_bench.report.reading.provenance import expected_seeds, one_version, provenance, unlike_the_others
+from omrl_bench.report.reading.provenance import expected_seeds, forged, one_version, provenance, unlike_the_others
 from omrl_bench.report.reading.results import (
     COLUMNS,
     COST_COLUMNS,
@@ -22,15 +22,26 @@ from omrl_bench.report.reading.results import (
     NAMES,
     NO_RESULTS,
     REFERENCE,
+    SELF_REPORTED,
+    VERIFIED,
     Note,
     Reading,
     Results,
     SetKey,
     on_row,
 )
-from omrl_bench.runner.cubes import Cube, read_cube
+from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.equivalences import read_equivalences
-from omrl_bench.runner.records import Cell, Record, read_record_of, record_files
+from omrl_bench.runner.records import (
+    LONGEST_TEXT,
+    RECORD_DEPTH,
+    Cell,
+    Record,
+    read_cube_beside,
+    read_record_of,
+    record_files,
+)
+from omrl_bench.submissions.shelf import Submitted
 
 
 class NoRecordsError(InputError):
@@ -42,10 +53,11 @@ class NoRecordsError(InputError):
 
 
 class RecordFile(NamedTuple):
-    """A file that is called like a record, and the results folder that it lies in."""
+    """A file that is called like a record, the results folder that it lies in, and the submission that it is of."""
 
     results: Path
     path: Path
+    submitted: Submitted | None = None
 
     def key(self) -> SetKey:
         """The set that its place says, see :meth:`omrl_bench.runner.records.Cell.folder`."""
@@ -84,6 +96,7 @@ def collect(
     preset: str | None = None,
     warn: Callable[[str], object] = lambda line: None,
     reference: Path | None = None,
+    submissions: Sequence[Submitted] = (),
 ) -> list[Results]:
     """Read all records, kept apart by (suite, preset, dataset, backbone), sorted by them.
 
@@ -94,14 +107,21 @@ def collect(
         warn: Called with a line for each file or folder that cannot be used as a record or as the cube of one. It is
             left out, with a note if its place says which set it belongs to.
         reference: Another folder of records, see :func:`read`.
+        submissions: See :func:`read`.
     """
-    reading = read(results, suite, preset, reference)
+    reading = read(results, suite, preset, reference, submissions)
     for line in reading.unusable:
         warn(line)
     return list(reading.sets)
 
 
-def read(results: Path, suite: str | None = None, preset: str | None = None, reference: Path | None = None) -> Reading:
+def read(
+    results: Path,
+    suite: str | None = None,
+    preset: str | None = None,
+    reference: Path | None = None,
+    submissions: Sequence[Submitted] = (),
+) -> Reading:
     """Read every record of a results folder once.
 
     Args:
@@ -110,8 +130,9 @@ def read(results: Path, suite: str | None = None, preset: str | None = None, ref
         preset: Only records of this preset.
         reference: Another folder of records, to show rows of beside those of ``results``: in the sets and families that
             ``results`` has, and of the methods that it does not have there, so that no row mixes two folders.
+        submissions: Whose rows to show too, in whatever sets they are of: they decide nothing of the other rows.
     """
-    files, unplaced = find_sets(results, suite, preset, reference)
+    files, unplaced = find_sets(results, suite, preset, reference, submissions)
     sets = []
     unusable = list(unplaced)
     for key, of_key in files.items():
@@ -125,7 +146,11 @@ def read(results: Path, suite: str | None = None, preset: str | None = None, ref
 
 
 def find_sets(
-    results: Path, suite: str | None = None, preset: str | None = None, reference: Path | None = None
+    results: Path,
+    suite: str | None = None,
+    preset: str | None = None,
+    reference: Path | None = None,
+    submissions: Sequence[Submitted] = (),
 ) -> tuple[dict[SetKey, list[RecordFile]], list[str]]:
     """Find the files of each set by their place.
 
@@ -134,28 +159,50 @@ def find_sets(
         suite: Only records of this suite.
         preset: Only records of this preset.
         reference: Another folder of records, see :func:`read`.
+        submissions: See :func:`read`.
 
     Returns:
-        The files by set, sorted, those of ``reference`` last; and a line for each file or folder of ``results`` that
-        lies where no record belongs.
+        The files by set, sorted, those of ``results`` first; and a line for each file or folder of ``results`` that
+        lies where no record belongs, and for each of a submission that cannot be a row.
     """
     sets, errors = _by_set(results)
+    lines = [_line(results, error) for error in errors]
+    for submitted in submissions:
+        lines += _add_submission(sets, submitted)
     wanted = {key: sets[key] for key in sorted(sets) if suite in (None, key.suite) and preset in (None, key.preset)}
     beside = _by_set(reference)[0] if reference and wanted else {}
     for key, files in wanted.items():
-        families, methods = (set(names) for names in zip(*(file.row() for file in files), strict=True))
+        own = [file.row() for file in files if file.submitted is None] or [file.row() for file in files]
+        families = {family for family, _ in own}
+        methods = {file.row()[1] for file in files}
         for file in beside.get(key, ()):
             family, method = file.row()
             if family in families and method not in methods:
                 files.append(file)
-    return wanted, [_line(results, error) for error in errors]
+    return wanted, lines
+
+
+def _add_submission(sets: dict[SetKey, list[RecordFile]], submitted: Submitted) -> list[str]:
+    """Add the files of a submission to those of the sets; and a line for each that cannot be a part of its row."""
+    name = submitted.declaration.name
+    found, errors = _by_set(submitted.records)
+    lines = [_line(submitted.records, error, f"submission {name} ") for error in errors]
+    for key, files in found.items():
+        taken = {file.row()[1] for file in sets.get(key, ())}
+        for file in files:
+            if file.row()[1] != name or name in taken:
+                reason = "is of a row that others have" if name in taken else f"is not of {name}"
+                lines.append(_line(submitted.records, RecordError(file.path, reason), f"submission {name} "))
+            else:
+                sets.setdefault(key, []).append(file._replace(submitted=submitted))
+    return lines
 
 
 def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[Results | None, list[str]]:
     """Read one set of records.
 
     Args:
-        results: Folder of records; what lies in another one is reference.
+        results: Folder of records; what lies in another one is reference, or submitted.
         key: Which set it is.
         files: Its files, from :func:`find_sets`.
 
@@ -168,17 +215,27 @@ def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[R
     records: list[Record] = []
     unread: list[Note] = []
     folders: dict[str, Path] = {}
+    submitted: dict[str, Submitted] = {}
     for file in files:
-        folder, path = file
+        folder, path, of_submission = file
         try:
             record = read_record_of(folder, path)
         except RecordError as error:
-            unread.append(Note(_line(folder, error, folder != results), *file.row()))
+            unread.append(Note(_line(folder, error, _whose(results, folder, of_submission)), *file.row()))
         else:
             records.append(record)
             folders[record.cell.method] = folder
+            if of_submission is not None:
+                submitted[record.cell.method] = of_submission
     lines = list(map(str, unread))
-    return (_results(results, key, records, folders, unread, lines) if records else None), lines
+    return (_results(results, key, records, folders, submitted, unread, lines) if records else None), lines
+
+
+def _whose(results: Path, folder: Path, submitted: Submitted | None) -> str:
+    """What a line about a file begins with."""
+    if submitted is not None:
+        return f"submission {submitted.declaration.name} "
+    return "reference " if folder != results else ""
 
 
 def _by_set(results: Path) -> tuple[dict[SetKey, list[RecordFile]], list[RecordError]]:
@@ -187,7 +244,7 @@ def _by_set(results: Path) -> tuple[dict[SetKey, list[RecordFile]], list[RecordE
     errors: list[RecordError] = []
     for path in record_files(results, errors.append):
         file = RecordFile(results, path)
-        if len(path.relative_to(results).parts) == 7:
+        if len(path.relative_to(results).parts) == RECORD_DEPTH:
             sets[file.key()].append(file)
         else:
             try:
@@ -197,9 +254,8 @@ def _by_set(results: Path) -> tuple[dict[SetKey, list[RecordFile]], list[RecordE
     return sets, errors
 
 
-def _line(folder: Path, error: RecordError, is_reference: bool = False) -> str:
+def _line(folder: Path, error: RecordError, whose: str = "") -> str:
     """What is wrong with a file; its path is relative, so that the same records make the same notes everywhere."""
-    whose = "reference " if is_reference else ""
     return _printable(f"{whose}{error.path.relative_to(folder).as_posix()} left out: it {error.reason}")
 
 
@@ -208,14 +264,17 @@ def _results(
     key: SetKey,
     records: list[Record],
     folders: Mapping[str, Path],
+    submitted: Mapping[str, Submitted],
     unread: Sequence[Note],
     lines: list[str],
 ) -> Results:
     """Make a set of its records; unusable cubes are added to ``lines``."""
-    reference = frozenset(method for method, folder in folders.items() if folder != results)
+    reference = frozenset(method for method, folder in folders.items() if folder != results and method not in submitted)
+    guests = reference | set(submitted)
     complete = [record for record in records if record.status == "complete"]
-    equal = read_equivalences(results, *folders.values())
-    chosen, versions = one_version(complete, equal, reference)
+    # what a submission declares equal is not asked
+    equal = read_equivalences(results, *(folder for method, folder in folders.items() if method not in submitted))
+    chosen, versions = one_version(complete, equal, guests)
     kept_cells = {record.cell for record in chosen}
     notes: list[Note] = []
     cubes: dict[Cell, Cube] = {}
@@ -225,15 +284,18 @@ def _results(
         elif record.cell in kept_cells:
             folder = folders[record.cell.method]
             try:
-                cubes[record.cell] = read_cube(record.cell.cube_path(folder), record.cube)
+                cubes[record.cell] = read_cube_beside(record.cell.record_path(folder), record)
             except RecordError as error:
                 notes.append(_on_seed(record.cell, f"left out: its cube {error.reason}"))
-                lines.append(_line(folder, error, folder != results))
-    for cell, reason in unlike_the_others(cubes, reference).items():
+                lines.append(_line(folder, error, _whose(results, folder, submitted.get(record.cell.method))))
+    unusable = forged(cubes, records)
+    unusable |= unlike_the_others({cell: cube for cell, cube in cubes.items() if cell not in unusable}, guests)
+    for cell, reason in unusable.items():
         del cubes[cell]
         notes.append(_on_seed(cell, f"left out: its cube has {reason}"))
         folder = folders[cell.method]
-        lines.append(_line(folder, RecordError(cell.cube_path(folder), f"has {reason}"), folder != results))
+        whose = _whose(results, folder, submitted.get(cell.method))
+        lines.append(_line(folder, RecordError(cell.cube_path(folder), f"has {reason}"), whose))
     if all(cell.method in reference for cell in cubes):
         cubes = {}  # nothing to stand beside
     kept = [(record, cubes[record.cell]) for record in records if record.cell in cubes]
@@ -242,6 +304,7 @@ def _results(
     if shown:
         rows = f"{REFERENCE} reference rows, from records of another folder: {', '.join(ordered(shown))}"
         notes.insert(0, Note(rows))
+    notes[:0] = _submission_notes(submitted[name] for name in ordered(submitted))
     missing = _missing(records, kept_records, expected_seeds(key.suite, key.preset, records))
     health = health_notes(kept_records)
     every = (*notes, *unread, *versions, *missing, *health, *provenance(kept_records, equal))
@@ -255,6 +318,7 @@ def _results(
         records=tuple(kept_records),
         every=tuple(records),
         reference=frozenset(shown),
+        submitted=submitted,
         folders=folders,
         equal=equal,
     )
@@ -315,6 +379,19 @@ def _repeated(names: Sequence[str], times: Sequence[int]) -> pd.Categorical:
     return pd.Categorical.from_codes(np.repeat(codes, times), categories)
 
 
+def _submission_notes(submissions: Iterable[Submitted]) -> list[Note]:
+    """What the badges of submitted rows mean, a note each."""
+    notes = []
+    for each in submissions:
+        said, name = each.declaration, f"{each.declaration.name}, version {each.declaration.version}"
+        mark, badge = (VERIFIED, f"verified: {each.row.verified}") if each.row.verified else (SELF_REPORTED, "")
+        text = (
+            f"{mark} submitted row {name}, {badge or 'self-reported'}; ruleset {said.ruleset}, {said.effort.hours:g} h"
+        )
+        notes.append(Note(f"{text}, {said.effort.tuning_episodes:,} episodes of tuning"))
+    return notes
+
+
 def _missing(records: list[Record], kept: list[Record], expected: Mapping[str, set[int]]) -> list[Note]:
     """Notes on methods that lack seeds in a family, or all of it."""
     seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -337,7 +414,7 @@ def _first_line(text: str | None) -> str:
     lines = (text or "").strip().splitlines() or ["no message"]
     # of a traceback, the last line is the one that says what happened
     line = lines[-1 if lines[0].startswith("Traceback") else 0]
-    return _printable(line).strip()
+    return _printable(line).strip()[:LONGEST_TEXT]
 
 
 def _printable(text: str) -> str:

@@ -11,6 +11,7 @@ from omrl_bench.protocols.suite import Suite, load_suite, suite_names
 from omrl_bench.report.reading.results import Note, on_family, on_row
 from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.equivalences import Equivalences
+from omrl_bench.runner.known_tasks import KnownTasks, known_tasks
 from omrl_bench.runner.records import Cell, Record
 
 #: Statuses of training data whose numbers compare, see :func:`omrl_bench.data.manifest.compare`.
@@ -86,6 +87,26 @@ def unlike_the_others(cubes: Mapping[Cell, Cube], reference: Container[str] = ()
     return unlike
 
 
+def forged(cubes: Mapping[Cell, Cube], records: Iterable[Record]) -> dict[Cell, str]:
+    """Cubes that are not of the tasks which their records' hashes name, with their reference returns, and why not.
+
+    Where the package does not know the hash, :func:`provenance` and the doubts of the leaderboard say so.
+    """
+    known: dict[str, KnownTasks | None] = {}
+    found = {}
+    for record in records:
+        cell = record.cell
+        if cell not in cubes:
+            continue
+        if cell.family not in known:
+            known[cell.family] = known_tasks(cell.family)
+        of_family = known[cell.family]
+        objection = of_family.objection(record.hashes.tasks, cubes[cell]) if of_family else ""
+        if objection:
+            found[cell] = objection
+    return found
+
+
 def expected_seeds(suite: str, preset: str, records: Iterable[Record]) -> dict[str, set[int]]:
     """Seeds that every method of a family should have: any record's, but of a known preset none beyond its own."""
     found: dict[str, set[int]] = defaultdict(set)
@@ -110,6 +131,9 @@ def provenance(records: Sequence[Record], equal: Equivalences) -> list[Note]:
     for family, of_family in families.items():
         notes += [on_family(family, said) for said in _data_notes(of_family)]
         today, versions = version_today(family), {record.family_version for record in of_family}
+        if not today:
+            said = "not a family of this package: nothing here says whether its tasks and reference returns are right"
+            notes.append(on_family(family, said))
         if versions != {today} and today:
             said = f"of version {', '.join(sorted(versions))[1:]} of the family, which is at version {today[1:]} now"
             notes.append(on_family(family, said))

@@ -12,6 +12,7 @@ import pandas as pd
 from omrl_bench.api import STAGES
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Record
+from omrl_bench.submissions.shelf import Submitted
 
 #: Columns of the tidy frame; ``range`` is the expert's return minus the random policy's, of the task.
 COLUMNS = (
@@ -28,6 +29,8 @@ CURVE_COLUMNS = ("family", "method", "seed", "step", "score")
 NO_RESULTS = "no results"  # the reason of a row that has none
 
 REFERENCE = "\N{DOUBLE DAGGER}"  # marks a row of another results folder
+VERIFIED = "\N{CHECK MARK}"  # marks a submitted row that was run again
+SELF_REPORTED = "\N{WHITE CIRCLE}"  # marks one that was not
 
 #: Those of them that are names, and so categorical.
 NAMES = tuple(name for name in COLUMNS if name not in ("seed", "task", "draw", "return", "score", "range"))
@@ -89,6 +92,7 @@ class Results:
         every: All records that could be read, failed ones too.
         reference: Methods whose records are of another results folder, see
             :func:`omrl_bench.report.reading.frames.read`.
+        submitted: Of each method whose records are a submission, what is known of it.
         folders: The results folder of each method.
         equal: Hashes that these folders declare equal.
     """
@@ -105,6 +109,7 @@ class Results:
     records: tuple[Record, ...] = ()
     every: tuple[Record, ...] = ()
     reference: frozenset[str] = frozenset()
+    submitted: Mapping[str, Submitted] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
     equal: Equivalences = field(default_factory=Equivalences)
 

@@ -12,17 +12,21 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from omrl_bench.protocols.suite import Suite
+from omrl_bench.registry import is_built_in
 from omrl_bench.report.reading.frames import NoRecordsError, collect
 from omrl_bench.report.reading.groups import CONTROLS, ordered
 from omrl_bench.report.reading.provenance import COMPARABLE, expected_seeds, shipped
 from omrl_bench.report.reading.results import Note, Results
-from omrl_bench.report.site.models import Board, BoardEntry, Discrimination, Leaderboard, Notes, Run
+from omrl_bench.report.site.models import Badge, Board, BoardEntry, Discrimination, Leaderboard, Notes, Run
 from omrl_bench.report.tables.boards import board_of
 from omrl_bench.report.tables.captions import condition_word, main_condition
 from omrl_bench.runner.equivalences import Equivalences
+from omrl_bench.runner.known_tasks import known_tasks
 from omrl_bench.runner.records import Record
+from omrl_bench.runner.references import shipped_records
 from omrl_bench.stats.panels import ALL, panels
 from omrl_bench.stats.ranks import rank_intervals
+from omrl_bench.submissions.shelf import read_shelf
 
 #: Names in a summary and in an entry, and decimals kept.
 _VALUES = (
@@ -33,6 +37,7 @@ _VALUES = (
     ("return_mean", "return_mean", 4),
 )
 _ENDS = ("", "_low", "_high")
+_FROM_WORST: tuple[Badge, ...] = ("self-reported", "verified", "reference")
 
 
 def leaderboard(
@@ -40,6 +45,7 @@ def leaderboard(
     suite: str | None = None,
     preset: str | None = None,
     warn: Callable[[str], object] = lambda line: None,
+    submissions: Path | None = None,
 ) -> Leaderboard:
     """Make the leaderboard of a results folder. The same records make the same leaderboard.
 
@@ -48,11 +54,13 @@ def leaderboard(
         suite: Only this suite.
         preset: Only this preset.
         warn: Called with a line for each file that cannot be used.
+        submissions: Folder of merged submissions, whose rows are shown too.
 
     Raises:
         InputError: if there are no complete records.
     """
-    sets = collect(results, suite, preset, warn)
+    submitted = read_shelf(submissions, warn) if submissions else ()
+    sets = collect(results, suite, preset, warn, submissions=submitted)
     if not any(len(each.frame) for each in sets):
         raise NoRecordsError(results, suite, preset)
     boards: dict[tuple[str, str], list[_TableOf]] = defaultdict(list)
@@ -199,6 +207,9 @@ def _run(
         ("training_seconds", [record.fit_seconds / max(1, len(record.trained_together)) for record in records]),
         ("memory_mib", [record.peak_memory_mib for record in records]),
     )
+    origin_and_costs: dict[str, Any] = _origin(results, method, records, doubts)
+    for name, values in costs:
+        origin_and_costs[name] = _rounded(pd.Series(values, dtype=float).median(), 2) or None
     return Run(
         suite=results.suite,
         preset=results.preset,
@@ -210,18 +221,42 @@ def _run(
         privileges=results.privileges.get(method, ()),
         status="missing" if not seeds else "partial" if wanted - seeds else "complete",
         reasons=tuple(note.reason for note in results.notes if note.reason and note[1:3] == (family, method)),
-        verified=not doubts,
         doubts=tuple(doubts),
-        **{name: _rounded(pd.Series(values, dtype=float).median(), 2) or None for name, values in costs},
         created=max((record.created for record in records), default=None),
         versions=_joined(record.versions for record in records),
-        commits=tuple(sorted({str(record.git["commit"]) for record in records if record.git.get("commit")})),
+        **origin_and_costs,
     )
+
+
+def _origin(results: Results, method: str, records: Sequence[Record], doubts: Sequence[str]) -> dict[str, Any]:
+    """Where a row comes from: its badge, and the commit of its own code.
+
+    Only the maintainers' files make a badge: the package's own results folder and methods, and the list of merged rows.
+    The commit in a record is that of the harness; it is that of the method, too, if the method is one of the package.
+    """
+    submitted = results.submitted.get(method)
+    fields: dict[str, Any] = dict.fromkeys(("verified", "ruleset", "tuning_episodes", "paper"))
+    if submitted is not None:
+        said, verified = submitted.declaration, submitted.row.verified
+        fields |= {"verified": verified, "ruleset": said.ruleset, "paper": said.paper or None}
+        fields |= {"tuning_episodes": said.effort.tuning_episodes}
+        badge: Badge = "verified" if verified else "self-reported"
+        return fields | {"badge": badge, "commits": tuple(filter(None, [said.code.commit]))}
+    if not is_built_in(method):
+        return fields | {"badge": "self-reported", "commits": ()}
+    commits = {str(record.git["commit"]) for record in records if record.git.get("commit")}
+    own = shipped_records()
+    of_package = own is not None and results.folders.get(method, Path()).resolve() == own
+    return fields | {
+        "badge": "reference" if of_package and not doubts else "self-reported",
+        "commits": tuple(sorted(commits)),
+    }
 
 
 def _mean_run(members: Sequence[Run], absent: Sequence[str]) -> Run:
     """The row of family ``all`` from the rows of the families, and families of the suite without any results."""
     lacking = [run.family for run in members if run.status == "missing"]
+    badge = min((run.badge for run in members), key=_FROM_WORST.index)
     reasons = [f"no mean over the families: nothing from {', '.join(lacking)}"] if lacking else []
     statuses = {run.status for run in members}
     worst = next(status for status in ("missing", "partial", "complete") if status in statuses)
@@ -234,7 +269,7 @@ def _mean_run(members: Sequence[Run], absent: Sequence[str]) -> Run:
             "family": ALL,
             "status": worst,
             "reasons": (*reasons, *(f"{run.family}: {reason}" for run in members for reason in run.reasons)),
-            "verified": all(run.verified for run in members) and not absent,
+            "badge": "self-reported" if absent and badge == "reference" else badge,
             "doubts": (
                 *(f"{run.family}: {doubt}" for run in members for doubt in run.doubts),
                 *(f"{family}: not in the mean, nobody has results" for family in absent),
@@ -248,7 +283,7 @@ def _mean_run(members: Sequence[Run], absent: Sequence[str]) -> Run:
 
 
 def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Record], equal: Equivalences) -> list[str]:
-    """Why these records of one method and family are not verified; see :data:`VERIFIED_NOTE`."""
+    """What speaks against comparing these records of one method and family; see :data:`BADGE_NOTE`."""
     if not records:
         return ["there are no results"]
     doubts = []
@@ -261,6 +296,8 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
         now = equal.representative("suite", suite.fingerprint(preset, family))
         if {record.hashes.suite for record in records} != {now}:
             doubts.append("run by another version of the suite than this package has")
+        if _are_of_other_tasks(family, records):
+            doubts.append("evaluated on tasks or reference returns that this package does not have")
     if len({record.hashes.method for record in records}) > 1:
         doubts.append("the seeds were run with different versions of the method")
     status = sorted({record.dataset_status for record in records} - set(COMPARABLE))
@@ -275,6 +312,11 @@ def _doubts(suite: Suite | None, preset: str, family: str, records: Sequence[Rec
     elif any(record.git.get("dirty") is not False for record in records):
         doubts.append("the code had changes that were not committed")
     return doubts
+
+
+def _are_of_other_tasks(family: str, records: Sequence[Record]) -> bool:
+    known = known_tasks(family)
+    return known is None or not {record.hashes.tasks for record in records} <= set(known.splits)
 
 
 def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -15,18 +15,19 @@ from omrl_bench.report.tables.captions import INTERVAL_NOTE, RATIO_NOTE, SCORE_N
 from omrl_bench.stats.bootstrap import CONFIDENCE
 from omrl_bench.stats.collapse import DEVIATIONS, POINTS
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+Badge = Literal["reference", "verified", "self-reported"]
 RANK_NOTE = (
     "Rank: place by mean score among all methods, controls too, of the same suite, preset, data, backbone, family and "
     f"condition; equal means share a rank. (low to high): {100 * CONFIDENCE:.0f} % interval on new tasks, marginal: of "
     "each method on its own. Could be best: the set of these methods holds the best one with 95 % confidence."
 )
-VERIFIED_NOTE = (
-    "Verified: all seeds of the suite's preset are there and complete, run by the suite as this version of the package "
-    "has it (or as code had it that equivalences.toml declares equal, with the evidence), trained by it on data that "
-    "are the canonical ones or equivalent, by code that was committed, with records that have a content hash; a mean "
-    "over families is over all of the suite's. It says that the row can be traced and compared; it does not say that "
-    "someone else ran it again."
+BADGE_NOTE = (
+    "Badge: reference, a row of the benchmark's own methods, run by the maintainers, without a doubt; verified, a "
+    "submitted row that the maintainers ran again and that came out the same (by what: in its details); self-reported, "
+    "any other. Badges come from the maintainers' files, never from what a row says of itself. Doubts: what speaks "
+    "against comparing a row, such as seeds that lack, another version of the suite or of the evaluated tasks, data "
+    "that are not the canonical ones, code that was not committed. A commit is that of the method's own code."
 )
 COLLAPSE_NOTE = (
     f"Collapsed: a seed whose score lies more than {POINTS:g} points and {DEVIATIONS:g} usual deviations below the "
@@ -77,14 +78,18 @@ class Run(Frozen):
     privileges: tuple[str, ...]  # what it sees beyond the training data and the context
     status: Literal["complete", "partial", "missing"]  # seeds: all that the table has, some, none
     reasons: tuple[str, ...]  # what is missing or failed, and why
-    verified: bool
-    doubts: tuple[str, ...]  # why it is not verified
+    badge: Badge
+    verified: str | None  # what the maintainers ran again, and how it compared
+    ruleset: str | None  # of a submitted row, as the next two
+    tuning_episodes: int | None  # of all its development
+    paper: str | None
+    doubts: tuple[str, ...]  # what speaks against comparing it
     parameters: float | None  # trained, per seed; like the next two a median over seeds, and for `all` a mean of those
     training_seconds: float | None  # wall-clock time per seed: that of its process, by the seeds trained in it
     memory_mib: float | None  # peak of the training process
     created: str | None  # date of the newest record
     versions: dict[str, str]  # of packages; several, if seeds differ, with commas
-    commits: tuple[str, ...]
+    commits: tuple[str, ...]  # of the method's own code
 
 
 class Notes(Frozen):
@@ -129,11 +134,11 @@ class Board(Frozen):
 class Leaderboard(Frozen):
     """All results of a folder of records."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     omrl_bench: str = __version__
     notes: tuple[str, ...] = (
         *(SCORE_NOTE, INTERVAL_NOTE, Z_NOTE, RATIO_NOTE, RANK_NOTE),
-        *(COLLAPSE_NOTE, *DISCRIMINATION_NOTES, VERIFIED_NOTE),
+        *(COLLAPSE_NOTE, *DISCRIMINATION_NOTES, BADGE_NOTE),
     )
     boards: tuple[Board, ...]
     runs: tuple[Run, ...]

@@ -35,6 +35,7 @@ def build_site(
     suite: str | None = None,
     preset: str | None = None,
     warn: Callable[[str], object] = lambda line: None,
+    submissions: Path | None = None,
 ) -> list[Path]:
     """Write ``<out>/index.html`` and ``<out>/leaderboard.json``. The same records make the same bytes.
 
@@ -44,6 +45,7 @@ def build_site(
         suite: Only this suite.
         preset: Only this preset.
         warn: Called with a line for each file that cannot be used, before anything is written.
+        submissions: Folder of merged submissions, whose rows are shown too.
 
     Returns:
         The files written.
@@ -51,7 +53,7 @@ def build_site(
     Raises:
         InputError: if there are no complete records, or they do not fit together.
     """
-    content = leaderboard(results, suite, preset, warn)
+    content = leaderboard(results, suite, preset, warn, submissions)
     files = {"index.html": page(content), "leaderboard.json": content.model_dump_json(indent=1) + "\n"}
     for name, text in files.items():
         write_atomically(out / name, text.encode())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from omrl_bench.report.reading.groups import ordered
-from omrl_bench.report.reading.results import REFERENCE, Results
+from omrl_bench.report.reading.results import REFERENCE, SELF_REPORTED, VERIFIED, Results
 from omrl_bench.stats.panels import ALL
 
 DAGGER = "\N{DAGGER}"
@@ -26,6 +26,7 @@ class Layout:
         methods: Methods.
         marked: Methods that use privileges.
         reference: Methods that were run elsewhere, see :func:`omrl_bench.report.reading.frames.read`.
+        badges: Marks of submitted methods.
         unreliable: Reliability of each (family, condition) that does not discriminate, see
             :mod:`omrl_bench.stats.discrimination`.
     """
@@ -35,6 +36,7 @@ class Layout:
     methods: tuple[str, ...]
     marked: frozenset[str]
     reference: frozenset[str] = frozenset()
+    badges: Mapping[str, str] = field(default_factory=dict)
     unreliable: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def without_means(self) -> Layout:
@@ -43,7 +45,7 @@ class Layout:
 
     def marks(self, method: str) -> str:
         """The marks of a method; empty for none."""
-        return DAGGER * (method in self.marked) + REFERENCE * (method in self.reference)
+        return DAGGER * (method in self.marked) + REFERENCE * (method in self.reference) + self.badges.get(method, "")
 
     def mark_of(self, family: str, condition: str) -> str:
         """What marks a column that does not discriminate; empty for others."""
@@ -76,5 +78,6 @@ def layout_of(results: Results, summary: pd.DataFrame, boards: pd.DataFrame | No
         methods=tuple(ordered(summary["method"])),
         marked=frozenset(results.privileges),
         reference=results.reference,
+        badges={name: VERIFIED if each.row.verified else SELF_REPORTED for name, each in results.submitted.items()},
         unreliable={(family, condition): value for family, condition, verdict, value in rows if verdict is False},
     )

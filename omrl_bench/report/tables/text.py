@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import pandas as pd
 
-from omrl_bench.report.reading.results import REFERENCE
+from omrl_bench.report.reading.results import REFERENCE, SELF_REPORTED, VERIFIED
 from omrl_bench.report.tables.captions import MISSING, TIMES
 from omrl_bench.report.tables.layout import ALMOST, COLLAPSED, DAGGER
 from omrl_bench.report.tables.markdown import escape, grid, page
@@ -22,6 +23,8 @@ _LATEX = {
     TIMES: r"$\times$",
     DAGGER: r"$^\dagger$",
     REFERENCE: r"$^\ddagger$",
+    VERIFIED: r"$^\mathrm{v}$",
+    SELF_REPORTED: r"$^\circ$",
     MISSING: "--",
     ALMOST: r"$\approx$",
     COLLAPSED: r"\S{}",
@@ -29,9 +32,17 @@ _LATEX = {
 }
 
 
+_LATIN = "\N{LATIN SMALL LETTER LONG S}"  # the last letter that every LaTeX knows
+#: What makes a cell a formula in some spreadsheet, if it comes first.
+_FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
+
+
 def escape_latex(text: str) -> str:
-    """Make text mean itself in LaTeX."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    """Make text mean itself in LaTeX; letters that not every LaTeX has become their numbers."""
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    return "".join(
+        _LATEX.get(character, character if character <= _LATIN else f"U+{ord(character):04X}") for character in text
+    )
 
 
 def method_label(table: Table, method: str) -> str:
@@ -50,8 +61,15 @@ def markdown(table: Table) -> str:
 
 
 def csv(rows: pd.DataFrame) -> bytes:
-    """A frame as a CSV file, the same bytes on every machine."""
-    return rows.to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
+    """A frame as a CSV file, the same bytes on every machine; no cell is a formula to a spreadsheet."""
+    texts = {name: rows[name] for name in rows if not pd.api.types.is_numeric_dtype(rows[name])}
+    rows = rows.assign(**{name: [_inert(value) for value in values] for name, values in texts.items()})
+    return rows.rename(columns=_inert).to_csv(index=False, lineterminator="\n", float_format="%.10g").encode()
+
+
+def _inert(value: object) -> object:
+    """The value, behind an apostrophe if a spreadsheet would run it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def latex(table: Table, label: str) -> str:
@@ -95,7 +113,9 @@ def _latex_head(table: Table) -> list[str]:
 
 
 def _latex_row(table: Table, method: str) -> str:
-    cells = [escape_latex(method) + escape_latex(table.layout.marks(method))]
+    name = escape_latex(method)
+    # behind the end of a row, LaTeX takes these for a part of the command that ends it
+    cells = [("{}" if name.startswith(("[", "*")) else "") + name + escape_latex(table.layout.marks(method))]
     for family, condition in table.columns:
         entry = table.entries.get((method, family, condition))
         if entry is None:

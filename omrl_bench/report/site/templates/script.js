@@ -112,7 +112,8 @@
   const standardised = (entry) => (entry.z === null ? DASH : `${fixed(entry.z, 2)} ${interval(entry, "z", 2)}`);
   const time = (seconds) => (seconds < 90 ? `${fixed(seconds, 1)} s` : `${fixed(seconds / 60, 1)} min`);
   const count = (value) => Math.round(value).toLocaleString("en");
-  const verdict = (run) => (run.verified ? "\u2713 yes" : "no");
+  const BADGES = { reference: "\u2713\u2713 reference", verified: "\u2713 verified", "self-reported": "self-reported" };
+  const trust = (run) => Object.keys(BADGES).length - Object.keys(BADGES).indexOf(run.badge);
   const several = (name) => new Set(board.runs.map((run) => run[name])).size > 1;
 
   /** Columns: the value to sort by, the text (or element) to show; `up` if the first click sorts upwards. */
@@ -130,7 +131,11 @@
       ofEntry("score", "Score", "score", scoreCell),
       ...(state.family === ALL ? [ofEntry("z", "Mean z-score", "z", standardised)] : []),
       ...(state.returns ? [ofEntry("return", "Return", "return_mean", returned)] : []),
-      { ...ofRun("verified", "Verified", (run) => Number(run.verified), verdict), up: false },
+      { ...ofRun("badge", "Badge", trust, (run) => BADGES[run.badge]), up: false },
+      ...(board.runs.some((run) => run.ruleset) ? [
+        one("ruleset", "Ruleset"),
+        { ...ofRun("tuning", "Tuning episodes", (run) => run.tuning_episodes, (run) => count(run.tuning_episodes)), number: true },
+      ] : []),
       ofEntry("sizes", "Seeds \u00d7 tasks", "seeds", (entry) => `${entry.seeds} \u00d7 ${entry.tasks}`),
       {
         ...ofRun("time", "Time per seed", (run) => run.training_seconds, (run) => time(run.training_seconds)),
@@ -220,7 +225,10 @@
         `${entry.tasks} tasks \u00d7 ${entry.draws} draws` + (entry.collapsed.length ? `; ${collapsed(entry)}` : ""));
     }
     add("Missing or failed", ...run.reasons);
-    add("Verified", ...(run.verified ? ["yes"] : run.doubts.map((doubt) => `no: ${doubt}`)));
+    add("Badge", run.badge + (run.verified ? `: ${run.verified}` : ""));
+    add("Doubts", ...run.doubts);
+    if (run.ruleset) add("Submitted", `ruleset ${run.ruleset}, ${count(run.tuning_episodes)} episodes of tuning`);
+    if (run.paper) add("Paper", run.paper);
     add("Table", `${run.dataset} data, backbone ${run.backbone}, family ${run.family}`);
     if (run.memory_mib) add("Peak memory", `${count(run.memory_mib)} MiB`);
     if (run.commits.length) add("Commit", ...run.commits);
