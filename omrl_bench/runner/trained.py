@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from omrl_bench.api import Algorithm
 from omrl_bench.files import beside, put_in_place
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.frozen import Frozen
+from omrl_bench.referee.method import Method
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import CurvePoint
 
@@ -44,13 +44,13 @@ def trained_key(job: Job) -> str:
     return hash_text(hashes.family, hashes.dataset, hashes.method, job.cells[0].dataset, budget)
 
 
-def keep(job: Job, algorithm: Algorithm, training: Training) -> None:
+def keep(job: Job, method: Method, training: Training) -> None:
     """Save a trained method: all of it or nothing is there afterwards. Where nothing can be written, it is not kept."""
     folder = _folder(job) / f"seeds-{'-'.join(map(str, training.seeds))}"
     unfinished, aside = beside(folder), beside(folder)
     try:
         unfinished.mkdir(parents=True)
-        algorithm.save(unfinished)
+        method.keep(unfinished)
         (unfinished / FILE).write_text(training.model_dump_json(indent=1), encoding="utf-8")
         _make_readable(unfinished)
         put_in_place(unfinished, folder, aside)

@@ -7,18 +7,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
-from omrl_bench.configuration import as_json
+from omrl_bench.api import STAGES, Budget, Setup, Stage, TaskSpace
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.protocols.suite import dataset_parts
-from omrl_bench.registry import load_class
+from omrl_bench.referee.method import Hosted, InProcess, Method
+from omrl_bench.referee.process import MethodError
+from omrl_bench.referee.warden import become_subreaper
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
@@ -33,6 +32,7 @@ REPORT_EVERY = 0.5  # seconds
 def main(job_file: Path) -> None:
     """Run a job; afterwards every cell has a record, complete or failed."""
     watch_parent()
+    become_subreaper()  # in case that the method ends the process which looks after its processes
     run_job(read_job(job_file), partial(write_progress, job_file))
 
 
@@ -47,16 +47,24 @@ def watch_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def run_job(job: Job, report: Callable[[Progress], None]) -> None:
-    """Train and evaluate, and report progress; an exception becomes the error of the records that are not written."""
-    torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
+def run_job(job: Job, report: Callable[[Progress], None], in_process: bool = False) -> None:
+    """Train and evaluate, and report progress; an exception becomes the error of the records that are not written.
+
+    Args:
+        job: The job.
+        report: Called with its progress.
+        in_process: Whether the method runs in this process, for a debugger, rather than in its own.
+    """
     measured: dict[int, Measured] = {}
     try:
-        # torch's default device costs time at every call, so that the usual one is not set
-        with torch.device(job.device) if job.device != "cpu" else nullcontext():
-            _Run(job, report, measured).work()
+        make = _in_this_process if in_process else Hosted
+        setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
+        with _device(job) if in_process else nullcontext():
+            with make(job.target, get_family(job.cells[0].family).space(), setup) as method:
+                _Run(job, report, measured, method).work()
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, MethodError):  # the method's process has printed where
+            traceback.print_exc()
         for index, seed in enumerate(job.seeds):
             if seed not in measured:
                 write_failure(job.results, failed_record(job, index, describe(error)))
@@ -64,6 +72,8 @@ def run_job(job: Job, report: Callable[[Progress], None]) -> None:
 
 def describe(error: Exception) -> str:
     """One line that says what went wrong, and where in the method if it was raised there."""
+    if isinstance(error, MethodError):
+        return str(error)[:600]
     message = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
@@ -77,10 +87,13 @@ class _Run:
         job: The job.
         tell: Called with its progress.
         measured: Is given what was measured of each seed, as soon as its record is written.
+        method: The method.
     """
 
-    def __init__(self, job: Job, tell: Callable[[Progress], None], measured: dict[int, Measured]) -> None:
-        self.job, self.tell, self.measured = job, tell, measured
+    def __init__(
+        self, job: Job, tell: Callable[[Progress], None], measured: dict[int, Measured], method: Method
+    ) -> None:
+        self.job, self.tell, self.measured, self.method = job, tell, measured, method
         self.family: Family = get_family(job.cells[0].family)
         self.curves: dict[int, list[CurvePoint]] = {seed: [] for seed in job.seeds}
         self.progress = dict.fromkeys(job.seeds, 0.0)  # share of each seed's training
@@ -90,19 +103,10 @@ class _Run:
         self.spent: dict[str, tuple[float, int]] = {}  # processor seconds and calls of log, by stage
         self.resumed = 0.0
         self.started, self.evaluating = time.perf_counter(), 0.0
-        self.cls = load_class(job.target)
-        self.privileges = self.cls.requires.privileges
+        self.privileges = method.declared.privileges
         self.datasets = Datasets(self.family, self.privileges, job.context_rho)
         qualities, train_tasks = job.preset.qualities, job.preset.train_tasks
         self.evaluation = Evaluation(self.datasets, job.protocol, qualities, train_tasks, job.threads)
-        self.algorithm = self.new_algorithm()
-        self.configuration = as_json(self.algorithm.configuration())
-
-    def new_algorithm(self) -> Algorithm:
-        """The method, not trained."""
-        job = self.job
-        setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
-        return self.cls(self.family.space(), setup)
 
     def work(self) -> None:
         """Train, evaluate every seed, and write its record."""
@@ -122,11 +126,10 @@ class _Run:
         if kept is not None:
             folder, training = kept
             try:
-                self.algorithm.load(folder)
+                self.method.load(folder)
                 return training
             except Exception:  # damaged, or another user's and not readable
                 traceback.print_exc()
-                self.algorithm = self.new_algorithm()
         return self.fit()
 
     def fit(self) -> Training:
@@ -136,10 +139,11 @@ class _Run:
         budget = Budget(job.preset.updates, job.preset.encoder_updates)
         policy, representation = dataset_parts(job.cells[0].dataset)
         data = self.datasets.training(policy, representation, job.preset.train_tasks)
-        self.resumed = time.process_time()
-        self.algorithm.fit(data, budget, job.seeds, self.log)
+        self.resumed = self.method.processor_seconds()
+        self.method.fit(data, budget, job.seeds, self.log, job.preset.evaluations)
         training = self.training_so_far()
-        trained.keep(job, self.algorithm, training)
+        self.method.save()
+        trained.keep(job, self.method, training)
         return training
 
     def training_so_far(self) -> Training:
@@ -150,25 +154,25 @@ class _Run:
             suite_hash=job.hashes.suite,
             seeds=job.seeds,
             curves={seed: tuple(points) for seed, points in self.curves.items()},
-            parameters=self.algorithm.parameter_count(),
+            parameters=self.method.parameter_count(),
             fit_seconds=round(time.perf_counter() - self.started - self.evaluating, 2),
             update_milliseconds={
                 stage: round(1000 * seconds / calls, 3) for stage, (seconds, calls) in self.spent.items()
             },
-            peak_memory_mib=circumstances()["peak_memory_mib"],
+            peak_memory_mib=self.method.peak_memory_mib(),
         )
 
-    def log(self, stage: Stage, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
+    def log(self, stage: Stage, step: int, total: int, seeds: Sequence[int] | None, calls: int) -> None:
         """Report progress; at some steps of stage `policy`, take a point of the learning curve.
 
         A method that trains one seed after the other says so by ``seeds``: when it goes on with the next one, the one
-        before is evaluated, so that an interruption does not cost it.
+        before is evaluated, so that an interruption does not cost it. The last one of ``calls`` is reported.
         """
         if stage not in STAGES:
             raise ValueError(f"log was called with stage {stage!r}; there are {', '.join(STAGES)}")
         points = self.job.preset.evaluations
-        seconds, calls = self.spent.get(stage, (0.0, 0))
-        self.spent[stage] = seconds + time.process_time() - self.resumed, calls + 1
+        seconds, before = self.spent.get(stage, (0.0, 0))
+        self.spent[stage] = seconds + self.method.processor_seconds() - self.resumed, before + calls
         these = self.job.seeds if seeds is None else tuple(seeds)
         for seed in these:
             if self.measured.pop(seed, None) is not None:  # it is trained on, after all
@@ -178,10 +182,10 @@ class _Run:
             self.measure(seed, self.training_so_far())
         if stage == "policy" and points and step * points // total > (step - 1) * points // total:
             for seed in these:
-                score = self.evaluation.validate(partial(self.algorithm.policy, seed), seed)
+                score = self.evaluation.validate(partial(self.method.policy, seed), seed)
                 self.curves[seed].append(CurvePoint(step=step, score=round(score, 2)))
         self.note_progress(stage, step / total, these)
-        self.resumed = time.process_time()  # the learning curve is not the method's time
+        self.resumed = self.method.processor_seconds()  # the learning curve is not the method's time
 
     def note_progress(self, stage: Stage, fraction: float, seeds: Iterable[int]) -> None:
         """Note how far some seeds are, and report how far the job is."""
@@ -206,8 +210,8 @@ class _Run:
     def measure(self, seed: int, training: Training) -> None:
         """Evaluate a seed and write its record."""
         started = time.perf_counter()
-        policy = partial(self.algorithm.policy, seed)
-        attention = partial(self.algorithm.attention_weights, seed)
+        policy = partial(self.method.policy, seed)
+        attention = partial(self.method.attention, seed)
         pictured = seed == self.job.preset.seeds[0]  # pictures need one seed
         found = self.evaluation.measured(policy, attention, seed, pictured)
         self.evaluating += time.perf_counter() - started
@@ -227,7 +231,8 @@ class _Run:
             equivalent_to=job.equivalent_to,
             dataset_status=job.dataset_status,
             privileges=tuple(sorted(self.privileges)),
-            configuration=self.configuration,
+            configuration=self.method.declared.configuration,
+            refereed=self.method.refereed,
             trained_together=training.seeds,
             trained_for=None if same_suite else training.suite,
             metrics=found.cube.metrics(),
@@ -243,3 +248,19 @@ class _Run:
             **circumstances() | {"peak_memory_mib": training.peak_memory_mib},
         )
         write_record(job.results, record, found.cube)
+
+
+def _in_this_process(target: str, space: TaskSpace, setup: Setup) -> InProcess:
+    import torch
+
+    torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
+    return InProcess(target, space, setup)
+
+
+def _device(job: Job) -> AbstractContextManager[object]:
+    """The job's device as torch's default; the usual one is not set, as a default costs time at every call."""
+    if job.device == "cpu":
+        return nullcontext()
+    import torch
+
+    return torch.device(job.device)

@@ -53,7 +53,7 @@ def _call(job: Job, watcher: Watcher) -> str:
 
     try:
         with _one_thread():
-            run_job(job, report)
+            run_job(job, report, in_process=True)
     except SystemExit as ending:
         return f"the method ended its process, with {ending.code!r}"
     except Exception as error:
