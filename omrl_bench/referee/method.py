@@ -186,7 +186,7 @@ class Hosted(Method):
         self._name, self._numbers = name_of(target), itertools.count()
         self._asked = {"target": target, "space": asdict(space), "setup": _plain(setup)}
         self._timeout = MAKES if timeout is None else timeout
-        self._warden = Warden(self._name, _mentions_torch(target), output)
+        self._warden = Warden(self._name, _worth_importing(target), output)
         self._folder = Path(tempfile.mkdtemp(prefix="omrl-referee-"))
         self._end = weakref.finalize(self, _end, self._warden, self._folder)
         try:
@@ -401,15 +401,18 @@ def _report(
     return stage, step, total, tuple(map(int, of)), calls  # type: ignore[return-value]  # whoever hears it checks
 
 
-def _mentions_torch(target: str) -> bool:
-    """Whether it is worth to import torch once for all processes of a method."""
+def _worth_importing(target: str) -> str:
+    """What to import once for all processes of a method: nothing that is somebody's; empty for nothing."""
     module = target.rpartition(":")[0]
+    if module.startswith(f"{BASELINES}."):
+        return module
     if not module.endswith(".py"):
-        return True
+        return "torch"
     try:
-        return "torch" in read_source(Path(module)) or BASELINES in read_source(Path(module))
+        source = read_source(Path(module))
     except InputError:
-        return False
+        return ""
+    return "torch" if "torch" in source or BASELINES in source else ""
 
 
 def _end(warden: Warden, folder: Path) -> None:

@@ -135,18 +135,18 @@ class Warden:
 
     Args:
         method: Name of the method, for errors.
-        with_torch: Whether it imports torch, so that each process need not.
+        imports: A module that it imports, so that each process need not; nothing of somebody else's. Empty for none.
         output: Where to write what the method prints, at most :data:`MOST_OUTPUT` bytes; None for nowhere.
 
     Attributes:
         folder: A private folder, the working folder of the method's processes; it is removed in the end.
     """
 
-    def __init__(self, method: str, with_torch: bool, output: Callable[[bytes], object] | None) -> None:
+    def __init__(self, method: str, imports: str, output: Callable[[bytes], object] | None) -> None:
         self._method, self._closed = method, False
         self.folder = Path(tempfile.mkdtemp(prefix="omrl-method-"))
         ours, theirs = socket.socketpair()
-        arguments = (str(theirs.fileno()), "torch" if with_torch else "")
+        arguments = (str(theirs.fileno()), imports)
         hidden = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
         with theirs:
             self._process = subprocess.Popen(

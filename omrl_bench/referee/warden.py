@@ -15,24 +15,25 @@ import signal
 import socket
 import sys
 import time
+from importlib import import_module
 
 from omrl_bench.referee.frames import Channel, Closed
 from omrl_bench.referee.host import FROM_REFEREE, Host, received_socket
+from omrl_bench.registry import backbones
 
 LONGEST_FILE = 2 << 30  # bytes
 _SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
-    """Serve the referee on the socket that the first argument is; import torch beforehand if the second says so."""
+    """Serve the referee on the socket that the first argument is; import the module beforehand that the second names."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.argv[2] == "torch":
-        import torch
-
-        torch.set_num_threads(1)
+    if sys.argv[2]:
+        import_module(sys.argv[2])
+        backbones()  # is remembered
     try:
         Warden(Channel(connection, 0)).serve()
     except Closed:
