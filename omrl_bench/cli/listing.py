@@ -55,6 +55,11 @@ def _entries(kind: Kind) -> dict[str, str]:
         from omrl_bench.protocols.method_sets import MARK, expanded, method_sets
 
         return {f"{MARK}{name}": ", ".join(expanded([f"{MARK}{name}"])) for name in method_sets()}
-    from omrl_bench.registry import backbones, methods
+    from omrl_bench.registry import backbones, methods, unusable_methods
 
-    return methods() if kind is Kind.methods else backbones()
+    if kind is Kind.backbones:
+        return backbones()
+    entries = methods()
+    for name, error in unusable_methods().items():
+        entries[name] = f"{entries[name]}; another: {error}" if name in entries else f"not usable: {error}"
+    return entries

@@ -1,4 +1,4 @@
-"""Drawing from the arrays of a training set; with the harness or in the method's own process, the draws are the same."""
+"""Drawing from the arrays of a training set; in the harness and in the method's process, the draws are the same."""
 
 from __future__ import annotations
 

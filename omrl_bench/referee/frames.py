@@ -1,6 +1,6 @@
 """Messages between referee and method: a JSON header and raw arrays over one socket, and no pickle.
 
-A frame is two lengths (header, body), the header ``{..., "arrays": [[name, dtype, shape], ...]}`` and the arrays' bytes.
+A frame is two lengths (header, body), a header ``{..., "arrays": [[name, dtype, shape], ...]}`` and the arrays' bytes.
 Whoever receives it decides how long it may be: nothing is allocated before the lengths are known and allowed.
 """
 
@@ -27,7 +27,7 @@ class FrameError(Exception):
     """What came is no frame, or longer than allowed."""
 
 
-class Closed(Exception):
+class ClosedError(Exception):
     """Nobody is at the other end any more."""
 
 
@@ -46,7 +46,7 @@ class Channel:
         """Send a message and arrays of :data:`DTYPES`.
 
         Raises:
-            Closed: if nobody is there.
+            ClosedError: if nobody is there.
             FrameError: if the message is too long, or no JSON.
         """
         contiguous = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
@@ -68,7 +68,7 @@ class Channel:
             for body in bodies:
                 self.connection.sendall(body)
         except OSError as error:
-            raise Closed from error
+            raise ClosedError from error
 
     def receive(self, timeout: float | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Wait for a message and its arrays.
@@ -77,7 +77,7 @@ class Channel:
             timeout: Seconds that the other end may be silent; None for any time.
 
         Raises:
-            Closed: if nobody is there.
+            ClosedError: if nobody is there.
             FrameError: if what came is no frame, or longer than allowed.
             TimeoutError: if nothing comes.
         """
@@ -98,7 +98,7 @@ class Channel:
         except TimeoutError:
             raise
         except OSError as error:
-            raise Closed from error
+            raise ClosedError from error
         finally:
             with suppress(OSError):
                 self.connection.settimeout(None)
@@ -117,7 +117,7 @@ class Channel:
         while view:
             count = self.connection.recv_into(view)
             if not count:
-                raise Closed
+                raise ClosedError
             view = view[count:]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from omrl_bench.api import STAGES, Algorithm, Behaviour, Budget, MetaPolicy, Setup, Stage, TaskSpace, Transitions
 from omrl_bench.errors import InputError
 from omrl_bench.referee.declared import described
-from omrl_bench.referee.frames import DTYPES, Channel, Closed
+from omrl_bench.referee.frames import DTYPES, Channel, ClosedError
 from omrl_bench.referee.training_data import MappedData
 from omrl_bench.registry import load_class
 
@@ -53,7 +53,7 @@ class Host:
                 if call == "continue":
                     return
                 getattr(self, f"do_{call}")(**message, **arrays)
-        except Closed:
+        except ClosedError:
             os._exit(0)
         except BaseException as error:  # it is somebody's code
             self.fail(error)
@@ -253,7 +253,7 @@ def can_fork() -> bool:
     """Whether a fork of this process can go on: threads do not come along, and a GPU cannot be used in both."""
     torch = sys.modules.get("torch")
     try:
-        threads = len(os.listdir("/proc/self/task"))
+        threads = len(list(Path("/proc/self/task").iterdir()))
     except OSError:  # not Linux
         threads = threading.active_count()
     return threads == 1 and not (torch is not None and torch.cuda.is_initialized())

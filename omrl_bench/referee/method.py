@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import resource
 import shutil
 import sys
@@ -13,6 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,13 +28,13 @@ from omrl_bench.referee.declared import Declared, checked, described
 from omrl_bench.referee.process import MethodError, MethodProcess, Warden, to_stdout
 from omrl_bench.referee.training_data import write_training
 from omrl_bench.referee.weights import collect
-from omrl_bench.registry import BASELINES, load_class
+from omrl_bench.registry import BASELINES, load_class, source_hash
 from omrl_bench.registry.imports import read_source
 
 if TYPE_CHECKING:
     from omrl_bench.data.meta_dataset import MetaDataset
 
-MAKES = 120.0  # seconds that a method has to be imported and constructed
+MAKES = 60.0  # seconds that a method has to be imported and constructed
 
 #: stage, step, total, seeds (None for all), calls of `log` that this stands for.
 Heard = Callable[[Stage, int, int, Sequence[int] | None, int], None]
@@ -365,7 +367,13 @@ def declared_by(target: str, space: TaskSpace, setup: Setup) -> Declared:
     """
     if target.startswith(f"{BASELINES}."):
         return InProcess(target, space, setup).declared
-    with Hosted(target, space, setup, output=None) as method:
+    source = source_hash(target, setup.backbone)
+    return _declared_elsewhere(target, source, space, json.dumps(_plain(setup), sort_keys=True))
+
+
+@lru_cache(maxsize=256)  # a plan asks again and again
+def _declared_elsewhere(target: str, source: str, space: TaskSpace, setup: str) -> Declared:
+    with Hosted(target, space, Setup(**json.loads(setup)), output=None) as method:
         return method.declared
 
 
@@ -388,9 +396,7 @@ def _plain(setup: Setup) -> dict[str, Any]:
     }
 
 
-def _report(
-    message: dict[str, Any], seeds: Sequence[int]
-) -> tuple[Stage, int, int, Sequence[int] | None, int]:
+def _report(message: dict[str, Any], seeds: Sequence[int]) -> tuple[Stage, int, int, Sequence[int] | None, int]:
     """What a report of progress says, once it is known to be one."""
     stage, of = message.get("stage"), message.get("seeds")
     step, total, calls = (message.get(name) for name in ("step", "total", "calls"))

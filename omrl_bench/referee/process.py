@@ -20,7 +20,7 @@ import numpy as np
 
 from omrl_bench.errors import InputError
 from omrl_bench.processes import ONE_THREAD, command
-from omrl_bench.referee.frames import Channel, Closed, FrameError
+from omrl_bench.referee.frames import Channel, ClosedError, FrameError
 
 MOST_OUTPUT = 1_000_000  # bytes of what a method prints that are kept
 MOST_RETURNED = 1 << 27  # bytes of arrays in one answer
@@ -53,7 +53,7 @@ class MethodProcess:
         """
         try:
             self.channel.send({"call": call, **fields}, arrays)
-        except Closed:
+        except ClosedError:
             self.hear(call)  # an error that it left
             raise self._death(call) from None
 
@@ -73,7 +73,7 @@ class MethodProcess:
         """Wait for the next message; see :meth:`ask`."""
         try:
             message, arrays = self.channel.receive(timeout)
-        except Closed:
+        except ClosedError:
             raise self._death(what) from None
         except FrameError as error:
             raise MethodError(f"{self._method}: {what} answered with {error}") from None
@@ -172,7 +172,7 @@ class Warden:
                 self._channel.send({"call": "fork"})
                 socket.send_fds(self._channel.connection, [b"f"], [theirs.fileno()])
                 message, _ = self._channel.receive()
-        except (Closed, OSError) as error:
+        except (ClosedError, OSError) as error:
             raise MethodError("the process that the method's processes are forked from has ended") from error
         return MethodProcess(Channel(ours, longest), message["pid"], self, self._method)
 
@@ -181,7 +181,7 @@ class Warden:
         try:
             self._channel.send({"call": "end", "pid": pid or 0, "patience": patience})
             code: int | None = self._channel.receive()[0]["code"]
-        except (Closed, OSError):
+        except (ClosedError, OSError):
             return None
         return code
 

@@ -1,7 +1,8 @@
-"""What a method returns, checked where it crosses the border: a sentence names the method, the hook and what is wrong."""
+"""What a method returns, checked at the border: a sentence names the method, the hook and what is expected."""
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,11 @@ def parameter_count(count: Any, type_name: str, method: str) -> int:
     Raises:
         PolicyError: if it is no count.
     """
-    if type(count) is not int:
+    if not isinstance(count, Integral) or isinstance(count, bool):
         raise PolicyError(f"{method}: parameter_count returned a {type_name}; expected an int, 0 for none")
     if not 0 <= count <= MOST_PARAMETERS:
-        raise PolicyError(f"{method}: parameter_count returned {count:.3g}; expected 0 to {MOST_PARAMETERS:.0e}")
-    return count
+        raise PolicyError(f"{method}: parameter_count returned {count}; expected 0 to {MOST_PARAMETERS:.0e}")
+    return int(count)
 
 
 def array_or_words(value: Any) -> tuple[np.ndarray | None, str | None]:

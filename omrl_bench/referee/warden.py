@@ -16,8 +16,9 @@ import socket
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
-from omrl_bench.referee.frames import Channel, Closed
+from omrl_bench.referee.frames import Channel, ClosedError
 from omrl_bench.referee.host import FROM_REFEREE, Host, received_socket
 from omrl_bench.registry import backbones
 
@@ -26,7 +27,7 @@ _SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
-    """Serve the referee on the socket that the first argument is; import the module beforehand that the second names."""
+    """Serve the referee on the socket that the first argument is; import the module first that the second names."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     become_subreaper()
@@ -36,7 +37,7 @@ def main() -> None:
         backbones()  # is remembered
     try:
         Warden(Channel(connection, 0)).serve()
-    except Closed:
+    except ClosedError:
         pass
     finally:
         end_everything(set())
@@ -76,7 +77,7 @@ class Warden:
         if not pid:
             try:
                 self._channel.close()
-                soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
                 longest = LONGEST_FILE if hard == resource.RLIM_INFINITY else min(LONGEST_FILE, hard)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (longest, longest))
                 Host(Channel(connection, FROM_REFEREE)).serve()
@@ -118,8 +119,7 @@ def end_everything(but: set[int]) -> None:
 def _children() -> list[int]:
     """Process ids of the children of this process, where the system says them."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            return list(map(int, file.read().split()))
+        return list(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()))
     except OSError:
         import psutil
 

@@ -38,18 +38,17 @@ def collect(saved: Path, folder: Path, method: str) -> None:
         if total > MOST_BYTES:
             raise PolicyError(f"{method}: save wrote more than {MOST_BYTES >> 20} MiB")
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as source, (folder / where).open("xb") as copy:
+        with os.fdopen(descriptor, "rb") as source, (folder / where).open("xb") as copy:
             shutil.copyfileobj(source, copy)
 
 
 def _entries(folder: Path, method: str) -> Iterator[Path]:
     """All that is below a folder, folders before what is in them; links are not followed."""
     try:
-        names = sorted(os.listdir(folder))
+        paths = sorted(folder.iterdir())
     except OSError as error:
         raise PolicyError(f"{method}: save left a folder that cannot be read: {error.strerror}") from error
-    for name in names:
-        path = folder / name
+    for path in paths:
         yield path
         if path.is_dir() and not path.is_symlink():
             yield from _entries(path, method)

@@ -14,7 +14,8 @@ from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.protocol import Protocol
-from omrl_bench.protocols.rollout import Episode, Rollout
+from omrl_bench.protocols.rollout import Episode, PolicyError, Rollout
+from omrl_bench.referee import independence
 from omrl_bench.referee.lanes import Order, drawn, reordered, taken
 from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.traces import Traces
@@ -73,6 +74,31 @@ class Evaluation:
         cube = self.cube(policy, seed)
         traces = self.traces(policy, attention, seed) if pictured else None
         return Measured(cube, self.representation(policy, attention), traces)
+
+    def check_independence(
+        self, policy: Callable[[], MetaPolicy], seed: int, cube: Cube, rng: np.random.Generator
+    ) -> None:
+        """Play a sample of the lanes again, alone and in another order, and compare with what they earned among all.
+
+        Args:
+            policy: Makes the policy of the seed.
+            seed: The trained seed.
+            cube: What :meth:`cube` measured of it.
+            rng: Draws the sample, which the method must not foresee.
+
+        Raises:
+            PolicyError: if the lanes depend on each other.
+        """
+        rows = np.sort(rng.choice(len(self.tasks), min(independence.TASKS, len(self.tasks)), replace=False))
+        tasks, given = self.tasks[rows], self._given()
+        conditions = [given[rng.integers(len(given))]] if given else self.protocol.validated(self.conditions)
+        played = self._play(policy, seed, tasks, conditions, 1, lambda *of: rng.permutation(of[-1]))
+        alone = self._cube(conditions, tasks, played)
+        measured = [self.conditions.index(condition) for condition in conditions]
+        among = cube.scores()[measured][:, rows, 0]
+        problem = independence.problem(alone.scores()[:, :, 0], among)
+        if problem:
+            raise PolicyError(problem)
 
     def validate(self, policy: Callable[[], MetaPolicy], seed: int) -> float:
         """Mean score on the validation tasks, a point of the learning curve."""
@@ -152,11 +178,12 @@ class Evaluation:
         tasks: np.ndarray,
         conditions: Sequence[Condition],
         draws: int,
+        order: Order | None = None,
     ) -> list[Episode]:
         """The suite's protocol, an episode for each condition."""
         descriptors = self.datasets.descriptors(tasks, draws)
         rollout = Rollout(self.family, tasks, draws, seed, self.threads, descriptors, self.datasets.rho)
-        shown = reordered(policy, self.order, self.family.name, seed)
+        shown = reordered(policy, order or self.order, self.family.name, seed)
         return self.protocol.evaluate(shown, rollout, conditions, lambda each: self.context(tasks, each, draws))
 
     def _cube(self, conditions: Sequence[Condition], tasks: np.ndarray, played: Sequence[Episode]) -> Cube:

@@ -56,6 +56,8 @@ def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: 
                 name for name, value in then.model_dump().items() if not equal.same(name, value, getattr(now, name))
             ]
             return "stale", f"changed since: {', '.join(changed)}"
+        if record.refereed is False:
+            return "stale", "its method ran in the scorer's own process (inline)"
         read_cube(cell.cube_path(results), record.cube)
     except RecordError as error:
         return "failed", f"its {'cube' if error.path.suffix == '.npz' else 'record'} {error.reason}"

@@ -11,13 +11,15 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from omrl_bench.api import STAGES, Budget, Setup, Stage, TaskSpace
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.referee.method import Hosted, InProcess, Method
 from omrl_bench.referee.process import MethodError
-from omrl_bench.referee.warden import become_subreaper
+from omrl_bench.referee.warden import become_subreaper, end_everything
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
@@ -33,7 +35,10 @@ def main(job_file: Path) -> None:
     """Run a job; afterwards every cell has a record, complete or failed."""
     watch_parent()
     become_subreaper()  # in case that the method ends the process which looks after its processes
-    run_job(read_job(job_file), partial(write_progress, job_file))
+    try:
+        run_job(read_job(job_file), partial(write_progress, job_file))
+    finally:
+        end_everything(set())
 
 
 def watch_parent() -> None:
@@ -59,9 +64,9 @@ def run_job(job: Job, report: Callable[[Progress], None], in_process: bool = Fal
     try:
         make = _in_this_process if in_process else Hosted
         setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
-        with _device(job) if in_process else nullcontext():
-            with make(job.target, get_family(job.cells[0].family).space(), setup) as method:
-                _Run(job, report, measured, method).work()
+        space = get_family(job.cells[0].family).space()
+        with _device(job) if in_process else nullcontext(), make(job.target, space, setup) as method:
+            _Run(job, report, measured, method).work()
     except Exception as error:
         if not isinstance(error, MethodError):  # the method's process has printed where
             traceback.print_exc()
@@ -214,6 +219,8 @@ class _Run:
         attention = partial(self.method.attention, seed)
         pictured = seed == self.job.preset.seeds[0]  # pictures need one seed
         found = self.evaluation.measured(policy, attention, seed, pictured)
+        if not self.measured:  # before anything of the job counts
+            self.evaluation.check_independence(policy, seed, found.cube, np.random.default_rng())
         self.evaluating += time.perf_counter() - started
         write_traces(self.job.results, self.job.cells[self.job.seeds.index(seed)], found.traces)
         self.measured[seed] = found

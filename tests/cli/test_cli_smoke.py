@@ -88,9 +88,9 @@ BAD = {
     ),
     "Greedy": (
         "requires = Requirements(privileges=frozenset({'test-tasks'}))",
-        "unknown privilege 'test-tasks'; there are: descriptors, behaviour",
+        "unknown privilege 'test-tasks'; known: behaviour, descriptors",
     ),
-    "Vague": ("requires = {'descriptors'}", "`requires` must be an omrl_bench.api.Requirements"),
+    "Vague": ("requires = {'descriptors'}", "requires is a set; expected an omrl_bench.api.Requirements"),
     "Thief": (
         "def fit(self, data, budget, seeds, log):\n        data.descriptors",
         "fit raised PrivilegeError: the method reads 'descriptors' without declaring it",
@@ -155,6 +155,7 @@ def test_a_good_adapter_passes_every_check(file):
         "ok  trains on the training tasks, without global random state",
         "ok  acts: right shape, finite, within the limits",
         "ok  forgets on reset",
+        "ok  lanes do not depend on each other",
         "ok  same seed, same actions",
         "ok  save and load give the same actions",
     ]

@@ -61,9 +61,7 @@ class Judged:
         return self.evaluation.cube(partial(self.method.policy, seed), seed).returns
 
     def representation(self, seed):
-        return self.evaluation.representation(
-            partial(self.method.policy, seed), partial(self.method.attention, seed)
-        )
+        return self.evaluation.representation(partial(self.method.policy, seed), partial(self.method.attention, seed))
 
 
 @pytest.fixture(scope="session")
@@ -87,8 +85,8 @@ def hosted(warden, monkeypatch):
     monkeypatch.setattr(warden, "close", lambda: None, raising=False)
     made = []
 
-    def make(target, space=get_family("point-goal").space(), setup=Setup()):
-        made.append(method.Hosted(target, space, setup))
+    def make(target, setup=None):
+        made.append(method.Hosted(target, get_family("point-goal").space(), setup or Setup()))
         return made[-1]
 
     yield make
