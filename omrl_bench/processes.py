@@ -40,7 +40,7 @@ import_module(module).main()
 def command(*arguments: str, module: str = "omrl_bench.cli.main") -> list[str]:
     """Return the command that runs this very package in a process of its own, e.g. ``command("worker", path)``.
 
-    Without a ``module`` it is the command line; else the ``main()`` of that one, which has the arguments in ``sys.argv``.
+    Without a ``module`` it is the command line; else ``main()`` of that one, which has the arguments in ``sys.argv``.
 
     ``python -m omrl_bench`` would run the copy in the working folder, if there is one, and import a ``random.py`` that
     lies there in place of Python's.

@@ -81,8 +81,8 @@ class Channel:
             FrameError: if what came is no frame, or longer than allowed.
             TimeoutError: if nothing comes.
         """
-        self.connection.settimeout(timeout)
         try:
+            self.connection.settimeout(timeout)
             header_length, body_length = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
             if header_length > LONGEST_HEADER:
                 raise FrameError(f"a message of {header_length} bytes; at most {LONGEST_HEADER}")

@@ -67,7 +67,10 @@ class MethodProcess:
             InputError: if that is one of what the user wrote.
         """
         self.tell(call, arrays, **fields)
-        return self.hear(call, timeout)
+        message, found = self.hear(call, timeout)
+        if message.get("call") != "ok":
+            raise MethodError(f"{self._method}: {call} was answered with something else")
+        return message, found
 
     def hear(self, what: str, timeout: float | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Wait for the next message; see :meth:`ask`."""
@@ -191,12 +194,11 @@ class Warden:
             return
         self._closed = True
         self._channel.close()  # it kills its own group then
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(2 * LASTS)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # if it was killed itself, others are left
+        self._process.wait()
         self._pump.join(LASTS)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from omrl_bench.protocols.suite import load_suite
 from omrl_bench.referee import lanes, method
 from omrl_bench.runner.evaluation import Evaluation
 
+ADAPTERS = Path(__file__).parent / "adapters"
 SEEDS = (0, 3)
 BUDGET = Budget(updates=6, encoder_updates=6)
 POINTS = 2
@@ -42,10 +44,10 @@ def protocol_of(suite, preset=None):
 class Judged:
     """A method that is trained and evaluated as a worker does it."""
 
-    def __init__(self, made, order=lanes.drawn, suite="smoke", qualities=("high", "low"), draws=1):
+    def __init__(self, made, order=lanes.drawn, suite="smoke", qualities=("high", "low"), draws=1, split="validation"):
         self.method, self.curve, self.heard = made, [], []
         self.datasets = Small(made.declared.privileges)
-        protocol = protocol_of(suite).model_copy(update={"draws": draws, "split": "validation"})
+        protocol = protocol_of(suite).model_copy(update={"draws": draws, "split": split})
         self.evaluation = Evaluation(self.datasets, protocol, qualities, 0, 1, order)
 
     def fit(self, seeds=SEEDS):
@@ -59,6 +61,16 @@ class Judged:
 
     def cube(self, seed):
         return self.evaluation.cube(partial(self.method.policy, seed), seed).returns
+
+    def scores(self, seed):
+        """Mean score of each condition."""
+        self.played = self.evaluation.cube(partial(self.method.policy, seed), seed)
+        return self.played.scores().mean(axis=(1, 2))
+
+    def check(self, seed, draw=0):
+        """The sampled check of what was just played."""
+        rng = np.random.default_rng(draw)
+        self.evaluation.check_independence(partial(self.method.policy, seed), seed, self.played, rng)
 
     def representation(self, seed):
         return self.evaluation.representation(partial(self.method.policy, seed), partial(self.method.attention, seed))
@@ -98,5 +110,21 @@ def hosted(warden, monkeypatch):
 
 
 @pytest.fixture
-def observations():
-    return np.random.default_rng(0).uniform(-1, 1, (6, 2)).astype(np.float32)
+def cheat():
+    """Make a method of the corpus in processes of its own: cheat("remembers", "Cheat"); what it prints is kept."""
+    made = []
+
+    def make(file, name="Cheat", **options):
+        printed = []
+        options = {"output": printed.append, "timeout": 60.0} | options
+        made.append(method.Hosted(target(file, name), get_family("point-goal").space(), Setup(), **options))
+        made[-1].printed = printed
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.__exit__()
+
+
+def target(file, name="Cheat"):
+    return f"{ADAPTERS / file}.py:{name}"
