@@ -68,7 +68,10 @@ def test_an_order_that_was_computed_is_found_by_the_sampled_check(judged, honest
         ("ComplexActions", r"act returned numbers of type complex64; expected real numbers, \(20, 2\)"),
         ("ListOfActions", r"ListOfActions: act returned a list; expected a NumPy array \(lanes, action size\)"),
         ("ObjectActions", r"ObjectActions: act returned an array of object; expected a NumPy array"),
-        ("FewActions", r"act returned shape \(19, 2\); expected a NumPy array of shape \(20, 2\) \(lanes, action size\)"),
+        (
+            "FewActions",
+            r"act returned shape \(19, 2\); expected a NumPy array of shape \(20, 2\) \(lanes, ",
+        ),
         ("GiantActions", r"GiantActions: act answered with arrays of 268435456 bytes; at most 134217728"),
     ],
 )

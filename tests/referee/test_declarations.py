@@ -43,7 +43,7 @@ def test_a_check_of_the_adapter_says_the_same(name):
 def test_an_import_that_is_never_done_has_a_limit(monkeypatch):
     monkeypatch.setattr(method, "MAKES", 3.0)
     target = f"{FILE.parent / 'sleeping.py'}:Cheat"
-    with pytest.raises(InputError, match=r"Cheat cannot say its configuration\(\): Cheat: not done with make after 3 s"):
+    with pytest.raises(InputError, match=r"Cheat cannot say its configuration\(\): Cheat: not done with make"):
         configuration_of(target, get_family("point-goal"), Setup())
     with pytest.raises(MethodError, match="Cheat: not done with make after 3 s"):
         method.Hosted(target, get_family("point-goal").space(), Setup())
@@ -72,7 +72,7 @@ def test_names_that_may_be_taken_for_others(name, words):
         check_method_name(name, ["focal", "random", "hs-hard"])
 
 
-@pytest.mark.parametrize("name", ["Mine", "focal", "focal2", "M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", "my focal"])
+@pytest.mark.parametrize("name", ["Mine", "focal", "focal2", "M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", "a b"])
 def test_other_names_are_fine(name):
     check_method_name(name, built_in())
 
@@ -81,5 +81,5 @@ def test_an_adapter_class_is_named_as_any_method(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("")
     for name in ("F\N{CYRILLIC SMALL LETTER O}cal", "Focal", "FOCAL", "focal"):
-        with pytest.raises(InputError, match="has the character|looks like|has the name of"):
+        with pytest.raises(InputError, match=r"has the character|looks like|has the name of"):
             resolve_method(f"{file}:{name}")
