@@ -83,3 +83,16 @@ def test_an_adapter_class_is_named_as_any_method(tmp_path):
     for name in ("F\N{CYRILLIC SMALL LETTER O}cal", "Focal", "FOCAL", "focal"):
         with pytest.raises(InputError, match=r"has the character|looks like|has the name of"):
             resolve_method(f"{file}:{name}")
+
+
+def test_the_documentation_has_the_limits_of_the_code():
+    from omrl_bench.referee import declared, independence, process, warden, weights
+
+    text = " ".join((Path(__file__).parents[2] / "docs" / "referee.md").read_text().split())
+    assert f"importing and constructing {method.MAKES:.0f} s" in text
+    assert f"configuration {declared.MOST_CONFIGURATION} bytes" in text
+    assert f"output {process.MOST_OUTPUT} bytes" in text and f"an answer {process.MOST_RETURNED >> 20} MiB" in text
+    assert f"weights {weights.MOST_BYTES >> 20} MiB in {weights.MOST_FILES} files" in text
+    assert f"a file {warden.LONGEST_FILE >> 20} MiB" in text
+    assert f"at most {independence.TASKS} tasks" in text and f"fewer than {independence.FEWEST} tasks" in text
+    assert "a paired t test at 1e-6" in text and independence.CHANCE == 1e-6
