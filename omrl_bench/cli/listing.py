@@ -59,7 +59,9 @@ def _entries(kind: Kind) -> dict[str, str]:
 
     if kind is Kind.backbones:
         return backbones()
-    entries = methods()
-    for name, error in unusable_methods().items():
-        entries[name] = f"{entries[name]}; another: {error}" if name in entries else f"not usable: {error}"
-    return entries
+    found = methods()
+    left_out = {
+        name: f"{found[name]}; another: {reason}" if name in found else f"not usable: {reason}"
+        for name, reason in unusable_methods().items()
+    }
+    return found | left_out

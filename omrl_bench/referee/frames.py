@@ -58,7 +58,7 @@ class Channel:
             raise FrameError(f"a message that JSON cannot hold: {error}") from error
         if len(header) > LONGEST_HEADER:
             raise FrameError(f"a message of {len(header)} bytes; at most {LONGEST_HEADER}")
-        bodies = [memoryview(array.reshape(-1)).cast("B") for array in contiguous.values() if array.nbytes]
+        bodies = [array.reshape(-1).data.cast("B") for array in contiguous.values() if array.nbytes]
         start = _LENGTHS.pack(len(header), sum(body.nbytes for body in bodies)) + header
         try:
             if sum(map(len, bodies)) < 1 << 16:  # one call to the system
@@ -94,7 +94,7 @@ class Channel:
             for name, dtype, shape in shapes:
                 arrays[name] = array = np.empty(shape, dtype)
                 if array.nbytes:
-                    self._fill(memoryview(array.reshape(-1)).cast("B"))
+                    self._fill(array.reshape(-1).data.cast("B"))
         except TimeoutError:
             raise
         except OSError as error:

@@ -65,10 +65,10 @@ class Reordered(MetaPolicy):
     def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
         """Out of the order again; of what is not one row for each lane, the simulation says what is wrong."""
         shown = observations[self._order]
-        actions: Any = self._policy.act(shown, explore=True) if explore else self._policy.act(shown)
+        actions = self._policy.act(shown, explore=True) if explore else self._policy.act(shown)
         if isinstance(actions, np.ndarray) and actions.shape[:1] == self._place.shape:
             return actions[self._place]
-        return actions  # type: ignore[no-any-return]
+        return actions
 
     def observe(self, transitions: Transitions) -> None:
         """In the order."""
@@ -88,5 +88,6 @@ class Reordered(MetaPolicy):
 
 def taken(transitions: Transitions, lanes: np.ndarray) -> Transitions:
     """Some lanes of transitions, in an order."""
-    values = {field.name: getattr(transitions, field.name) for field in fields(transitions)}
-    return Transitions(**{name: None if value is None else value[lanes] for name, value in values.items()})
+    values: dict[str, Any] = {field.name: getattr(transitions, field.name) for field in fields(transitions)}
+    some: dict[str, Any] = {name: None if value is None else value[lanes] for name, value in values.items()}
+    return Transitions(**some)

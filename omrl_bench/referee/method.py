@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -101,7 +101,7 @@ class InProcess(Method):
 
     def __init__(self, target: str, space: TaskSpace, setup: Setup) -> None:
         cls = load_class(target)
-        self._make = lambda: cls(space, setup)
+        self._make = partial(cls, space, setup)
         self.algorithm = self._make()
         self._name = name_of(target)
         self.declared = checked(self._name, described(cls, self.algorithm))
@@ -186,7 +186,7 @@ class Hosted(Method):
         timeout: float | None = None,
     ) -> None:
         self._name, self._numbers = name_of(target), itertools.count()
-        self._asked = {"target": target, "space": asdict(space), "setup": _plain(setup)}
+        self._asked: dict[str, Any] = {"target": target, "space": asdict(space), "setup": _plain(setup)}
         self._timeout = MAKES if timeout is None else timeout
         self._warden = Warden(self._name, _worth_importing(target), output)
         self._folder = Path(tempfile.mkdtemp(prefix="omrl-referee-"))
@@ -206,7 +206,7 @@ class Hosted(Method):
         """Train in a process, whose reports and questions are answered meanwhile."""
         folder = self._warden.folder / "data"
         write_training(folder, data, self.declared.privileges)
-        order = {"budget": asdict(budget), "seeds": list(seeds), "points": points}
+        order: dict[str, Any] = {"budget": asdict(budget), "seeds": list(seeds), "points": points}
         self._trainer.tell("fit", folder=str(folder), privileges=sorted(self.declared.privileges), **order)
         self._forks = True
         while True:

@@ -32,6 +32,10 @@ class MethodError(Exception):
     """The method raised something, or its process ended; the text says what and where."""
 
 
+class MethodEndedError(MethodError):
+    """The method's process ended."""
+
+
 class MethodProcess:
     """One process of a method.
 
@@ -123,14 +127,14 @@ class MethodProcess:
         self.channel.close()
         self._warden.end(self.pid, 0.0)
 
-    def _death(self, what: str) -> MethodError:
+    def _death(self, what: str) -> MethodEndedError:
         self.channel.close()
         code = self._warden.end(self.pid, LASTS)
         if code is not None and code < 0:
             how = f"was ended by signal {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}" if code is not None else "ended"
-        return MethodError(f"the method's process {how}, in {what}")
+        return MethodEndedError(f"the method's process {how}, in {what}")
 
 
 class Warden:

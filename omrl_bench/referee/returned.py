@@ -65,9 +65,10 @@ def parameter_count(count: Any, type_name: str, method: str) -> int:
     """
     if not isinstance(count, Integral) or isinstance(count, bool):
         raise PolicyError(f"{method}: parameter_count returned a {type_name}; expected an int, 0 for none")
-    if not 0 <= count <= MOST_PARAMETERS:
-        raise PolicyError(f"{method}: parameter_count returned {count}; expected 0 to {MOST_PARAMETERS:.0e}")
-    return int(count)
+    number = int(count)
+    if not 0 <= number <= MOST_PARAMETERS:
+        raise PolicyError(f"{method}: parameter_count returned {number}; expected 0 to {MOST_PARAMETERS:.0e}")
+    return number
 
 
 def array_or_words(value: Any) -> tuple[np.ndarray | None, str | None]:

@@ -55,6 +55,13 @@ class MappedData(Sampling):
         name: ``training``, or ``representation``.
     """
 
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    context_rewards: np.ndarray
+    next_observations: np.ndarray
+    terminated: np.ndarray
+
     def __init__(
         self,
         folder: Path,

@@ -41,7 +41,8 @@ def check_method_name(name: str, built_in: Iterable[str]) -> None:
 
 def _is_accented(character: str) -> bool:
     """Whether it is a letter a to z with accents."""
-    base, *marks = unicodedata.normalize("NFKD", character)
+    parts = unicodedata.normalize("NFKD", character)
+    base, marks = parts[0], parts[1:]
     return base.isascii() and base.isalpha() and bool(marks) and all(map(unicodedata.combining, marks))
 
 

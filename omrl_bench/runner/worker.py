@@ -18,12 +18,12 @@ from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.protocols.suite import dataset_parts
 from omrl_bench.referee.method import Hosted, InProcess, Method
-from omrl_bench.referee.process import MethodError
+from omrl_bench.referee.process import MethodEndedError, MethodError
 from omrl_bench.referee.warden import become_subreaper, end_everything
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
-from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
+from omrl_bench.runner.job import Job, Progress, failed_record, job_path, read_job, write_progress
 from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
 from omrl_bench.runner.traces import write_traces
 from omrl_bench.runner.trained import Training
@@ -70,9 +70,12 @@ def run_job(job: Job, report: Callable[[Progress], None], in_process: bool = Fal
     except Exception as error:
         if not isinstance(error, MethodError):  # the method's process has printed where
             traceback.print_exc()
+        text, log = describe(error), job_path(job).with_suffix(".log")
+        if isinstance(error, MethodEndedError) and log.exists():  # an executor's
+            text += f"; its output is in {log}"
         for index, seed in enumerate(job.seeds):
             if seed not in measured:
-                write_failure(job.results, failed_record(job, index, describe(error)))
+                write_failure(job.results, failed_record(job, index, text))
 
 
 def describe(error: Exception) -> str:
