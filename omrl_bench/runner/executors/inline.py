@@ -1,7 +1,8 @@
 """Jobs in this process, one after the other: for debuggers and notebooks.
 
 Breakpoints in a method stop here, and what it prints is seen here. The numbers are those of any other executor, to the
-bit, but the method can reach whatever scores it: records say so (``refereed``), and no table takes them. A method that crashes the process crashes this one, and no time limit can end a job.
+bit, but the method can reach whatever scores it: records say so (``refereed``), and no table takes them. A method that
+crashes the process crashes this one, and no time limit can end a job.
 """
 
 from __future__ import annotations
