@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from omrl_bench.errors import RecordError
+from omrl_bench.report.reading.accepted import check_accepted
 from omrl_bench.report.reading.frames import collect
 from omrl_bench.runner.records import iterate_records
 
@@ -62,17 +64,12 @@ def test_a_run_in_the_scorers_own_process_is_for_no_table(cli, tiny, tmp_path):
 
 
 def test_a_record_with_a_name_that_looks_like_anothers_is_for_no_table(cli, tiny, tmp_path):
-    from omrl_bench.errors import RecordError
-    from omrl_bench.report.reading.accepted import check_accepted
-
     (tmp_path / "mine.py").write_text((CHEATS / "honest.py").read_text().replace("Honest", "Mine"))
     out, row = tmp_path / "runs", ("--method", f"{tmp_path / 'mine.py'}:Mine")
     cli("run", "--suite", tiny(), *row, "--seeds", 0, "--executor", "inline", "--no-report", "--out", out)
     (record,) = iterate_records(out)
     accepted = record.model_copy(update={"refereed": True})
     check_accepted(Path("x"), accepted)
-    forged = accepted.model_copy(
-        update={"cell": record.cell.model_copy(update={"method": "f\N{CYRILLIC SMALL LETTER O}cal[beta=2.0]"})}
-    )
-    with pytest.raises(RecordError, match="has a name that no table takes: .*CYRILLIC SMALL LETTER O"):
-        check_accepted(Path("x"), forged)
+    cell = record.cell.model_copy(update={"method": "f\N{CYRILLIC SMALL LETTER O}cal[beta=2.0]"})
+    with pytest.raises(RecordError, match=r"has a name that no table takes: .*CYRILLIC SMALL LETTER O"):
+        check_accepted(Path("x"), accepted.model_copy(update={"cell": cell}))
