@@ -15,7 +15,7 @@ from omrl_bench.envs.families import Family
 
 
 class PolicyError(Exception):
-    """A policy returned something that is no action."""
+    """A method returned something other than what it was asked for."""
 
 
 class Episode(NamedTuple):

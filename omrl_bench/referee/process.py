@@ -125,7 +125,7 @@ class MethodProcess:
     def close(self) -> None:
         """End it, and what it has left behind."""
         self.channel.close()
-        self._warden.end(self.pid, 0.0)
+        self._warden.leave(self.pid)
 
     def _death(self, what: str) -> MethodEndedError:
         self.channel.close()
@@ -166,7 +166,8 @@ class Warden:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        self._channel = Channel(ours, 0)
+        self._channel, self._asked = Channel(ours, 0), False
+        self._left: list[int | None] = []  # processes to end
         assert self._process.stdout is not None
         self._pump = threading.Thread(target=_pump, args=(self._process.stdout, output), daemon=True)
         self._pump.start()
@@ -174,23 +175,35 @@ class Warden:
     def start(self, longest: int = MOST_RETURNED) -> MethodProcess:
         """Start a process in which nothing of the method has run."""
         ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._channel.send({"call": "fork"})
-                socket.send_fds(self._channel.connection, [b"f"], [theirs.fileno()])
-                message, _ = self._channel.receive()
-        except (ClosedError, OSError) as error:
-            raise MethodError("the process that the method's processes are forked from has ended") from error
+        with theirs:
+            try:
+                message = self._ask({"call": "fork"}, theirs)
+            except (ClosedError, OSError) as error:
+                raise MethodError("the process that the method's processes are forked from has ended") from error
         return MethodProcess(Channel(ours, longest), message["pid"], self, self._method)
 
     def end(self, pid: int | None, patience: float) -> int | None:
         """End a process, and all that any has left behind; say its exit code if it ended by itself."""
+        with contextlib.suppress(ClosedError, OSError):
+            code: int | None = self._ask({"call": "end", "pid": pid or 0, "patience": patience})["code"]
+            return code
+        return None
+
+    def leave(self, pid: int | None) -> None:
+        """End a process; a collection of garbage may call this at any time, even while something else is asked."""
+        self._left.append(pid)
+        while self._left and not self._asked and not self._closed:
+            self.end(self._left.pop(), 0.0)
+
+    def _ask(self, message: dict[str, Any], passed: socket.socket | None = None) -> dict[str, Any]:
+        self._asked = True
         try:
-            self._channel.send({"call": "end", "pid": pid or 0, "patience": patience})
-            code: int | None = self._channel.receive()[0]["code"]
-        except (ClosedError, OSError):
-            return None
-        return code
+            self._channel.send(message)
+            if passed:
+                socket.send_fds(self._channel.connection, [b"f"], [passed.fileno()])
+            return self._channel.receive()[0]
+        finally:
+            self._asked = False
 
     def close(self) -> None:
         """End all of them."""

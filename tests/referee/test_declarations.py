@@ -7,10 +7,12 @@ import pytest
 from omrl_bench.api import Setup
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
+from omrl_bench.protocols.suite import load_suite
 from omrl_bench.referee import method
 from omrl_bench.referee.process import MethodError
 from omrl_bench.registry import built_in, load_class, resolve_method
 from omrl_bench.registry.names import check_method_name
+from omrl_bench.runner.plan import select
 from omrl_bench.runner.settings import configuration_of
 from omrl_bench.testing import AdapterError, check_adapter
 
@@ -83,6 +85,20 @@ def test_an_adapter_class_is_named_as_any_method(tmp_path):
     for name in ("F\N{CYRILLIC SMALL LETTER O}cal", "Focal", "FOCAL", "focal"):
         with pytest.raises(InputError, match=r"has the character|looks like|has the name of"):
             resolve_method(f"{file}:{name}")
+
+
+def test_long_names_and_equal_names_are_said_before_anything_runs(tmp_path):
+    suite = load_suite("smoke")
+    honest = (FILE.parent / "honest.py").read_text()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(honest.replace("Honest", "Mine"))
+    with pytest.raises(InputError, match="two methods are called 'Mine', and so is the folder of their records"):
+        select(suite, methods=[f"{tmp_path / folder / 'mine.py'}:Mine" for folder in ("a", "b")])
+    long = "M" * 300
+    (tmp_path / "long.py").write_text(honest.replace("Honest", long))
+    with pytest.raises(InputError, match="the name is longer than 200 bytes; rename it"):
+        select(suite, methods=[f"{tmp_path / 'long.py'}:{long}"])
 
 
 def test_the_documentation_has_the_limits_of_the_code():
