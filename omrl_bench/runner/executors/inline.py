@@ -30,6 +30,7 @@ class Inline:
     """
 
     slots = 1
+    in_process = True  # its own records will do for it
 
     def __init__(self, jobs: int | None = None) -> None:
         if jobs not in (None, 1):
