@@ -59,9 +59,9 @@ def _entries(kind: Kind) -> dict[str, str]:
 
     if kind is Kind.backbones:
         return backbones()
-    found = methods()
+    usable = methods()
     left_out = {
-        name: f"{found[name]}; another: {reason}" if name in found else f"not usable: {reason}"
+        name: f"{usable[name]}; another: {reason}" if name in usable else f"not usable: {reason}"
         for name, reason in unusable_methods().items()
     }
-    return found | left_out
+    return usable | left_out
