@@ -367,7 +367,10 @@ def declared_by(target: str, space: TaskSpace, setup: Setup) -> Declared:
     """
     if target.startswith(f"{BASELINES}."):
         return InProcess(target, space, setup).declared
-    source = source_hash(target, setup.backbone)
+    try:
+        source = source_hash(target, setup.backbone)
+    except InputError:  # of two things that are wrong, what its own process says is nearer to the cause
+        source = ""
     return _declared_elsewhere(target, source, space, json.dumps(_plain(setup), sort_keys=True))
 
 
