@@ -107,9 +107,11 @@ def resolve_method(reference: str) -> tuple[str, str]:
             raise InputError(f"adapter file {path}: Python cannot import a file whose name has a dot in it; rename it")
         if name in methods():
             raise InputError(f"adapter class {name!r} has the name of a registered method; rename it")
-        check_method_name(name, built_in())
         file = Path(path).resolve()
-        return name, f"{_own_module(file) or file}:{name}"
+        own = _own_module(file)
+        if own is None:
+            check_method_name(name, built_in())
+        return name, f"{own or file}:{name}"
     known = methods()
     if reference not in known:
         wrong = unusable_methods()
