@@ -21,6 +21,7 @@ import numpy as np
 from omrl_bench.errors import InputError
 from omrl_bench.processes import ONE_THREAD, command
 from omrl_bench.referee.frames import Channel, ClosedError, FrameError
+from omrl_bench.referee.warden import FOLDER
 
 MOST_OUTPUT = 1_000_000  # bytes of what a method prints that are kept
 MOST_RETURNED = 1 << 27  # bytes of arrays in one answer
@@ -151,7 +152,7 @@ class Warden:
 
     def __init__(self, method: str, imports: str, output: Callable[[bytes], object] | None) -> None:
         self._method, self._closed = method, False
-        self.folder = Path(tempfile.mkdtemp(prefix="omrl-method-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER))
         ours, theirs = socket.socketpair()
         arguments = (str(theirs.fileno()), imports)
         hidden = {name: value for name, value in os.environ.items() if name not in _HIDDEN}

@@ -11,6 +11,7 @@ import ctypes
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from omrl_bench.referee.host import FROM_REFEREE, Host, received_socket
 from omrl_bench.registry import backbones
 
 LONGEST_FILE = 2 << 30  # bytes
+FOLDER = "omrl-method-"  # how the private folder's name begins, where this process is started
 _SET_CHILD_SUBREAPER = 36
 
 
@@ -41,6 +43,8 @@ def main() -> None:
         pass
     finally:
         end_everything(set())
+        if Path.cwd().name.startswith(FOLDER):  # the referee may have been killed
+            shutil.rmtree(Path.cwd(), ignore_errors=True)
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -98,6 +98,8 @@ def test_processes_end_with_the_referee(cheat):
     made._warden._channel.close()
     gone, alive = psutil.wait_procs([*children], timeout=20)
     assert alive == [] and len(gone) == 1
+    warden.wait(20)
+    assert not made._warden.folder.exists()
 
 
 def test_each_policy_has_a_process_of_its_own_where_nothing_has_run(cheat, judge):
