@@ -230,7 +230,7 @@ def test_an_adapter_that_calls_sys_exit_is_told(file, tmp_path):
 def test_a_built_in_control_passes():
     passed = []
     check_adapter(load_class("omrl_bench.baselines.controls:Random"), passed=passed.append)
-    assert len(passed) == 6
+    assert len(passed) == 7
 
 
 def test_smoke_needs_no_data_on_disk(file, tmp_path, monkeypatch):
