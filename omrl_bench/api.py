@@ -237,7 +237,11 @@ class Log(Protocol):
 
 
 class MetaPolicy(ABC):
-    """One trained seed, acting in many lanes at once."""
+    """One trained seed, acting in many lanes at once.
+
+    A lane is an episode of its own: what it does must depend neither on the other lanes, nor on its place among them or
+    their number (but for the random numbers that it draws), nor on what the policy did before :meth:`reset`.
+    """
 
     @abstractmethod
     def reset(self, lanes: int) -> None:
@@ -295,7 +299,10 @@ class Algorithm(ABC):
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Restore what :meth:`save` wrote; the policies then act as before."""
+        """Restore what :meth:`save` wrote; the policies then act as before.
+
+        A run evaluates policies that were loaded, each in a new process; only behaviour policies come with ``fit``.
+        """
 
     def attention_weights(self, seed: int, context: Transitions) -> np.ndarray | None:
         """Weights of the transitions of given contexts in the task representation of a seed, (lanes, n), or None.

@@ -24,26 +24,28 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 _SAFE_PATH = "PYTHONSAFEPATH"
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
-#: Runs this package's command line, whatever other copy of it Python would find.
+#: Runs the `main` of a module of this very package, whatever other copy of it Python would find.
 _COMMAND = """
 import os, sys
+from importlib import import_module
 from importlib.util import find_spec
-root = sys.argv.pop(1)
+root, module = sys.argv.pop(1), sys.argv.pop(1)
 found = find_spec("omrl_bench")
 if found is None or found.origin != os.path.join(root, "omrl_bench", "__init__.py"):
     sys.path.insert(0, root)
-from omrl_bench.cli.main import main
-main()
+import_module(module).main()
 """
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments: str, module: str = "omrl_bench.cli.main") -> list[str]:
     """Return the command that runs this very package in a process of its own, e.g. ``command("worker", path)``.
+
+    Without a ``module`` it is the command line; else ``main()`` of that one, which has the arguments in ``sys.argv``.
 
     ``python -m omrl_bench`` would run the copy in the working folder, if there is one, and import a ``random.py`` that
     lies there in place of Python's.
     """
-    return [sys.executable, "-P", "-c", _COMMAND, str(Path(__file__).parents[1]), *arguments]
+    return [sys.executable, "-P", "-c", _COMMAND, str(Path(__file__).parents[1]), module, *arguments]
 
 
 def processors() -> int:

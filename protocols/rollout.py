@@ -15,7 +15,7 @@ from omrl_bench.envs.families import Family
 
 
 class PolicyError(Exception):
-    """A policy returned something that is no action."""
+    """A method returned something other than what it was asked for."""
 
 
 class Episode(NamedTuple):
@@ -164,6 +164,10 @@ def check_actions(actions: np.ndarray, running: np.ndarray, family: Family) -> n
     if not isinstance(actions, np.ndarray) or actions.shape != expected:
         got = f"shape {actions.shape}" if isinstance(actions, np.ndarray) else f"a {type(actions).__name__}"
         raise PolicyError(f"act returned {got}; expected a NumPy array of shape {expected} (lanes, action size)")
+    if actions.dtype.kind not in "fiu":
+        raise PolicyError(
+            f"act returned numbers of type {actions.dtype.name}; expected real numbers, {expected} (lanes, action size)"
+        )
     wrong = running & ~np.isfinite(actions).all(axis=1)
     if wrong.any():
         raise PolicyError(f"act returned NaN or infinity in lane {int(wrong.argmax())}")

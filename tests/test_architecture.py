@@ -15,6 +15,7 @@ FLOORS = (  # from the ground up; members of a floor do not import each other
     {"envs"},
     {"data"},
     {"protocols", "baselines"},
+    {"referee"},
     {"runner", "testing"},
     {"submissions"},
     {"report"},

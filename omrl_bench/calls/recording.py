@@ -20,7 +20,8 @@ from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.processes import processors
 from omrl_bench.protocols.suite import Suite, load_suite
-from omrl_bench.registry import methods
+from omrl_bench.registry import built_in, methods
+from omrl_bench.registry.names import check_method_name
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.plan import Selection, data_status, prepare_data, select
@@ -126,6 +127,7 @@ def _seeds(policies: Mapping[int, PolicyOrFactory]) -> tuple[int, ...]:
 def _cell(selection: Selection, method: str, seed: int) -> Cell:
     if method.partition("[")[0] in methods():
         raise InputError(f"{method!r} is the name of a registered method; one that was trained elsewhere needs its own")
+    check_method_name(method.partition("[")[0], built_in())
     try:
         return Cell(
             suite=selection.suite.name,

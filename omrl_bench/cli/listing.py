@@ -55,6 +55,13 @@ def _entries(kind: Kind) -> dict[str, str]:
         from omrl_bench.protocols.method_sets import MARK, expanded, method_sets
 
         return {f"{MARK}{name}": ", ".join(expanded([f"{MARK}{name}"])) for name in method_sets()}
-    from omrl_bench.registry import backbones, methods
+    from omrl_bench.registry import backbones, methods, unusable_methods
 
-    return methods() if kind is Kind.methods else backbones()
+    if kind is Kind.backbones:
+        return backbones()
+    usable = methods()
+    left_out = {
+        name: f"{usable[name]}; another: {reason}" if name in usable else f"not usable: {reason}"
+        for name, reason in unusable_methods().items()
+    }
+    return usable | left_out

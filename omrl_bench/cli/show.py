@@ -148,14 +148,18 @@ def methods_table(suite: Suite) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from omrl_bench.api import PRIVILEGES
-    from omrl_bench.registry import load_class, resolve_method
+    from omrl_bench.api import PRIVILEGES, Setup
+    from omrl_bench.envs.families import get_family
+    from omrl_bench.referee.method import declared_by
+    from omrl_bench.registry import resolve_method
     from omrl_bench.runner.settings import split_reference
 
     by_preset = {name: suite.methods_of(name) for name in suite.presets}
     table = Table("method", "privileges", "presets")
     for method in dict.fromkeys([*suite.methods, *(name for names in by_preset.values() for name in names)]):
-        privileges = sorted(load_class(resolve_method(split_reference(method)[0])[1]).requires.privileges)
+        setup = Setup(suite.default_preset, suite.backbones[0])
+        target = resolve_method(split_reference(method)[0])[1]
+        privileges = sorted(declared_by(target, get_family(suite.families[0]).space(), setup).privileges)
         meanings = "\n".join(
             f"{name}: {PRIVILEGES.get(name, 'no privilege that is known here')}" for name in privileges
         )

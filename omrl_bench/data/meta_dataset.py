@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from omrl_bench.api import Behaviour
 from omrl_bench.data.behaviour import EXPERT, make_actor
 from omrl_bench.data.contexts import sparse_view
 from omrl_bench.data.episodes import Episodes
+from omrl_bench.data.sampling import Sampling
 from omrl_bench.data.store import read_episodes
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError
 
 
-class PrivilegeError(Exception):
-    """A method used something it did not declare."""
-
-
-class MetaDataset:
+class MetaDataset(Sampling):
     """Contiguous arrays of the training tasks' episodes; see :class:`omrl_bench.api.TrainingData`.
 
     Sampling is vectorised over (seed, task, batch); each seed draws from its own generator, so what a seed
@@ -43,8 +38,8 @@ class MetaDataset:
         representation_data: Episodes | None = None,
         rho: float | None = None,
     ) -> None:
+        super().__init__(privileges)
         self._family = family
-        self._privileges = privileges
         table = family.tasks()
         self.tasks = table.training_subset(train_tasks) if train_tasks else table.ids("train")
         chosen = episodes.select(np.flatnonzero(np.isin(episodes.tasks, self.tasks)))
@@ -88,7 +83,7 @@ class MetaDataset:
         Raises:
             PrivilegeError: unless the method declares the privilege ``descriptors``.
         """
-        self._demand("descriptors")
+        self.demand("descriptors")
         return self._family.tasks().descriptors[self.tasks]
 
     @property
@@ -98,7 +93,7 @@ class MetaDataset:
         Raises:
             PrivilegeError: unless the method declares the privilege ``behaviour``.
         """
-        self._demand("behaviour")
+        self.demand("behaviour")
         return make_actor(self._family)
 
     def relabelled_rewards(self, episodes: np.ndarray, tasks: np.ndarray) -> np.ndarray:
@@ -120,7 +115,7 @@ class MetaDataset:
             InputError: if the family's tasks differ in dynamics: there the episodes would have gone elsewhere; or if
                 the data were collected elsewhere and do not replay from their seeds.
         """
-        self._demand("reward_function")
+        self.demand("reward_function")
         if "dynamics" in self._family.varies:
             raise InputError(f"rewards of {self._family.name} cannot be relabelled: its tasks differ in dynamics")
         episodes, tasks = np.asarray(episodes), np.asarray(tasks)
@@ -178,45 +173,3 @@ class MetaDataset:
     def _shown(self, rewards: np.ndarray) -> np.ndarray:
         """What a context shows of rewards."""
         return rewards if self._rho is None else sparse_view(rewards, self._rho)
-
-    def sample_tasks(self, rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
-        """Draw ``count`` different tasks for each seed: (seeds, count)."""
-        if count > len(self.tasks):
-            raise ValueError(f"{count} different tasks asked for; there are {len(self.tasks)}")
-        keys = np.stack([rng.random(len(self.tasks)) for rng in rngs])
-        return np.argsort(keys, axis=1)[:, :count]
-
-    def sample_rows(self, rngs: Sequence[np.random.Generator], tasks: np.ndarray, count: int) -> np.ndarray:
-        """Draw rows of given tasks with replacement: tasks (seeds, k) -> (seeds, k, count)."""
-        return _uniform(rngs, self.task_offsets[tasks], self.task_offsets[tasks + 1], count)
-
-    def sample_episodes(self, rngs: Sequence[np.random.Generator], tasks: np.ndarray) -> np.ndarray:
-        """Draw one episode of each given task: tasks (seeds, ...) -> the same shape."""
-        return _uniform(rngs, self.task_episodes[tasks], self.task_episodes[tasks + 1], 1)[..., 0]
-
-    def sample_within(
-        self, rngs: Sequence[np.random.Generator], episodes: np.ndarray, count: int, consecutive: bool = False
-    ) -> np.ndarray:
-        """Draw rows of given episodes: (seeds, ...) -> (seeds, ..., count).
-
-        With ``consecutive`` the rows are one segment; an episode shorter than that repeats its last row.
-        """
-        starts, stops = self.episode_offsets[episodes], self.episode_offsets[episodes + 1]
-        if not consecutive:
-            return _uniform(rngs, starts, stops, count)
-        first = _uniform(rngs, starts, np.maximum(stops - count, starts) + 1, 1)
-        return np.minimum(first + np.arange(count), stops[..., None] - 1)
-
-    def _demand(self, privilege: str) -> None:
-        if privilege not in self._privileges:
-            raise PrivilegeError(
-                f"the method reads {privilege!r} without declaring it; "
-                f"set requires = Requirements(privileges=frozenset({{{privilege!r}}}))"
-            )
-
-
-def _uniform(rngs: Sequence[np.random.Generator], low: np.ndarray, high: np.ndarray, count: int) -> np.ndarray:
-    """Integers in [low, high): bounds (seeds, ...) -> (seeds, ..., count), each seed from its own generator."""
-    unit = np.stack([rng.random((*low.shape[1:], count)) for rng in rngs])
-    integers: np.ndarray = low[..., None] + (unit * (high - low)[..., None]).astype(np.int64)
-    return integers

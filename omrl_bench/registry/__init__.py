@@ -23,6 +23,7 @@ from omrl_bench.named import import_named, import_subclass
 from omrl_bench.registry.adapters import Place, import_file, outermost_package, place_of
 from omrl_bench.registry.declarations import declared
 from omrl_bench.registry.imports import closure, file_of, imports_of, modules_behind, read_source
+from omrl_bench.registry.names import check_method_name
 
 if TYPE_CHECKING:
     from omrl_bench.api import Algorithm
@@ -38,8 +39,29 @@ def methods() -> dict[str, str]:
     Raises:
         InputError: if a file of ``baselines/`` registers its methods in a way that cannot be read without running it.
     """
-    found = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
-    return found | declared("METHODS", _folder(), BASELINES)
+    own = built_in()
+    wrong = unusable_methods()
+    points = metadata.entry_points(group=ENTRY_POINTS)
+    return {point.name: point.value for point in points if point.name not in wrong} | own
+
+
+def built_in() -> dict[str, str]:
+    """The benchmark's own methods: name -> ``module:Class``."""
+    return declared("METHODS", _folder(), BASELINES)
+
+
+def unusable_methods() -> dict[str, str]:
+    """Entry points of methods that are not used, by name, and why."""
+    own, wrong = built_in(), {}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        if point.name in own:
+            wrong[point.name] = f"the benchmark has a method of this name: {point.value} is left out"
+            continue
+        try:
+            check_method_name(point.name, own)
+        except InputError as error:
+            wrong[point.name] = str(error)
+    return wrong
 
 
 def is_built_in(method: str) -> bool:
@@ -91,10 +113,14 @@ def resolve_method(reference: str) -> tuple[str, str]:
         if name in methods():
             raise InputError(f"adapter class {name!r} has the name of a registered method; rename it")
         file = Path(path).resolve()
-        return name, f"{_own_module(file) or file}:{name}"
+        own = _own_module(file)
+        if own is None:
+            check_method_name(name, built_in())
+        return name, f"{own or file}:{name}"
     known = methods()
     if reference not in known:
-        raise unknown_name("method", reference, known)
+        wrong = unusable_methods()
+        raise InputError(wrong[reference]) if reference in wrong else unknown_name("method", reference, known)
     points = {point.value for point in metadata.entry_points(group=ENTRY_POINTS, name=reference)}
     if len(points) > 1 and known[reference] in points:
         raise InputError(

@@ -14,7 +14,9 @@ from omrl_bench.data.datasets import Datasets
 from omrl_bench.data.manifest import read_manifest
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.protocol import Protocol
-from omrl_bench.protocols.rollout import Episode, Rollout
+from omrl_bench.protocols.rollout import Episode, PolicyError, Rollout
+from omrl_bench.referee import independence
+from omrl_bench.referee.lanes import Order, drawn, reordered, taken
 from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.traces import Traces
 from omrl_bench.stats.representation import attention_by_reward, measures
@@ -48,12 +50,19 @@ class Evaluation:
         qualities: Of the contexts given, if the protocol gives any.
         train_tasks: How many of the training tasks the method learns from, a fixed subset; 0 for all.
         threads: Simulator threads.
+        order: Of the lanes, as policies are shown them.
     """
 
     def __init__(
-        self, datasets: Datasets, protocol: Protocol, qualities: Sequence[str], train_tasks: int, threads: int
+        self,
+        datasets: Datasets,
+        protocol: Protocol,
+        qualities: Sequence[str],
+        train_tasks: int,
+        threads: int,
+        order: Order = drawn,
     ) -> None:
-        self.datasets, self.protocol, self.threads = datasets, protocol, threads
+        self.datasets, self.protocol, self.threads, self.order = datasets, protocol, threads, order
         self.family = datasets.family
         self.conditions = protocol.conditions(qualities)
         self.manifest, self.table = read_manifest(self.family), self.family.tasks()
@@ -65,6 +74,31 @@ class Evaluation:
         cube = self.cube(policy, seed)
         traces = self.traces(policy, attention, seed) if pictured else None
         return Measured(cube, self.representation(policy, attention), traces)
+
+    def check_independence(
+        self, policy: Callable[[], MetaPolicy], seed: int, cube: Cube, rng: np.random.Generator
+    ) -> None:
+        """Play a sample of the lanes again, alone and in another order, and compare with what they earned among all.
+
+        Args:
+            policy: Makes the policy of the seed.
+            seed: The trained seed.
+            cube: What :meth:`cube` measured of it.
+            rng: Draws the sample, which the method must not foresee.
+
+        Raises:
+            PolicyError: if the lanes depend on each other.
+        """
+        rows = np.sort(rng.choice(len(self.tasks), min(independence.TASKS, len(self.tasks)), replace=False))
+        tasks, given = self.tasks[rows], self._given()
+        conditions = [given[rng.integers(len(given))]] if given else self.protocol.validated(self.conditions)
+        played = self._play(policy, seed, tasks, conditions, 1, lambda *of: rng.permutation(of[-1]))
+        alone = self._cube(conditions, tasks, played)
+        measured = [self.conditions.index(condition) for condition in conditions]
+        among = cube.scores()[measured][:, rows, 0]
+        problem = independence.problem(alone.scores()[:, :, 0], among)
+        if problem:
+            raise PolicyError(problem)
 
     def validate(self, policy: Callable[[], MetaPolicy], seed: int) -> float:
         """Mean score on the validation tasks, a point of the learning curve."""
@@ -99,16 +133,17 @@ class Evaluation:
     def representation(self, policy: Callable[[], MetaPolicy], attention: Attention) -> dict[str, dict[str, float]]:
         """Measures of what a policy believes of the tasks it is given contexts of, by condition; {} for none."""
         draws, found = self.protocol.draws, {}
+        shown, asked = reordered(policy, self.order, self.family.name, 0), self._asked(attention)
         for condition in self._given():
-            z = self._embed(policy(), self.tasks, condition, draws)
+            z = self._embed(shown(), self.tasks, condition, draws)
             if z is None:
                 return {}
             trained = of_training_tasks(condition.quality)
-            train = self._embed(policy(), self.trained_tasks, condition, draws) if trained else None
+            train = self._embed(shown(), self.trained_tasks, condition, draws) if trained else None
             of_train = None if train is None else (train, np.repeat(self.trained_tasks, draws))
             values = measures(z, np.repeat(self.tasks, draws), of_train, self.table.descriptors)
             context = self.context(self.tasks, condition, draws)
-            weights = attention(context)
+            weights = asked(context)
             if weights is not None:
                 values["attention"] = attention_by_reward(weights, context.rewards, context.valid)
             found[condition.name] = {name: round(value, 4) for name, value in values.items() if np.isfinite(value)}
@@ -143,11 +178,13 @@ class Evaluation:
         tasks: np.ndarray,
         conditions: Sequence[Condition],
         draws: int,
+        order: Order | None = None,
     ) -> list[Episode]:
         """The suite's protocol, an episode for each condition."""
         descriptors = self.datasets.descriptors(tasks, draws)
         rollout = Rollout(self.family, tasks, draws, seed, self.threads, descriptors, self.datasets.rho)
-        return self.protocol.evaluate(policy, rollout, conditions, lambda each: self.context(tasks, each, draws))
+        shown = reordered(policy, order or self.order, self.family.name, seed)
+        return self.protocol.evaluate(shown, rollout, conditions, lambda each: self.context(tasks, each, draws))
 
     def _cube(self, conditions: Sequence[Condition], tasks: np.ndarray, played: Sequence[Episode]) -> Cube:
         """Returns with the tasks' reference returns."""
@@ -161,22 +198,33 @@ class Evaluation:
 
     def _embeddings(self, policy: Callable[[], MetaPolicy]) -> np.ndarray | None:
         """Representations of some contexts, (conditions, tasks, draws, size); None if there are none."""
-        each = [self._embed(policy(), self.tasks, condition, TRACED_DRAWS) for condition in self._given()]
+        shown = reordered(policy, self.order, self.family.name, 0)
+        each = [self._embed(shown(), self.tasks, condition, TRACED_DRAWS) for condition in self._given()]
         if not each or each[0] is None:
             return None
         return np.stack([z.reshape(len(self.tasks), TRACED_DRAWS, -1) for z in each if z is not None])
 
     def _attention(self, attention: Attention) -> np.ndarray | None:
         """Rewards and weights of one context of each task, (conditions, tasks, n, 2), NaN past a context's end."""
-        found = []
+        found, asked = [], self._asked(attention)
         for condition in self._given():
             context = self.context(self.tasks, condition, 1)
-            weights = attention(context)
+            weights = asked(context)
             if weights is None:
                 return None
             pairs = np.stack([context.rewards, weights], axis=-1)
             found.append(np.where(context.valid[..., None], pairs, np.nan))
         return np.stack(found) if found else None
+
+    def _asked(self, attention: Attention) -> Attention:
+        """The same, shown the lanes in an order of their own."""
+
+        def ask(context: Transitions) -> np.ndarray | None:
+            order = self.order(self.family.name, 0, 0, len(context.valid))
+            weights = attention(taken(context, order))
+            return None if weights is None else weights[np.argsort(order)]
+
+        return ask
 
     def _embed(self, policy: MetaPolicy, tasks: np.ndarray, condition: Condition, draws: int) -> np.ndarray | None:
         """Representation of every context draw of some tasks, (tasks * draws, size); None if the method has none."""

@@ -271,8 +271,13 @@ def prepare_datasets(
     return statuses
 
 
-def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
+def inspect_cells(selection: Selection, results: Path, in_process: bool = False) -> list[PlannedCell]:
     """Return every cell of the selection with its state; nothing is run or built.
+
+    Args:
+        selection: What is asked for.
+        results: Results folder.
+        in_process: Whether records of methods that ran in the scorer's own process will do, as to go on debugging.
 
     Raises:
         InputError: if a method cannot be loaded, local data are damaged, or the folder's equivalences.
@@ -294,7 +299,8 @@ def inspect_cells(selection: Selection, results: Path) -> list[PlannedCell]:
                             preset=selection.preset_name,
                             seed=seed,
                         )
-                        cells.append(PlannedCell(cell, method, expected, *state_of(cell, results, expected, equal)))
+                        state = state_of(cell, results, expected, equal, in_process)
+                        cells.append(PlannedCell(cell, method, expected, *state))
     return cells
 
 

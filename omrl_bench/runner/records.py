@@ -197,6 +197,7 @@ class Record(Frozen):
     trained_together: Annotated[tuple[Seed, ...], Field(max_length=1000)]  # the seeds that shared the process
     trained_for: Text | None = None  # the suite and preset whose run trained the weights, if not this cell's
     trained_elsewhere: Statement | None = None  # what trained the weights, and where, if not the harness: self-reported
+    refereed: bool | None = None  # whether the method ran in processes of its own; the first records do not say it
     metrics: dict[str, Metric] = {}  # by condition
     representation: dict[Text, dict[Text, FiniteFloat]] = {}  # measures of the context embeddings, by context quality
     curve: Annotated[tuple[CurvePoint, ...], Field(max_length=10_000)] = ()
@@ -231,7 +232,7 @@ def write_failure(results: Path, record: Record) -> None:
 
 def _write(path: Path, record: Record) -> None:
     # these fields came after the first records, which are written again as they were
-    later = {name for name in ("trained_elsewhere", "job") if getattr(record, name) is None}
+    later = {name for name in ("trained_elsewhere", "job", "refereed") if getattr(record, name) is None}
     content = _content_hash(json.loads(record.model_dump_json(exclude=later)))
     text = record.model_copy(update={"content": content}).model_dump_json(indent=1, exclude=later) + "\n"
     write_atomically(path, text.encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import shlex
@@ -16,13 +15,13 @@ from omrl_bench.api import Setup
 from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import Suite, load_suite, seed_text, suite_names
-from omrl_bench.registry import load_class, methods
+from omrl_bench.registry import methods
 from omrl_bench.runner.circumstances import PACKAGES, circumstances
 from omrl_bench.runner.cubes import Cube
 from omrl_bench.runner.equivalences import FILE, Equivalences, read_equivalences
 from omrl_bench.runner.plan import Selection, select
 from omrl_bench.runner.records import Cell, Record, read_cube_beside
-from omrl_bench.runner.settings import flatten, split_reference
+from omrl_bench.runner.settings import configuration_of, flatten, split_reference
 from omrl_bench.runner.states import expected_hashes
 
 #: Two scores that differ by no more than this (of 100) differ by rounding: float32 sums of some hundred rewards.
@@ -301,8 +300,7 @@ def _method_change(record: Record, selection: Selection) -> str:
     """What is different about the method, as far as its configuration tells."""
     (chosen,) = selection.methods
     setup = Setup(selection.preset_name, record.cell.backbone, chosen.settings)
-    method = load_class(chosen.target)(get_family(record.cell.family).space(), setup)
-    now = flatten(json.loads(json.dumps(dict(method.configuration()))))  # a record's went through JSON, too
+    now = flatten(configuration_of(chosen.target, get_family(record.cell.family), setup))
     then = flatten(record.configuration)
     absent = "not there"
     changes = [

@@ -123,7 +123,7 @@ def make_plan(
         statuses: Of the datasets, from :func:`omrl_bench.runner.plan.prepare_data` or
             :func:`omrl_bench.runner.plan.unknown_statuses`.
     """
-    cells = inspect_cells(selection, out)
+    cells = inspect_cells(selection, out, in_process=getattr(executor, "in_process", False))
     jobs = make_jobs(selection, cells, rerun, statuses, out, executor.threads)
     waves = -(-len(jobs) // executor.slots)
     job_seconds = sum(job.preset.job_seconds for job in jobs) / max(1, len(jobs))

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from omrl_bench.api import Setup
-from omrl_bench.configuration import as_json
 from omrl_bench.envs.families import Family
 from omrl_bench.errors import InputError, unknown_name
-from omrl_bench.registry import load_class
+from omrl_bench.referee.method import declared_by
+from omrl_bench.referee.process import MethodError
 from omrl_bench.runner.records import LONGEST_NAME
 
 Setting = bool | int | float | str
@@ -101,14 +101,16 @@ def configuration_of(target: str, family: Family, setup: Setup) -> dict[str, Any
     """Return the resolved hyper-parameters of a method, as JSON holds them.
 
     Raises:
-        InputError: if the method cannot be loaded, or cannot say them, or JSON cannot hold them.
+        InputError: if the method cannot be loaded in time, or cannot say them, or what it declares is wrong.
     """
+    name = target.rpartition(":")[2]
     try:
-        return as_json(load_class(target)(family.space(), setup).configuration())
+        return declared_by(target, family.space(), setup).configuration
     except InputError:
         raise
+    except MethodError as error:
+        raise InputError(f"{name} cannot say its configuration(): {error}") from error
     except Exception as error:  # it is somebody's code
-        name = target.rpartition(":")[2]
         raise InputError(f"{name} cannot say its configuration(): {type(error).__name__}: {error}") from error
 
 

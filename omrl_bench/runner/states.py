@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from omrl_bench.runner.plan import Method, Selection
 
 
-def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: Equivalences) -> tuple[State, str]:
+def state_of(
+    cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: Equivalences, in_process: bool = False
+) -> tuple[State, str]:
     """Return what a results folder has of a cell, and why it is failed or stale.
 
     Args:
@@ -35,6 +37,7 @@ def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: 
         results: The folder.
         expected: See :func:`expected_hashes`.
         equal: What is declared equal.
+        in_process: Whether a method that ran in the scorer's own process will do.
 
     Raises:
         InputError: if a disk that does not tell case shows the records of another name there.
@@ -57,6 +60,8 @@ def state_of(cell: Cell, results: Path, expected: tuple[Hashes, Hashes], equal: 
                 name for name, value in then.model_dump().items() if not equal.same(name, value, getattr(now, name))
             ]
             return "stale", f"changed since: {', '.join(changed)}"
+        if record.refereed is False and not in_process:
+            return "stale", "its method ran in the scorer's own process (inline)"
         read_cube_beside(path, record)
     except RecordError as error:
         return "failed", f"its {'cube' if error.path.suffix == '.npz' else 'record'} {error.reason}"

@@ -53,9 +53,9 @@ class LiveCurves:
             milliseconds: Processor time of one update of this stage, of all seeds that train together.
             scores: On the validation tasks, by seed, if they were just evaluated.
         """
-        due = step * POINTS // total > (step - 1) * POINTS // total
         for seed in seeds if self._runs else ():
             before = self._steps.get((seed, stage), 0)
+            due = step * POINTS // total > before * POINTS // total or step < before  # reports may come in batches
             self._steps[seed, stage] = step
             self._updates[seed] += step - before if step > before else step  # a stage may begin again
             if seed in self._runs and (due or seed in scores):

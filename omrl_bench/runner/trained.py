@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from omrl_bench.api import Algorithm
 from omrl_bench.files import beside, put_in_place
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.frozen import Frozen
+from omrl_bench.referee.method import Method
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import CurvePoint
 
@@ -49,11 +49,11 @@ def trained_key(job: Job) -> str:
     return hash_text(hashes.family, hashes.dataset, hashes.method, job.cells[0].dataset, budget)
 
 
-def keep(job: Job, algorithm: Algorithm, training: Training) -> None:
+def keep(job: Job, method: Method, training: Training) -> None:
     """Save a trained method: all of it or nothing is there afterwards. Where nothing can be written, it is not kept."""
 
     def fill(folder: Path) -> None:
-        algorithm.save(folder)
+        method.keep(folder)
         named = training.model_copy(update={"key": trained_key(job), "files": _hashes(folder)})
         (folder / FILE).write_text(named.model_dump_json(indent=1), encoding="utf-8")
         _make_readable(folder)

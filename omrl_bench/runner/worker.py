@@ -8,25 +8,26 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from omrl_bench.api import STAGES, Algorithm, Budget, Setup, Stage
-from omrl_bench.configuration import as_json
+from omrl_bench.api import STAGES, Budget, Setup, Stage, TaskSpace
 from omrl_bench.data.datasets import Datasets
 from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError
 from omrl_bench.protocols.suite import dataset_parts
-from omrl_bench.registry import load_class
+from omrl_bench.referee.method import Hosted, InProcess, Method
+from omrl_bench.referee.process import MethodEndedError, MethodError
+from omrl_bench.referee.warden import become_subreaper, end_everything
 from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.executors.child import REFUSED
-from omrl_bench.runner.job import Job, Progress, failed_record, read_job, write_progress
+from omrl_bench.runner.job import Job, Progress, failed_record, job_path, log_path, read_job, write_progress
 from omrl_bench.runner.parcel import settle
 from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
 from omrl_bench.runner.states import method_hash
@@ -52,7 +53,8 @@ def main(job_file: Path, package: str | None = None) -> None:
     except InputError as error:
         print(error)
         sys.exit(REFUSED)
-    run_job(job, report)
+    with _nothing_left_behind():
+        run_job(job, report)
 
 
 def main_submitted(listing: Path, index: int) -> None:
@@ -62,8 +64,19 @@ def main_submitted(listing: Path, index: int) -> None:
         print("nothing to do: the job was taken back, or is in another submission")
         return
     job = read_job(submission.file)
-    run_job(job, _reporting(submission.file), unchanged=True)
+    with _nothing_left_behind():
+        run_job(job, _reporting(submission.file), unchanged=True)
     conclude(submission, job)
+
+
+@contextmanager
+def _nothing_left_behind() -> Iterator[None]:
+    """End what a method has started, also if it ends the process which looks after its processes."""
+    become_subreaper()
+    try:
+        yield
+    finally:
+        end_everything(set())
 
 
 def _reporting(job_file: Path) -> Callable[[Progress], None]:
@@ -83,27 +96,33 @@ def watch_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def run_job(job: Job, report: Callable[[Progress], None], unchanged: bool = False) -> None:
+def run_job(job: Job, report: Callable[[Progress], None], in_process: bool = False, unchanged: bool = False) -> None:
     """Train and evaluate, and report progress; an exception becomes the error of the records that are not written.
 
     Args:
         job: The job.
         report: Called with its progress.
+        in_process: Whether the method runs in this process, for a debugger, rather than in its own.
         unchanged: Make sure that the method is what it was when the job was planned, which may be days ago.
     """
-    torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
     measured: dict[int, Measured] = {}
     try:
         if unchanged:
             _check_method(job)
-        # torch's default device costs time at every call, so that the usual one is not set
-        with torch.device(job.device) if job.device != "cpu" else nullcontext():
-            _Run(job, report, measured).work()
+        make = _in_this_process if in_process else Hosted
+        setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
+        space = get_family(job.cells[0].family).space()
+        with _device(job) if in_process else nullcontext(), make(job.target, space, setup) as method:
+            _Run(job, report, measured, method).work()
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, MethodError):  # the method's process has printed where
+            traceback.print_exc()
+        text, log = describe(error), log_path(job_path(job))
+        if isinstance(error, MethodEndedError) and log.exists():  # an executor's
+            text += f"; its output is in {log}"
         for index, seed in enumerate(job.seeds):
             if seed not in measured:
-                write_failure(job.results, failed_record(job, index, describe(error)))
+                write_failure(job.results, failed_record(job, index, text))
 
 
 def _check_method(job: Job) -> None:
@@ -115,6 +134,8 @@ def _check_method(job: Job) -> None:
 
 def describe(error: Exception) -> str:
     """One line that says what went wrong, and where in the method if it was raised there."""
+    if isinstance(error, MethodError):
+        return str(error)[:600]
     message = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
@@ -128,10 +149,13 @@ class _Run:
         job: The job.
         tell: Called with its progress.
         measured: Is given what was measured of each seed, as soon as its record is written.
+        method: The method.
     """
 
-    def __init__(self, job: Job, tell: Callable[[Progress], None], measured: dict[int, Measured]) -> None:
-        self.job, self.tell, self.measured = job, tell, measured
+    def __init__(
+        self, job: Job, tell: Callable[[Progress], None], measured: dict[int, Measured], method: Method
+    ) -> None:
+        self.job, self.tell, self.measured, self.method = job, tell, measured, method
         self.family: Family = get_family(job.cells[0].family)
         self.curves: dict[int, list[CurvePoint]] = {seed: [] for seed in job.seeds}
         self.progress = dict.fromkeys(job.seeds, 0.0)  # share of each seed's training
@@ -141,20 +165,11 @@ class _Run:
         self.spent: dict[str, tuple[float, int]] = {}  # processor seconds and calls of log, by stage
         self.resumed = 0.0
         self.started, self.evaluating = time.perf_counter(), 0.0
-        self.cls = load_class(job.target)
-        self.privileges = self.cls.requires.privileges
+        self.privileges = method.declared.privileges
         self.datasets = Datasets(self.family, self.privileges, job.context_rho)
         qualities, train_tasks = job.preset.qualities, job.preset.train_tasks
         self.evaluation = Evaluation(self.datasets, job.protocol, qualities, train_tasks, job.threads)
-        self.algorithm = self.new_algorithm()
-        self.configuration = as_json(self.algorithm.configuration())
         self.live: LiveCurves | None = None  # while it trains
-
-    def new_algorithm(self) -> Algorithm:
-        """The method, not trained."""
-        job = self.job
-        setup = Setup(job.cells[0].preset, job.cells[0].backbone, job.settings, job.device)
-        return self.cls(self.family.space(), setup)
 
     def work(self) -> None:
         """Train, evaluate every seed, and write its record."""
@@ -174,11 +189,10 @@ class _Run:
         if kept is not None:
             folder, training = kept
             try:
-                self.algorithm.load(folder)
+                self.method.load(folder)
                 return training
             except Exception:  # damaged, or another user's and not readable
                 traceback.print_exc()
-                self.algorithm = self.new_algorithm()
         return self.fit()
 
     def fit(self) -> Training:
@@ -188,14 +202,15 @@ class _Run:
         budget = Budget(job.preset.updates, job.preset.encoder_updates)
         policy, representation = dataset_parts(job.cells[0].dataset)
         data = self.datasets.training(policy, representation, job.preset.train_tasks)
-        self.live = LiveCurves(job, self.configuration)
-        self.resumed = time.process_time()
+        self.live = LiveCurves(job, self.method.declared.configuration)
+        self.resumed = self.method.processor_seconds()
         try:
-            self.algorithm.fit(data, budget, job.seeds, self.log)
+            self.method.fit(data, budget, job.seeds, self.log, job.preset.evaluations)
         finally:
             self.live.finish()
         training = self.training_so_far()
-        trained.keep(job, self.algorithm, training)
+        self.method.save()
+        trained.keep(job, self.method, training)
         return training
 
     def training_so_far(self) -> Training:
@@ -206,25 +221,26 @@ class _Run:
             suite_hash=job.hashes.suite,
             seeds=job.seeds,
             curves={seed: tuple(points) for seed, points in self.curves.items()},
-            parameters=self.algorithm.parameter_count(),
+            parameters=self.method.parameter_count(),
             fit_seconds=round(time.perf_counter() - self.started - self.evaluating, 2),
             update_milliseconds={
                 stage: round(1000 * seconds / calls, 3) for stage, (seconds, calls) in self.spent.items()
             },
-            peak_memory_mib=circumstances()["peak_memory_mib"],
+            peak_memory_mib=self.method.peak_memory_mib(),
         )
 
-    def log(self, stage: Stage, step: int, total: int, seeds: Sequence[int] | None = None) -> None:
+    def log(self, stage: Stage, step: int, total: int, seeds: Sequence[int] | None, calls: int) -> None:
         """Report progress; at some steps of stage `policy`, take a point of the learning curve.
 
         A method that trains one seed after the other says so by ``seeds``: when it goes on with the next one, the one
-        before is evaluated, so that an interruption does not cost it.
+        before is evaluated, so that an interruption does not cost it. The last one of ``calls`` is reported.
         """
         if stage not in STAGES:
             raise ValueError(f"log was called with stage {stage!r}; there are {', '.join(STAGES)}")
         points = self.job.preset.evaluations
-        seconds, calls = self.spent.get(stage, (0.0, 0))
-        self.spent[stage] = seconds + time.process_time() - self.resumed, calls + 1
+        seconds, made = self.spent.get(stage, (0.0, 0))
+        seconds, made = seconds + self.method.processor_seconds() - self.resumed, made + calls
+        self.spent[stage] = seconds, made
         these = self.job.seeds if seeds is None else tuple(seeds)
         for seed in these:
             if self.measured.pop(seed, None) is not None:  # it is trained on, after all
@@ -235,13 +251,12 @@ class _Run:
         scores: dict[int, float] = {}
         if stage == "policy" and points and step * points // total > (step - 1) * points // total:
             for seed in these:
-                scores[seed] = round(self.evaluation.validate(partial(self.algorithm.policy, seed), seed), 2)
+                scores[seed] = round(self.evaluation.validate(partial(self.method.policy, seed), seed), 2)
                 self.curves[seed].append(CurvePoint(step=step, score=scores[seed]))
         if self.live is not None:
-            seconds, calls = self.spent[stage]
-            self.live.show(stage, step, total, these, 1000 * seconds / calls, scores)
+            self.live.show(stage, step, total, these, 1000 * seconds / max(1, made), scores)
         self.note_progress(stage, step / total, these)
-        self.resumed = time.process_time()  # the learning curve is not the method's time
+        self.resumed = self.method.processor_seconds()  # the learning curve is not the method's time
 
     def note_progress(self, stage: Stage, fraction: float, seeds: Iterable[int]) -> None:
         """Note how far some seeds are, and report how far the job is."""
@@ -266,10 +281,12 @@ class _Run:
     def measure(self, seed: int, training: Training) -> None:
         """Evaluate a seed and write its record."""
         started = time.perf_counter()
-        policy = partial(self.algorithm.policy, seed)
-        attention = partial(self.algorithm.attention_weights, seed)
+        policy = partial(self.method.policy, seed)
+        attention = partial(self.method.attention, seed)
         pictured = seed == self.job.preset.seeds[0]  # pictures need one seed
         found = self.evaluation.measured(policy, attention, seed, pictured)
+        if not self.measured:  # before anything of the job counts
+            self.evaluation.check_independence(policy, seed, found.cube, np.random.default_rng())
         self.evaluating += time.perf_counter() - started
         write_traces(self.job.results, self.job.cells[self.job.seeds.index(seed)], found.traces)
         self.measured[seed] = found
@@ -287,7 +304,8 @@ class _Run:
             equivalent_to=job.equivalent_to,
             dataset_status=job.dataset_status,
             privileges=tuple(sorted(self.privileges)),
-            configuration=self.configuration,
+            configuration=self.method.declared.configuration,
+            refereed=self.method.refereed,
             trained_together=training.seeds,
             trained_for=None if same_suite else training.suite,
             metrics=found.cube.metrics(),
@@ -303,3 +321,19 @@ class _Run:
             **circumstances() | {"peak_memory_mib": training.peak_memory_mib},
         )
         write_record(job.results, record, found.cube)
+
+
+def _in_this_process(target: str, space: TaskSpace, setup: Setup) -> InProcess:
+    import torch
+
+    torch.set_num_threads(1)  # so that numbers do not depend on how many workers run; the simulator's never do
+    return InProcess(target, space, setup)
+
+
+def _device(job: Job) -> AbstractContextManager[object]:
+    """The job's device as torch's default; the usual one is not set, as a default costs time at every call."""
+    if job.device == "cpu":
+        return nullcontext()
+    import torch
+
+    return torch.device(job.device)

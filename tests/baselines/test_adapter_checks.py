@@ -18,6 +18,7 @@ CHECKS = [
     "trains on the training tasks, without global random state",
     "acts: right shape, finite, within the limits",
     "forgets on reset",
+    "lanes do not depend on each other",
     "same seed, same actions",
     "save and load give the same actions",
 ]
@@ -194,7 +195,7 @@ def test_a_fit_that_is_not_reproducible():
     def train(self, data, rng):
         return Good.train(self, data, np.random.default_rng(time.perf_counter_ns()))
 
-    assert failure(with_methods(train=train)) == (CHECKS[:4], "two fits with the same seed act differently")
+    assert failure(with_methods(train=train)) == (CHECKS[:5], "two fits with the same seed act differently")
 
 
 def test_a_load_that_does_not_restore():
@@ -203,23 +204,25 @@ def test_a_load_that_does_not_restore():
         self.weights[7] = self.weights[3]
 
     message = "the policy of seed 7 acts differently after save and load"
-    assert failure(with_methods(load=load)) == (CHECKS[:5], message)
+    assert failure(with_methods(load=load)) == (CHECKS[:6], message)
 
 
 def test_a_load_that_forgets():
     passed, message = failure(with_methods(load=lambda self, folder: None))
-    assert passed == CHECKS[:5]
+    assert passed == CHECKS[:6]
     assert message.startswith("policy(3) after load raised AttributeError")
 
 
 def test_an_unknown_privilege():
     adapter = with_methods(requires=Requirements(privileges=frozenset({"descriptors", "oracle"})))
-    assert failure(adapter) == ([], f"unknown privilege 'oracle'; there are: {', '.join(PRIVILEGES)}")
+    known = ", ".join(sorted(PRIVILEGES))
+    assert failure(adapter) == ([], f"{adapter.__name__}.requires: unknown privilege 'oracle'; known: {known}")
 
 
 def test_requirements_of_the_wrong_type():
-    message = "`requires` must be an omrl_bench.api.Requirements"
-    assert failure(with_methods(requires={"privileges": ["descriptors"]})) == ([], message)
+    adapter = with_methods(requires={"privileges": ["descriptors"]})
+    message = f"{adapter.__name__}.requires is a dict; expected an omrl_bench.api.Requirements"
+    assert failure(adapter) == ([], message)
 
 
 @pytest.mark.parametrize("privilege", ["descriptors", "behaviour"])

@@ -7,7 +7,8 @@ import torch
 from omrl_bench.api import Budget
 from omrl_bench.baselines.borel import Borel, BorelOracle, label
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
-from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
+from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.data.sampling import PrivilegeError
 
 SEEDS = (3, 5)
 

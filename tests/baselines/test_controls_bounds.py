@@ -13,7 +13,8 @@ from omrl_bench.baselines.iql import IQL
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
 from omrl_bench.data.contexts import gather
 from omrl_bench.data.manifest import read_manifest
-from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
+from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.data.sampling import PrivilegeError
 from omrl_bench.protocols.given_context import GivenContext
 from omrl_bench.protocols.rollout import Rollout
 

@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 from omrl_bench.baselines.networks import ConditionedMLP, take_seed
 from omrl_bench.baselines.r2pgo import R2PGO, HyperMLP, R2PGOBlind, R2PGONoContrast, R2PGOPlain
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
-from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
+from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.data.sampling import PrivilegeError
 
 SEEDS = (3, 5)
 

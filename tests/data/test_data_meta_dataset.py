@@ -11,7 +11,8 @@ from scipy.stats import chisquare
 from omrl_bench.api import Behaviour
 from omrl_bench.data.build import collect
 from omrl_bench.data.contexts import sparse_view
-from omrl_bench.data.meta_dataset import MetaDataset, PrivilegeError
+from omrl_bench.data.meta_dataset import MetaDataset
+from omrl_bench.data.sampling import PrivilegeError
 from omrl_bench.data.store import read_episodes
 from omrl_bench.envs.batched import BatchedEnv
 from omrl_bench.envs.families import get_family

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from omrl_bench.api import MetaPolicy
+from omrl_bench.api import MetaPolicy, Setup
 from omrl_bench.conditions import Condition
 from omrl_bench.data.contexts import sparse_view
 from omrl_bench.data.datasets import Datasets
@@ -17,6 +17,7 @@ from omrl_bench.envs.families import get_family
 from omrl_bench.errors import InputError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import load_suite
+from omrl_bench.referee.method import InProcess
 from omrl_bench.runner.job import job_path, read_job, write_job
 from omrl_bench.runner.plan import inspect_cells, make_jobs, needed_datasets, select
 from omrl_bench.runner.states import expected_hashes
@@ -44,6 +45,12 @@ def selection(tiny):
     return make
 
 
+def as_worker(job):
+    """What a worker makes of a job."""
+    method = InProcess(job.target, POINT.space(), Setup())
+    return _Run(job, lambda progress: None, {}, method)
+
+
 @pytest.fixture
 def run(selection, datasets, monkeypatch, tmp_path):
     """A job as the worker sees it, before anything is trained."""
@@ -53,7 +60,7 @@ def run(selection, datasets, monkeypatch, tmp_path):
         chosen = selection(unit, method=method)
         cells = inspect_cells(chosen, tmp_path / "runs")
         (job,) = make_jobs(chosen, cells, "stale", {("point-goal", "mixed"): "canonical"}, tmp_path / "runs", 1)
-        return _Run(job, lambda progress: None, {})
+        return as_worker(job)
 
     return make
 
@@ -105,7 +112,7 @@ def sparse(tiny, datasets, monkeypatch, tmp_path):
 
 
 def test_contexts_show_sparse_rewards_where_the_suite_says_so_and_the_policy_learns_from_dense_ones(sparse):
-    job = _Run(sparse(), lambda progress: None, {})
+    job = as_worker(sparse())
     data, plain = job.datasets.training("mixed", "mixed"), Datasets(POINT).training("mixed", "mixed")
     np.testing.assert_array_equal(data.rewards, plain.rewards)
     np.testing.assert_array_equal(data.context_rewards, sparse_view(plain.rewards, -0.5))
@@ -129,7 +136,7 @@ def test_what_a_method_collects_shows_sparse_rewards_and_its_returns_are_dense(s
         def act(self, observations, explore=False):
             return np.zeros((len(observations), 2), np.float32)
 
-    cube = _Run(sparse(*changes), lambda progress: None, {}).evaluation.cube(Still, 0)
+    cube = as_worker(sparse(*changes)).evaluation.cube(Still, 0)
     np.testing.assert_allclose(cube.returns, -60, rtol=1e-5)  # from the centre, every goal is at distance 1
     (context,) = seen
     assert context.valid.all() and not context.rewards.any()  # -1 is below the threshold

@@ -15,8 +15,8 @@ from omrl_bench.runner.run import run_jobs
 
 WORDS = {
     "Raises": "RuntimeError: the matrix is singular (bad.py:",
-    "Kills": "the worker was ended by signal SIGKILL; its output is in ",
-    "Exits": "the worker ended with exit code 3; its output is in ",
+    "Kills": "the method's process was ended by signal SIGKILL, in fit; its output is in ",
+    "Exits": "the method's process ended with exit code 3, in fit; its output is in ",
 }
 
 
@@ -106,6 +106,8 @@ def pretend(monkeypatch):
         started = []
 
         def popen(command, **options):
+            if "worker" not in command:  # a method's
+                return real(command, **options)
             method = read_job(Path(command[-1])).cells[0].method
             if method in programs:
                 command = [sys.executable, "-S", "-c", programs[method], command[-1]]

@@ -138,6 +138,7 @@ print(json.dumps([registry.methods(), cls.__module__, registry.source_hash(regis
 
 def test_plug_ins_can_be_listed_run_and_suggested(plugin, cli, monkeypatch, tiny, tmp_path):
     monkeypatch.syspath_prepend(str(plugin))
+    monkeypatch.setenv("PYTHONPATH", str(plugin))  # for the processes of methods
     assert "omrl_plug:Whole" in cli("list", "methods").words
     common = ("run", "--suite", tiny(), "--out", tmp_path / "runs", "--dry-run")
     assert "2 missing" in cli(*common, "--method", "plugged").words
@@ -146,6 +147,7 @@ def test_plug_ins_can_be_listed_run_and_suggested(plugin, cli, monkeypatch, tiny
 
 def test_a_broken_plug_in_is_bad_input_when_it_is_used_and_not_before(plugin, cli, monkeypatch, tiny, tmp_path):
     monkeypatch.syspath_prepend(str(plugin))
+    monkeypatch.setenv("PYTHONPATH", str(plugin))  # for the processes of methods
     common = ("run", "--suite", tiny(), "--out", tmp_path / "runs", "--dry-run")
     assert cli("list", "methods").code == 0
     assert cli(*common, "--method", "random").code == 0

@@ -13,6 +13,8 @@ from omrl_bench.runner.plan import inspect_cells, make_jobs, select
 from omrl_bench.runner.records import iterate_records
 
 SEQUENTIAL = '''
+import json
+
 import numpy as np
 
 from omrl_bench.api import Algorithm, MetaPolicy
@@ -43,10 +45,12 @@ class Sequential(Algorithm):
         return self.trained[seed]
 
     def save(self, folder):
-        pass
+        kinds = {seed: type(policy).__name__ for seed, policy in self.trained.items()}
+        (folder / "policies.json").write_text(json.dumps(kinds))
 
     def load(self, folder):
-        self.trained = {3: Still(), 7: Still()}
+        kinds = json.loads((folder / "policies.json").read_text())
+        self.trained = {int(seed): globals()[kind]() for seed, kind in kinds.items()}
 
 
 class OneByOne(Sequential):
@@ -125,13 +129,13 @@ def job(tiny, datasets, monkeypatch, tmp_path):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Run a job here: its records by seed, and the progress it reported."""
+    """Run a job: its records by seed, and the progress it reported; in this process, each step of it is reported."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
     reports = []
 
-    def execute(job):
-        worker.run_job(job, reports.append)
+    def execute(job, in_process=False):
+        worker.run_job(job, reports.append, in_process)
         return {record.cell.seed: record for record in iterate_records(job.results)}, reports
 
     yield execute
@@ -151,7 +155,7 @@ def test_job_file_survives_the_round_trip(job, bad):
 
 
 def test_progress_never_goes_back(job, run, held):
-    records, reports = run(job(f"{held.file}:Quick"))
+    records, reports = run(job(f"{held.file}:Quick"), in_process=True)
     assert [r.status for r in records.values()] == ["complete", "complete"]
     fractions = [report.fraction for report in reports]
     assert len(fractions) > 100 and fractions == sorted(fractions)
@@ -330,7 +334,7 @@ def test_seeds_that_are_trained_one_by_one_are_kept_one_by_one(job, run, sequent
     """As Ctrl-C promises: finished cells are kept."""
     made = job(sequential("Interrupted"))
     with pytest.raises(KeyboardInterrupt):
-        run(made)
+        run(made, in_process=True)
     (record,) = iterate_records(made.results)
     assert (record.cell.seed, record.status, record.job) == (0, "complete", made.token)
     assert [point.step for point in record.curve] == [2, 4]
@@ -357,7 +361,7 @@ def test_a_seed_that_is_trained_on_is_evaluated_when_it_is_done(job, run, sequen
 def test_progress_of_seeds_one_by_one_never_goes_back(job, run, sequential):
     made = job(sequential("OneByOne"))
     preset = made.preset.model_copy(update={"updates": 50, "evaluations": 0})
-    _, reports = run(made.model_copy(update={"preset": preset}))
+    _, reports = run(made.model_copy(update={"preset": preset}), in_process=True)
     fractions = [report.fraction for report in reports if report.stage == "policy"]
     assert len(fractions) == 100
     assert fractions == pytest.approx([0.9 * (step + 1) / 100 for step in range(100)])

@@ -12,6 +12,7 @@ import pandas as pd
 
 from omrl_bench.api import STAGES
 from omrl_bench.errors import InputError, RecordError
+from omrl_bench.report.reading.accepted import check_accepted
 from omrl_bench.report.reading.groups import ordered
 from omrl_bench.report.reading.health import health_notes
 from omrl_bench.report.reading.provenance import expected_seeds, forged, one_version, provenance, unlike_the_others
@@ -220,6 +221,7 @@ def read_set(results: Path, key: SetKey, files: Iterable[RecordFile]) -> tuple[R
         folder, path, of_submission = file
         try:
             record = read_record_of(folder, path)
+            check_accepted(path, record)
         except RecordError as error:
             unread.append(Note(_line(folder, error, _whose(results, folder, of_submission)), *file.row()))
         else:

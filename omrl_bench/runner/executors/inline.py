@@ -1,7 +1,8 @@
 """Jobs in this process, one after the other: for debuggers and notebooks.
 
 Breakpoints in a method stop here, and what it prints is seen here. The numbers are those of any other executor, to the
-bit. A method that crashes the process crashes this one, and no time limit can end a job.
+bit, but the method can reach whatever scores it: records say so (``refereed``), and no table takes them. A method that
+crashes the process crashes this one, and no time limit can end a job.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Inline:
     """
 
     slots = 1
+    in_process = True  # its own records will do for it
 
     def __init__(self, jobs: int | None = None) -> None:
         if jobs not in (None, 1):
@@ -53,7 +55,7 @@ def _call(job: Job, watcher: Watcher) -> str:
 
     try:
         with _one_thread():
-            run_job(job, report)
+            run_job(job, report, in_process=True)
     except SystemExit as ending:
         return f"the method ended its process, with {ending.code!r}"
     except Exception as error:
