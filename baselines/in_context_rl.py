@@ -105,7 +105,7 @@ class InContextRL(InContextLearner, Conditioned):
         shape = seeds, count, asked, -1
         states = torch.cat([batch.observations.reshape(shape), batch.next_observations.reshape(shape)], dim=2)
         both = self.model.of(batches, with_next(window), states)
-        z, next_z = (h.reshape(seeds, count * asked, -1) for h in both.split(asked, dim=2))
+        z, next_z = (h.reshape(seeds, count * asked, -1) for h in torch.split(both, asked, dim=2))
         return batch, z, next_z.detach()
 
     def policy(self, seed: int) -> HistoryPolicy:

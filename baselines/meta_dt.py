@@ -93,7 +93,7 @@ class WorldModel(TensorModule):
 
     def forward(self, history: Tensor) -> Tensor:
         """Z: (R, C, h, s a r) -> (R, C, latent); steps that there were not are zeros, and first."""
-        parts = [layer(x) for layer, x in zip(self.embed, history.split(self.sizes, dim=-1), strict=True)]
+        parts = [layer(x) for layer, x in zip(self.embed, torch.split(history, self.sizes, dim=-1), strict=True)]
         return self.leave(self.recurrent(torch.cat(parts, dim=-1).relu())[:, :, -1])
 
     def error(self, z: Tensor, features: Tensor) -> Tensor:
@@ -182,6 +182,8 @@ class MetaDTPolicy(PromptPolicy):
         config: Lengths.
         scale: The scaling of the training data.
     """
+
+    _last: Tensor  # the last steps, (lanes, steps, s a r)
 
     def __init__(self, model: PromptedTransformer, world: WorldModel, config: MetaDTConfig, scale: Scale) -> None:
         super().__init__(model, config, scale)

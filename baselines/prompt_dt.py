@@ -271,6 +271,12 @@ class PromptPolicy(MetaPolicy):
         scale: The scaling of the training data.
     """
 
+    _pending: bool  # whether the present step is in the cache, but not kept
+    _token: Tensor
+    _before: Tensor  # the last actions, (lanes, action size)
+    _to_go: Tensor  # (lanes, 1)
+    _time: int
+
     def __init__(self, model: PromptedTransformer, config: PromptDTConfig, scale: Scale) -> None:
         self._model, self._config, self._scale = model, config, scale
         self._mean, self._deviation, self._target = model.returns[0].unbind()

@@ -51,7 +51,7 @@ class Block(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys and values, (R * C, heads, L, size) each, and u, of x (R, C, L, width)."""
-        attention, hidden = self.enter(normal(x)).split(self.sizes, dim=-1)
+        attention, hidden = torch.split(self.enter(normal(x)), self.sizes, dim=-1)
         parts = attention.reshape(-1, x.shape[2], 3, self.heads, self.size)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind()
         return query, key, value, hidden

@@ -35,7 +35,7 @@ def tune(
     where = make_executor(executor, jobs)
 
     def run(selection: Selection, results: Path) -> tuple[str, ...]:
-        return show_run(selection, results, "stale", where)
+        return show_run(selection, results, "stale", where).errors
 
     for each in do_studies(tuning, out, run):
         if each.family == "all":

@@ -160,7 +160,7 @@ class MetaDataset(Sampling):
             PrivilegeError: unless the method declares the privilege ``expert_labels``.
             InputError: if the family has no behaviour policies.
         """
-        self._demand("expert_labels")
+        self.demand("expert_labels")
         flat = np.asarray(rows).reshape(-1)
         tasks = self.tasks[np.searchsorted(self.task_offsets, flat, side="right") - 1]
         actor, rng = make_actor(self._family), np.random.default_rng(0)  # which nothing depends on: no noise

@@ -25,8 +25,10 @@ ARRAYS = (
     "task_offsets",
     "episode_offsets",
     "task_episodes",
+    "behaviours",
 )
 _DESCRIPTORS = "descriptors"
+_EXPERT_ACTIONS = "expert_actions"
 _REPRESENTATION = "representation"
 
 #: (data, episodes, tasks) -> rewards, see :meth:`omrl_bench.api.TrainingData.relabelled_rewards`.
@@ -40,6 +42,8 @@ def write_training(folder: Path, data: MetaDataset, privileges: frozenset[str]) 
         np.save(folder / f"{name}.npy", getattr(data, name))
     if "descriptors" in privileges:
         np.save(folder / f"{_DESCRIPTORS}.npy", data.descriptors)
+    if "expert_labels" in privileges:
+        np.save(folder / f"{_EXPERT_ACTIONS}.npy", data.expert_actions(np.arange(len(data.actions))))
     if data.representation_data is not data:
         write_training(folder / _REPRESENTATION, data.representation_data, privileges)
 
@@ -61,6 +65,7 @@ class MappedData(Sampling):
     context_rewards: np.ndarray
     next_observations: np.ndarray
     terminated: np.ndarray
+    behaviours: np.ndarray
 
     def __init__(
         self,
@@ -100,6 +105,11 @@ class MappedData(Sampling):
         """Rewards of episodes in other tasks, for a method with the privilege; the referee simulates them."""
         self.demand("reward_function")
         return self._relabel(self._name, np.asarray(episodes), np.asarray(tasks))
+
+    def expert_actions(self, rows: np.ndarray) -> np.ndarray:
+        """What the expert would have done in logged states, for a method with the privilege."""
+        self.demand("expert_labels")
+        return _mapped(self._folder, _EXPERT_ACTIONS)[rows]
 
 
 def _mapped(folder: Path, name: str) -> np.ndarray:
