@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from omrl_bench.api import Algorithm, Budget, Log, MetaPolicy, Setup, TaskSpace, TrainingData, Transitions
 from omrl_bench.registry import load_backbone
 
-from .backbone import Backbone, Network
+from .backbone import Learner, Network
 from .networks import ConditionedMLP
 from .policies import Actor, ContextPolicy, Prior
 from .training import Batch, Batches, Scale, adam, load_tensors, save_tensors, seed_generators
@@ -35,16 +35,18 @@ class Conditioned(Algorithm):
     Attributes:
         Config: The method's hyper-parameters, a dataclass.
         network: What the backbone's networks are made of.
+        own_backbone: The learner of a method that is not one without it; None where the suite chooses.
         seeds: The trained seeds, in the order of the leading axis R.
         backbone: The policy learner of all seeds.
     """
 
     Config: ClassVar[Any] = NoConfig
     network: ClassVar[Network] = ConditionedMLP
+    own_backbone: ClassVar[type[Learner] | None] = None
 
     def __init__(self, space: TaskSpace, setup: Setup) -> None:
         super().__init__(space, setup)
-        self._backbone_class: type[Backbone] = load_backbone(setup.backbone)
+        self._backbone_class: type[Learner] = self.own_backbone or load_backbone(setup.backbone)
         ours = {name: value for name, value in setup.settings.items() if not name.startswith("backbone.")}
         theirs = {name.removeprefix("backbone."): v for name, v in setup.settings.items() if name not in ours}
         self.config = resolve(self.Config, setup.preset, ours)
@@ -69,7 +71,7 @@ class Conditioned(Algorithm):
         self.seeds, self.scale = list(seeds), scale
         self.backbone = self.make_backbone("backbone")
 
-    def make_backbone(self, purpose: str) -> Backbone:
+    def make_backbone(self, purpose: str) -> Learner:
         """Construct a policy learner of all seeds, with random numbers of its own."""
         return self._backbone_class(
             seed_generators(self.seeds, purpose),

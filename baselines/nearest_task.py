@@ -107,6 +107,8 @@ class NearestTask(Untrained):
 class NearestTaskPolicy(MetaPolicy):
     """Acts as the best episodes of the nearest training task do."""
 
+    _known: np.ndarray
+
     def __init__(self, bank: Bank, config: NearestTaskConfig, seed: int) -> None:
         self._bank, self._config, self._seed = bank, config, seed
 

@@ -33,7 +33,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "posterior": ("borel", "pearl", "borel-oracle"),
     "relabelling": ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel"),
     "recurrence": ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind"),
-    "imitation": ("nearest-task",),
+    "imitation": ("nearest-task", "context-bc"),
 }
 
 CONTROLS = GROUPS[CONTROL]
