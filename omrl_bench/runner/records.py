@@ -125,7 +125,9 @@ class Record(Frozen):
     privileges: tuple[str, ...]
     configuration: dict[str, Any]
     trained_together: tuple[int, ...]  # the seeds that shared the process
-    trained_for: str | None = None  # the suite and preset whose run trained the weights, if not this cell's
+    trained_for: str | None = (
+        None  # the suite, preset and perhaps method whose run trained the weights, if not this cell's
+    )
     trained_elsewhere: Statement | None = None  # what trained the weights, and where, if not the harness: self-reported
     metrics: dict[str, Metric] = {}  # by condition
     representation: dict[str, dict[str, float]] = {}  # measures of the context embeddings, by context quality

@@ -15,11 +15,11 @@ from omrl_bench.envs.families import Family, get_family
 from omrl_bench.errors import InputError, RecordError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.suite import dataset_parts
-from omrl_bench.registry import source_hash
+from omrl_bench.registry import load_class, resolve_method, source_hash
 from omrl_bench.runner.cubes import read_cube
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Cell, Hashes, folder_key, read_record
-from omrl_bench.runner.settings import configuration_of
+from omrl_bench.runner.settings import configuration_of, method_name
 from omrl_bench.vocabulary import State
 
 if TYPE_CHECKING:
@@ -82,9 +82,22 @@ def expected_hashes(
     A record is up to date if it carries one of them, or names one as what its data were equivalent to: local data may
     be gone, or be of another processor.
     """
+    return hashes_with(selection, family_name, dataset, method_hash(selection, family_name, method, backbone))
+
+
+def method_hash(selection: Selection, family_name: str, method: Method, backbone: str) -> str:
+    """Hash of a method's source and of its resolved hyper-parameters."""
     setup = Setup(selection.preset_name, backbone, method.settings)
     configuration = json.dumps(configuration_of(method.target, get_family(family_name), setup), sort_keys=True)
-    return hashes_with(selection, family_name, dataset, hash_text(source_hash(method.target, backbone), configuration))
+    return hash_text(source_hash(method.target, backbone), configuration)
+
+
+def trainer_of(selection: Selection, family_name: str, method: Method, backbone: str) -> tuple[str, str]:
+    """The method that a method is trained as (:attr:`omrl_bench.api.Algorithm.trained_as`), and that one's hash."""
+    name = load_class(method.target).trained_as
+    if name is not None:
+        method = method._replace(name=method_name(name, method.settings), target=resolve_method(name)[1])
+    return method.name, method_hash(selection, family_name, method, backbone)
 
 
 def hashes_with(selection: Selection, family_name: str, dataset: str, method: str) -> tuple[Hashes, Hashes]:
