@@ -153,7 +153,9 @@ def accepted_transitions(context: Transitions, horizon: int) -> Transitions:
     if count == 1:
         return context
     rewards = np.where(context.valid, context.rewards, 0.0)
-    q = -np.stack([rewards[:, episodes == number].sum(axis=1) for number in range(count)], axis=1)
+    of_each = [episodes == number for number in range(count)]
+    q = -np.stack([rewards[:, steps].sum(axis=1) for steps in of_each], axis=1)
+    q[~np.stack([context.valid[:, steps].any(axis=1) for steps in of_each], axis=1)] = np.inf  # nothing but padding
     kept = accepted(q, REFERENCE, QUANTILE)
     fields = {name: value for name, value in vars(context).items() if name != "valid"}
     return Transitions(**fields, valid=context.valid & kept[:, episodes])

@@ -27,15 +27,15 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .encoded import EncodedConfig, PriorName
-from .joint import Joint
+from .encoded import PriorName
+from .joint import Joint, JointConfig
 from .networks import Encoder, Rngs, mlp, standard_normal
 
 METHODS = {"pearl": "Pearl"}
 
 
 @dataclass(frozen=True)
-class PearlConfig(EncodedConfig):
+class PearlConfig(JointConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
     prior: PriorName = "zero"  # the mean of N(0, I)

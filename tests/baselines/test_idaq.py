@@ -61,6 +61,9 @@ def test_what_is_not_accepted_is_no_longer_valid_and_padding_counts_for_nothing(
     assert episodes(accepted_transitions(given, HORIZON)) == [[False, True, True], [False, True, True]]
     kept = accepted_transitions(given, HORIZON).valid
     assert (kept <= given.valid).all() and kept[0].sum() == 3
+    padded = context([[-5, 0], [-3, 0]], lengths=[[4, 1], [2, 1]])
+    padded.valid[:, HORIZON:] = False  # an episode of padding is none, although its return is higher
+    assert episodes(accepted_transitions(padded, HORIZON)) == [[True, False], [True, False]]
     one = context([[1], [2]])
     assert accepted_transitions(one, HORIZON) is one
 
