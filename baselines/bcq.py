@@ -60,7 +60,7 @@ class BCQConfig:
 
 
 class Proposer(nn.Module):
-    """The VAE of the logged actions and the perturbation of what it makes: actions to choose from.
+    """The decoder of logged actions and the perturbation of what it makes: actions to choose from.
 
     Args:
         observation_size: Length of s.
@@ -72,7 +72,6 @@ class Proposer(nn.Module):
     def __init__(self, observation_size: int, action_size: int, make: MakeNetwork, phi: float) -> None:
         super().__init__()
         self.latent, self.phi = 2 * action_size, phi
-        self.posterior = make(observation_size + action_size, 2 * self.latent)
         self.decoder = make(observation_size + self.latent, action_size)
         self.perturbation = make(observation_size + action_size, action_size)
 
@@ -84,16 +83,11 @@ class Proposer(nn.Module):
         self, observations: Tensor, actions: Tensor, z: Tensor, xi: Callable[..., Tensor] | None = None
     ) -> Tensor:
         """Actions moved by at most phi."""
-        move = (xi or self.perturbation)(torch.cat([observations, actions], dim=-1), z)
-        return (actions + self.phi * torch.tanh(move)).clamp(-1, 1)
+        return (actions + self.phi * self.move(observations, actions, z, xi)).clamp(-1, 1)
 
-    def vae_loss(self, observations: Tensor, actions: Tensor, z: Tensor, noise: Tensor, kl_weight: float) -> Tensor:
-        """L_VAE, mean over transitions and components, given standard noise (R, B, latent) -> (R,)."""
-        mean, log_std = self.posterior(torch.cat([observations, actions], dim=-1), z).chunk(2, dim=-1)
-        log_std = log_std.clamp(-4.0, 15.0)
-        made = self.decode(observations, mean + log_std.exp() * noise, z)
-        divergence = 0.5 * (mean**2 + (2 * log_std).exp() - 1 - 2 * log_std)
-        return (made - actions).square().mean(dim=(1, 2)) + kl_weight * divergence.mean(dim=(1, 2))
+    def move(self, observations: Tensor, actions: Tensor, z: Tensor, xi: Callable[..., Tensor] | None = None) -> Tensor:
+        """Where to, in units of phi; by another network than the perturbation if one is given."""
+        return torch.tanh((xi or self.perturbation)(torch.cat([observations, actions], dim=-1), z))
 
 
 class BCQ(Backbone):
@@ -105,6 +99,7 @@ class BCQ(Backbone):
     def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
         """What proposes actions, the target of the perturbation, and the u_i of the policy."""
         super().build(observation_size, action_size, make)
+        self.posterior = make(observation_size + action_size, 4 * action_size)
         self.proposer = Proposer(observation_size, action_size, make, self.config.perturbation)
         self.target_perturbation = copy.deepcopy(self.proposer.perturbation).requires_grad_(False)
         drawn = standard_normal(self.rngs, self.config.choices, self.proposer.latent).clamp(-CLIP, CLIP)
@@ -116,9 +111,7 @@ class BCQ(Backbone):
         told = fixed if policy_z is None else policy_z
         losses = (
             self.critic_loss(batch, z, self.target(batch, fixed if next_z is None else next_z))
-            + self.proposer.vae_loss(
-                batch.observations, batch.actions, told, self.draw(batch.actions), self.config.kl_weight
-            )
+            + self.vae_loss(batch, told)
             + self.perturbation_loss(batch, fixed)
         )
         return losses.sum()
@@ -140,6 +133,14 @@ class BCQ(Backbone):
         """L_Q, (R,)."""
         q = self.q(self.critics, batch.observations, batch.actions, z)
         return ((q - target) ** 2).mean(dim=-1).sum(dim=0)
+
+    def vae_loss(self, batch: Batch, z: Tensor) -> Tensor:
+        """L_VAE, mean over transitions and components, (R,)."""
+        mean, log_std = self.posterior(torch.cat([batch.observations, batch.actions], dim=-1), z).chunk(2, dim=-1)
+        log_std = log_std.clamp(-4.0, 15.0)
+        made = self.proposer.decode(batch.observations, mean + log_std.exp() * self.draw(mean), z)
+        divergence = 0.5 * (mean**2 + (2 * log_std).exp() - 1 - 2 * log_std)
+        return (made - batch.actions).square().mean(dim=(1, 2)) + self.config.kl_weight * divergence.mean(dim=(1, 2))
 
     def perturbation_loss(self, batch: Batch, z: Tensor) -> Tensor:
         """L_xi, (R,), of the first critic."""

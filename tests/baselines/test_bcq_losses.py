@@ -56,7 +56,7 @@ def literal(model, batch, z, policy_z):
     for r in range(R):
         twins = [network(model.critics, r), network(model.critics, R + r)]
         slow = [network(model.target_critics, r), network(model.target_critics, R + r)]
-        posterior = network(model.proposer.posterior, r)
+        posterior = network(model.posterior, r)
         _, target_act = proposed(model, model.target_perturbation, r)
         decode, act = proposed(model, model.proposer.perturbation, r)
         sums = [0.0, 0.0, 0.0]
@@ -94,7 +94,7 @@ def test_gradients_go_where_the_file_says(model, batch, z):
     policy_z = random(R, B, Z, seed=7).requires_grad_()
     of_critics, of_vae, of_move = literal(model, batch, z, policy_z)
     total = model.loss(batch, z, policy_z=policy_z)
-    vae = [*model.proposer.posterior.parameters(), *model.proposer.decoder.parameters()]
+    vae = [*model.posterior.parameters(), *model.proposer.decoder.parameters()]
     for loss, where in (
         (sum(of_critics), [z, *model.critics.parameters()]),
         (sum(of_vae), [policy_z, *vae]),
