@@ -126,7 +126,7 @@ class BCQ(Backbone):
         actions = self.proposer.perturbed(observations, made, told, self.target_perturbation)
         q = self.q(self.target_critics, observations, actions, told)
         mixed = self.config.pessimism * q.amin(dim=0) + (1 - self.config.pessimism) * q.amax(dim=0)
-        best = mixed.unflatten(1, (-1, count)).amax(dim=2)
+        best = mixed.reshape(len(mixed), -1, count).amax(dim=2)
         return batch.rewards + self.config.discount * (1 - batch.terminated) * best
 
     def critic_loss(self, batch: Batch, z: Tensor, target: Tensor) -> Tensor:
@@ -174,8 +174,8 @@ def chooser(critic: TensorModule, proposer: Proposer, choices: Tensor) -> Actor:
         made = proposer.decode(s, choices.repeat(lanes, 1)[None], told)
         actions = proposer.perturbed(s, made, told)
         q = critic(torch.cat([s, actions], dim=-1), told)[..., 0]
-        best = q.unflatten(1, (lanes, count)).argmax(dim=2)
-        each = actions.unflatten(1, (lanes, count))
+        best = q.reshape(1, lanes, count).argmax(dim=2)
+        each = actions.reshape(1, lanes, count, -1)
         return each.gather(2, best[..., None, None].expand(-1, -1, 1, each.shape[3]))[:, :, 0]
 
     return act

@@ -58,6 +58,15 @@ class Conditioned(Algorithm):
     def z_size(self) -> int:
         """Length of the task representation."""
 
+    @property
+    def seen_size(self) -> int:
+        """Length of what the backbone sees of an observation."""
+        return self.space.observation_size
+
+    def seen(self, batch: Batch) -> Batch:
+        """What the backbone sees of a batch; all of it by default."""
+        return batch
+
     @abstractmethod
     def inference(self, index: int) -> Callable[[Transitions], Tensor]:
         """Return the function from a context to z (lanes, z size) of the seed at ``index``, as it is trained now."""
@@ -75,7 +84,7 @@ class Conditioned(Algorithm):
         """Construct a policy learner of all seeds, with random numbers of its own."""
         return self._backbone_class(
             seed_generators(self.seeds, purpose),
-            self.space.observation_size,
+            self.seen_size,
             self.space.action_size,
             self.z_size,
             self.backbone_config,
@@ -153,7 +162,7 @@ def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, upda
         each = batch.rewards.shape[1] // tasks.shape[1]
         episodes = batches.episodes(np.repeat(tasks, each, axis=1))
         z = embeddings[seed, torch.as_tensor(episodes)]
-        method.backbone.update(optimiser, batch, z)
+        method.backbone.update(optimiser, method.seen(batch), z)
         log("policy", update + 1, updates)
 
 

@@ -58,7 +58,7 @@ class CQL(SAC):
         actions, log_density = self.draw(batch, z.detach(), z.detach() if next_z is None else next_z)
         count = 3 * self.config.drawn
         s, told = (x.repeat_interleave(count, dim=1) for x in (batch.observations, z))
-        q = self.q(self.critics, s, actions.flatten(1, 2), told).unflatten(2, (-1, count))
+        q = self.q(self.critics, s, actions.flatten(1, 2), told).reshape(2, *batch.rewards.shape, count)
         soft = (q - log_density).logsumexp(dim=3) - math.log(count)
         return (soft - self.q(self.critics, batch.observations, batch.actions, z)).mean(dim=2).sum(dim=0)
 
@@ -73,6 +73,6 @@ class CQL(SAC):
         for observations, told in ((batch.observations, z), (batch.next_observations, next_z)):
             s, each = (x.repeat_interleave(count, dim=1) for x in (observations, told))
             actions, log_prob = self.sample(s, each)
-            drawn.append(actions.unflatten(1, (-1, count)))
-            densities.append(log_prob.unflatten(1, (-1, count)))
+            drawn.append(actions.reshape(drawn[0].shape))
+            densities.append(log_prob.reshape(drawn[0].shape[:-1]))
         return torch.cat(drawn, dim=2), torch.cat(densities, dim=2)

@@ -130,11 +130,10 @@ class ERTRL(Focal):
 
     def told(self, contexts: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """(s, z) and a of every transition, (R, T, 2 n, ...) each, of two contexts of each task, (R, C, n, F)."""
-        states, actions, _ = contexts.split(
-            [self.space.observation_size, self.space.action_size, 1 + self.space.observation_size], dim=-1
-        )
+        size = self.space.observation_size
+        states, actions, _ = torch.split(contexts, [size, self.space.action_size, 1 + size], dim=-1)
         known = torch.cat([states, z[:, :, None].expand(-1, -1, states.shape[2], -1)], dim=-1)
-        known, actions = (x.unflatten(1, (-1, 2)).flatten(2, 3) for x in (known, actions))
+        known, actions = (x.reshape(len(x), x.shape[1] // 2, -1, x.shape[3]) for x in (known, actions))
         return known, actions
 
 

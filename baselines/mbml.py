@@ -205,8 +205,8 @@ class MBML(Encoded):
         relabelled, sure = relabel(self.models, others, self.space.input_size, self.config.delta)
         factors, of_others = self.encoder.factors(own), self.encoder.factors(others)
         of_relabelled = self.encoder.factors(relabelled)
-        both = (torch.cat(pair, dim=2) for pair in zip(factors, of_relabelled, strict=True))
-        mean, variance = product(*both, torch.cat([torch.ones_like(sure), sure], dim=2))
+        means, precisions = (torch.cat(pair, dim=2) for pair in zip(factors, of_relabelled, strict=True))
+        mean, variance = product(means, precisions, torch.cat([torch.ones_like(sure), sure], dim=2))
         some = sure.any(dim=2)
         places = sure | ~some[..., None]  # where nothing is sure the triplet does not count, and must not divide by 0
         moved, of_own, of_other = (product(*each, places) for each in (of_relabelled, factors, of_others))

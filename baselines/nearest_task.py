@@ -121,7 +121,7 @@ class NearestTaskPolicy(MetaPolicy):
 
     def condition(self, context: Transitions) -> None:
         """Find each lane's task; a lane whose context is empty keeps its own."""
-        self._known = context.valid.any(axis=1)
+        self._known = np.asarray(context.valid.any(axis=1))
         self._errors = task_errors(self._bank, context, self._config.steps)
         self._take(np.where(self._known, self._errors.argmin(axis=1), self._tasks))
 

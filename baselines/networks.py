@@ -127,7 +127,8 @@ def with_layer_norm(module: AnyModule, rngs: Rngs) -> AnyModule:
         for index in reversed(rectifiers):
             linear = layers[index - 1]
             assert isinstance(linear, SeedLinear)
-            layers.insert(index, SeedLayerNorm(rngs, linear.weight.shape[-1]))
+            norm = SeedLayerNorm(rngs, linear.weight.shape[-1])
+            layers.insert(index, norm.requires_grad_(linear.weight.requires_grad))
     return module
 
 

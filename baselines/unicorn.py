@@ -33,7 +33,7 @@ time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -127,7 +127,7 @@ class UnicornSup(Focal):
         classifier: z -> logits of the training tasks; a tool of training, neither saved nor counted.
     """
 
-    Config = UnicornSupConfig
+    Config: ClassVar[Any] = UnicornSupConfig
 
     def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
         """Encoder and classifier together."""

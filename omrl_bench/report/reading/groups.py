@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "hard sampling": ("hs-hard", "hs-scl", "hs-hp", "hs-hg"),
     "robust contrast": ("corro-cvae", "corro-noise"),
     "dynamics and value": ("ccm-rv", "ccm-rv-explore", "ccm-dp", "rv", "dp", "ccm-rv-explore-noreg"),
-    "information": ("csro", "unicorn", "unicorn-sup", "er-trl", "dora"),
+    "information": ("csro", "unicorn", "unicorn-sup", "er-trl", "dora", "spc"),
     "posterior": ("borel", "pearl", "borel-oracle", "contextual-bcq", "mbml"),
     "relabelling": ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel"),
     "recurrence": ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind"),
