@@ -100,6 +100,7 @@ class WorldModel(MeanEncoder):
     def __init__(self, rngs: Rngs, sizes: tuple[int, int], features: int, config: SPCConfig) -> None:
         super().__init__(rngs, features, config.width, config.latent)
         observation_size, action_size = sizes
+        self.sizes = [observation_size, action_size, 1, observation_size]
         size, width = config.dimensions * len(LEVELS), config.model_width
         self.enter = mlp(rngs, observation_size, width, size)
         self.slow = copy.deepcopy(self.enter).requires_grad_(False)
@@ -132,9 +133,7 @@ class WorldModel(MeanEncoder):
 
     def rollout_loss(self, segments: Tensor, z: Tensor, config: SPCConfig) -> Tensor:
         """L_world: segments (R, C, horizon, features), z (R, C, latent) -> (R,)."""
-        observation_size = self.enter[0].weight.shape[1]
-        sizes = [observation_size, segments.shape[-1] - 2 * observation_size - 1, 1, observation_size]
-        states, actions, rewards, following = segments.split(sizes, dim=-1)
+        states, actions, rewards, following = torch.split(segments, self.sizes, dim=-1)
         with torch.no_grad():
             targets = self.codes(self.slow(following))
         raw, total = self.enter(states[:, :, 0]), torch.zeros(())
