@@ -10,12 +10,17 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from .networks import ConditionedMLP, Rngs, TensorModule, follow
+from .networks import ConditionedMLP, Rngs, TensorModule, follow, with_layer_norm
 from .policies import Actor
 from .training import Batch, step
 
-#: Constructs a network on (x, z), given the lengths of x and of its output.
-MakeNetwork = Callable[[int, int], TensorModule]
+
+class MakeNetwork(Protocol):
+    """Constructs the networks of a learner."""
+
+    def __call__(self, inputs: int, outputs: int, copies: int = 1) -> TensorModule:
+        """Return a network on (x, z), given the lengths of x and of its output; its leading axis is copies x R."""
+        ...
 
 
 class Network(Protocol):
@@ -26,15 +31,15 @@ class Network(Protocol):
         ...
 
 
-class Backbone(nn.Module):
-    """An offline-RL learner of R seeds on (s, z).
+class Learner(nn.Module):
+    """Learns a policy of R seeds on (s, z) from batches of logged transitions.
 
     Args:
         rngs: One generator per seed: initial weights, then the noise of the losses.
         observation_size: Length of s.
         action_size: Length of a.
         z_size: Length of z, 0 or more.
-        config: The backbone's ``Config``.
+        config: The learner's ``Config``.
         network: What its networks are made of.
     """
 
@@ -52,18 +57,17 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.rngs = rngs
-        size, hidden = observation_size + action_size, (config.width, config.width)
-        self.critics = network([*rngs, *rngs], size, z_size, hidden, 1)  # twin: leading axis 2R
-        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
 
-        def make(inputs: int, outputs: int) -> TensorModule:
-            return network(rngs, inputs, z_size, hidden, outputs)
+        def make(inputs: int, outputs: int, copies: int = 1) -> TensorModule:
+            own = [*rngs] * copies
+            made = network(own, inputs, z_size, (config.width, config.width), outputs)
+            return with_layer_norm(made, own) if config.layer_norm else made
 
         self.build(observation_size, action_size, make)
 
     @abstractmethod
     def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
-        """Construct what there is beside the critics, out of networks on (x, z) that ``make`` constructs."""
+        """Construct the networks, out of networks on (x, z) that ``make`` constructs."""
 
     @abstractmethod
     def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:
@@ -99,14 +103,26 @@ class Backbone(nn.Module):
         step(optimiser, loss if encoder_loss is None else loss + encoder_loss.sum())
         self.after_step()
 
-    @torch.no_grad()
     def after_step(self) -> None:
-        """Polyak step of the target critics."""
-        follow(self.target_critics, self.critics, self.config.target_rate)
+        """What follows each gradient step."""
 
     @abstractmethod
     def actor(self, index: int) -> Actor:
         """One seed's deterministic policy."""
+
+
+class Backbone(Learner):
+    """An offline-RL learner: twin critics and their targets; subclasses add the rest."""
+
+    def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
+        """The critics."""
+        self.critics = make(observation_size + action_size, 1, copies=2)  # twin: leading axis 2R
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Polyak step of the target critics."""
+        follow(self.target_critics, self.critics, self.config.target_rate)
 
     @staticmethod
     def q(critics: Callable[..., Tensor], observations: Tensor, actions: Tensor, z: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from omrl_bench.api import Algorithm, Budget, Log, MetaPolicy, Setup, TaskSpace, TrainingData, Transitions
 from omrl_bench.registry import load_backbone
 
-from .backbone import Backbone, Network
+from .backbone import Learner, Network
 from .networks import ConditionedMLP
 from .policies import Actor, ContextPolicy, Prior
 from .training import Batch, Batches, Scale, adam, load_tensors, save_tensors, seed_generators
@@ -35,16 +35,18 @@ class Conditioned(Algorithm):
     Attributes:
         Config: The method's hyper-parameters, a dataclass.
         network: What the backbone's networks are made of.
+        own_backbone: The learner of a method that is not one without it; None where the suite chooses.
         seeds: The trained seeds, in the order of the leading axis R.
         backbone: The policy learner of all seeds.
     """
 
     Config: ClassVar[Any] = NoConfig
     network: ClassVar[Network] = ConditionedMLP
+    own_backbone: ClassVar[type[Learner] | None] = None
 
     def __init__(self, space: TaskSpace, setup: Setup) -> None:
         super().__init__(space, setup)
-        self._backbone_class: type[Backbone] = load_backbone(setup.backbone)
+        self._backbone_class: type[Learner] = self.own_backbone or load_backbone(setup.backbone)
         ours = {name: value for name, value in setup.settings.items() if not name.startswith("backbone.")}
         theirs = {name.removeprefix("backbone."): v for name, v in setup.settings.items() if name not in ours}
         self.config = resolve(self.Config, setup.preset, ours)
@@ -55,6 +57,15 @@ class Conditioned(Algorithm):
     @abstractmethod
     def z_size(self) -> int:
         """Length of the task representation."""
+
+    @property
+    def seen_size(self) -> int:
+        """Length of what the backbone sees of an observation."""
+        return self.space.observation_size
+
+    def seen(self, batch: Batch) -> Batch:
+        """What the backbone sees of a batch; all of it by default."""
+        return batch
 
     @abstractmethod
     def inference(self, index: int) -> Callable[[Transitions], Tensor]:
@@ -69,11 +80,11 @@ class Conditioned(Algorithm):
         self.seeds, self.scale = list(seeds), scale
         self.backbone = self.make_backbone("backbone")
 
-    def make_backbone(self, purpose: str) -> Backbone:
+    def make_backbone(self, purpose: str) -> Learner:
         """Construct a policy learner of all seeds, with random numbers of its own."""
         return self._backbone_class(
             seed_generators(self.seeds, purpose),
-            self.space.observation_size,
+            self.seen_size,
             self.space.action_size,
             self.z_size,
             self.backbone_config,
@@ -151,7 +162,7 @@ def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, upda
         each = batch.rewards.shape[1] // tasks.shape[1]
         episodes = batches.episodes(np.repeat(tasks, each, axis=1))
         z = embeddings[seed, torch.as_tensor(episodes)]
-        method.backbone.update(optimiser, batch, z)
+        method.backbone.update(optimiser, method.seen(batch), z)
         log("policy", update + 1, updates)
 
 

@@ -36,9 +36,8 @@ from omrl_bench.api import (
 )
 
 from .conditioned import Conditioned, fit_backbone
-from .encoded import EncodedConfig
 from .focal import MeanEncoder
-from .joint import Joint
+from .joint import Joint, JointConfig
 from .networks import Encoder, Rngs
 from .training import Batches, descriptor_scale, load_tensors, save_tensors
 
@@ -188,7 +187,7 @@ class Oracle(Conditioned):
 
 
 @dataclass(frozen=True)
-class SupervisedConfig(EncodedConfig):
+class SupervisedConfig(JointConfig):
     """Hyper-parameters of the encoder, which is FOCAL's; ours."""
 
     latent: int = 20

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from omrl_bench.api import Transitions
 
 from .conditioned import Conditioned
-from .networks import Encoder, Rngs, take_seed
+from .networks import Encoder, Rngs, take_seed, with_layer_norm
 from .policies import Prior
 from .training import Scale, seed_generators
 
@@ -34,6 +34,7 @@ class EncodedConfig:
     """Hyper-parameters that every encoder has."""
 
     prior: PriorName = "redrawn"
+    layer_norm: bool = False  # before every ReLU of the encoder
 
     def __post_init__(self) -> None:
         if self.prior not in get_args(PriorName):
@@ -86,7 +87,10 @@ class Encoded(Conditioned):
     def build(self, seeds: Sequence[int], scale: Scale) -> None:
         """Construct backbone and encoder."""
         super().build(seeds, scale)
-        self.encoder = self.make_encoder(seed_generators(seeds, "encoder"), self.space.feature_size)
+        rngs = seed_generators(seeds, "encoder")
+        self.encoder = self.make_encoder(rngs, self.space.feature_size)
+        if self.config.layer_norm:
+            with_layer_norm(self.encoder, rngs)
         self.tried = TrainingRepresentations(len(seeds), self.z_size)
 
     def prior(self, index: int) -> Prior:

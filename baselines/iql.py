@@ -41,6 +41,7 @@ class IQLConfig:
     temperature: float = 10.0  # beta in eq. 3, for rewards of unit deviation [3]
     max_weight: float = 100.0  # clip of exp(beta A), from the public code
     target_rate: float = 0.005  # Polyak rate of the target Q network
+    layer_norm: bool = False  # before every ReLU
 
     PRESETS: ClassVar = {
         "quick": {"width": 64},
@@ -55,7 +56,8 @@ class IQL(Backbone):
     config: IQLConfig
 
     def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
-        """V, the policy and its deviation."""
+        """V, the policy and its deviation, beside the critics."""
+        super().build(observation_size, action_size, make)
         self.value = make(observation_size, 1)
         self.policy = make(observation_size, action_size)
         self.log_std = nn.Parameter(torch.full((len(self.rngs), 1, action_size), -1.0))

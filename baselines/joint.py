@@ -1,8 +1,13 @@
-"""The shape that PEARL and its like share: an encoder trained together with the backbone, by one of its losses."""
+"""The shape that PEARL and its like share: an encoder trained together with the backbone, by one of its losses.
+
+How often each of the two is trained is RETRO's schedule (ICLR 2025): n_enc updates of the encoder to each of the
+policy, or one to every n_acc of the policy, or none at all, where it has been trained before. Ours is one to one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,8 +16,16 @@ from torch import Tensor
 from omrl_bench.api import Log
 
 from .conditioned import draw_batch
-from .encoded import Encoded
-from .training import Batches, Scale, adam, seed_generators
+from .encoded import Encoded, EncodedConfig
+from .training import Batch, Batches, Scale, adam, seed_generators
+
+
+@dataclass(frozen=True)
+class JointConfig(EncodedConfig):
+    """Hyper-parameters of the schedule."""
+
+    encoder_steps: int = 1  # of the encoder in an update (n_enc); 0: it stays as it was before the policy's training
+    encoder_period: int = 1  # updates from one turn of the encoder to the next (n_acc)
 
 
 class Joint(Encoded):
@@ -42,12 +55,33 @@ class Joint(Encoded):
         """Encoder and backbone together."""
         rates = self.config.learning_rate, self.backbone_config.learning_rate
         optimiser = adam((self.encoder, rates[0]), (self.backbone, rates[1]))
+        # CCM's configuration has no schedule yet
+        schedule = self.config if isinstance(self.config, JointConfig) else JointConfig()
         for update in range(updates):
-            tasks, batch = draw_batch(self, batches)
-            z, penalty = self.sample(self.draw_contexts(batches, tasks))
-            self.tried.keep(z)
-            z = z.repeat_interleave(batch.rewards.shape[1] // tasks.shape[1], dim=1)
-            critics_z, policy_z = self.views(z)
-            self.backbone.update(optimiser, batch, critics_z, policy_z=policy_z, encoder_loss=penalty)
+            turn = schedule.encoder_steps > 0 and update % schedule.encoder_period == 0
+            for _ in range(schedule.encoder_steps - 1 if turn else 0):
+                self.encoder_step(optimiser, batches)
+            batch, z, penalty = self.draw(batches)
+            critics_z, policy_z = self.views(z if turn else z.detach())
+            encoder_loss = penalty if turn else None
+            self.backbone.update(optimiser, batch, critics_z, policy_z=policy_z, encoder_loss=encoder_loss)
             self.after_update(batches)
             log("policy", update + 1, updates)
+
+    def draw(self, batches: Batches) -> tuple[Batch, Tensor, Tensor]:
+        """Transitions to learn from, z of each, (R, B, z size), and what it adds to the loss, (R,)."""
+        tasks, batch = draw_batch(self, batches)
+        z, penalty = self.sample(self.draw_contexts(batches, tasks))
+        self.tried.keep(z)
+        return batch, z.repeat_interleave(batch.rewards.shape[1] // tasks.shape[1], dim=1), penalty
+
+    def encoder_step(self, optimiser: torch.optim.Optimizer, batches: Batches) -> None:
+        """One step of the encoder alone, on the loss that it shares with the backbone."""
+        batch, z, penalty = self.draw(batches)
+        critics_z, policy_z = self.views(z)
+        loss = self.backbone.loss(batch, critics_z, policy_z=policy_z) + penalty.sum()
+        trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        optimiser.zero_grad(set_to_none=True)
+        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True):
+            parameter.grad = gradient
+        optimiser.step()

@@ -120,6 +120,18 @@ def mlp(rngs: Rngs, *sizes: int) -> Layers:
     return Layers(*layers[:-1])
 
 
+def with_layer_norm(module: AnyModule, rngs: Rngs) -> AnyModule:
+    """Put a layer normalisation before every ReLU of the module's networks, in place; no weight is drawn anew."""
+    for layers in [part for part in module.modules() if isinstance(part, Layers)]:
+        rectifiers = [index for index, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
+        for index in reversed(rectifiers):
+            linear = layers[index - 1]
+            assert isinstance(linear, SeedLinear)
+            norm = SeedLayerNorm(rngs, linear.weight.shape[-1])
+            layers.insert(index, norm.requires_grad_(linear.weight.requires_grad))
+    return module
+
+
 def masked_mean(x: Tensor, valid: Tensor | None) -> Tensor:
     """Mean over the second last axis, (..., n, width) -> (..., width), of the valid elements (..., n)."""
     if valid is None:

@@ -27,15 +27,15 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .encoded import EncodedConfig, PriorName
-from .joint import Joint
+from .encoded import PriorName
+from .joint import Joint, JointConfig
 from .networks import Encoder, Rngs, mlp, standard_normal
 
 METHODS = {"pearl": "Pearl"}
 
 
 @dataclass(frozen=True)
-class PearlConfig(EncodedConfig):
+class PearlConfig(JointConfig):
     """Hyper-parameters; the public code's in brackets where another value is used."""
 
     prior: PriorName = "zero"  # the mean of N(0, I)
@@ -67,12 +67,12 @@ class GaussianEncoder(Encoder):
 
     def posterior(self, context: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(R, C, n, features) -> mean and variance, (R, C, latent) each."""
+        return product(*self.factors(context), valid)
+
+    def factors(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and precision of each transition's factor, (R, C, n, latent) each."""
         mean, raw = self.factor(context).chunk(2, dim=-1)
-        precision = 1 / softplus(raw).clamp(min=self.MIN_VARIANCE)
-        if valid is not None:
-            precision = precision * valid[..., None]
-        variance = 1 / precision.sum(dim=-2)
-        return variance * (precision * mean).sum(dim=-2), variance
+        return mean, 1 / softplus(raw).clamp(min=self.MIN_VARIANCE)
 
 
 class Pearl(Joint):
@@ -90,6 +90,14 @@ class Pearl(Joint):
         mean, variance = self.encoder.posterior(context)
         z = mean + variance.sqrt() * standard_normal(self.noise, *mean.shape[1:])
         return z, self.config.kl_weight * kl_divergence(mean, variance)
+
+
+def product(mean: Tensor, precision: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a product of Gaussians: (R, C, n, latent) each -> (R, C, latent) each."""
+    if valid is not None:
+        precision = precision * valid[..., None]
+    variance = 1 / precision.sum(dim=-2)
+    return variance * (precision * mean).sum(dim=-2), variance
 
 
 def kl_divergence(mean: Tensor, variance: Tensor) -> Tensor:

@@ -214,8 +214,8 @@ class PromptDT(SequenceMethod):
     def _gather(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """[R, s, a before], [R, s, a], both with beliefs, and a of rows."""
         size = self.space.action_size
-        state, before, actions = self._table[torch.as_tensor(rows)].split(
-            [1 + self.space.observation_size, size, size], dim=-1
+        state, before, actions = torch.split(
+            self._table[torch.as_tensor(rows)], [1 + self.space.observation_size, size, size], dim=-1
         )
         beliefs = self.beliefs(rows)
         return torch.cat([state, before, beliefs], dim=-1), torch.cat([state, actions, beliefs], dim=-1), actions

@@ -44,6 +44,7 @@ class SACConfig:
     discount: float = 0.99
     temperature: float = 0.2  # T, fixed
     target_rate: float = 0.005  # Polyak rate of the target Q network
+    layer_norm: bool = False  # before every ReLU
 
     PRESETS: ClassVar = {"quick": {"width": 64}, "paper": {"width": 256, "learning_rate": 3e-4}}
 
@@ -55,7 +56,8 @@ class SAC(Backbone):
     config: SACConfig
 
     def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
-        """The policy."""
+        """The policy, beside the critics."""
+        super().build(observation_size, action_size, make)
         self.policy = make(observation_size, 2 * action_size)
 
     def loss(self, batch: Batch, z: Tensor, next_z: Tensor | None = None, policy_z: Tensor | None = None) -> Tensor:

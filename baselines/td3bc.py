@@ -46,6 +46,7 @@ class TD3BCConfig:
     noise_clip: float = 0.5  # c
     policy_period: int = 2  # updates from one step of the policy and the targets to the next
     target_rate: float = 0.01  # Polyak rate of the target networks, in every second update [0.005]
+    layer_norm: bool = False  # before every ReLU
 
     PRESETS: ClassVar = {
         "quick": {"width": 64},
@@ -60,7 +61,8 @@ class TD3BC(Backbone):
     config: TD3BCConfig
 
     def build(self, observation_size: int, action_size: int, make: MakeNetwork) -> None:
-        """The policy and its target."""
+        """The policy and its target, beside the critics."""
+        super().build(observation_size, action_size, make)
         self.policy = make(observation_size, action_size)
         self.target_policy = copy.deepcopy(self.policy).requires_grad_(False)
         self.updates = 0

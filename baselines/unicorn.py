@@ -1,4 +1,4 @@
-"""UNICORN-SS (Li et al., NeurIPS 2024): FOCAL's metric loss and a decoder of the task's transitions from z.
+"""UNICORN (Li et al., NeurIPS 2024): FOCAL's metric loss and a decoder of the task's transitions from z (UNICORN-SS).
 
     L = L_reconstruction + metric_weight L_metric
     L_reconstruction = - mean_t log p(delta s_t, r_t | s_t, a_t, z),   p a diagonal Gaussian
@@ -6,6 +6,10 @@
 over the transitions t of the context that z is of. In the paper's account the metric loss raises what z knows about
 whole transitions, an upper bound of what it knows about the task, and the reconstruction what it knows about (s', r)
 beyond (s, a), a lower bound.
+
+``unicorn-sup``, the supervised variant, maximises the information directly: which training task is it?
+
+    L = - log p(i | z),   p a softmax over the training tasks of a linear map of z, i the task of the context
 
 Deviations
 * The encoder is deterministic. The public code's output has noise of a learned deviation, at test time too.
@@ -16,7 +20,8 @@ Deviations
   and 2, so that what can be predicted exactly does not drive the loss by itself.
 * The encoder is trained first and then frozen, as in the paper no gradient of the policy reaches it; metric loss,
   contexts and embeddings are those of `focal`.
-* Only the self-supervised variant: the supervised one is not in the public code.
+* The supervised variant is not in the public code: encoder and contexts are those of the other one, and its classifier
+  is linear, so that tasks are apart in z itself.
 * Backbone: the suite's choice; the paper's are SAC and BRAC.
 
 Privileges: none.
@@ -28,16 +33,19 @@ time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from .focal import Focal, FocalConfig, MeanEncoder, metric_loss
-from .networks import Rngs, mlp
-from .training import Batches, split_features
+from omrl_bench.api import Log
 
-METHODS = {"unicorn": "Unicorn"}
+from .encoded import EncodedConfig
+from .focal import Focal, FocalConfig, MeanEncoder, metric_loss
+from .networks import Rngs, SeedLinear, mlp
+from .training import Batches, adam, seed_generators, split_features, step
+
+METHODS = {"unicorn": "Unicorn", "unicorn-sup": "UnicornSup"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,21 @@ class UnicornConfig(FocalConfig):
         "quick": {"width": 64},
         # widths and metric_weight are ours; so is 100 of the trajectory's 200 transitions
         "paper": {"latent": 5, "width": 200, "transitions": 100, "learning_rate": 3e-4, "decoder_width": 200},
+    }
+
+
+@dataclass(frozen=True)
+class UnicornSupConfig(EncodedConfig):
+    """Hyper-parameters of the supervised variant."""
+
+    latent: int = 20
+    width: int = 128  # of the encoder's three hidden layers
+    transitions: int = 32  # per context in the loss
+    learning_rate: float = 1e-3
+
+    PRESETS: ClassVar = {
+        "quick": {"width": 64},
+        "paper": {"latent": 5, "width": 200, "transitions": 100, "learning_rate": 3e-4},  # ours: not given
     }
 
 
@@ -95,6 +118,36 @@ class Unicorn(Focal):
         known, targets = split_features(contexts, self.space.observation_size)
         mean, log_variance = self.encoder.predict(known, z)
         return gaussian_nll(targets, mean, log_variance).mean(dim=(1, 2))
+
+
+class UnicornSup(Focal):
+    """UNICORN, supervised.
+
+    Attributes:
+        classifier: z -> logits of the training tasks; a tool of training, neither saved nor counted.
+    """
+
+    Config: ClassVar[Any] = UnicornSupConfig
+
+    def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
+        """Encoder and classifier together."""
+        rngs = seed_generators(self.seeds, "classifier")
+        self.classifier = SeedLinear(rngs, self.z_size, len(batches.data.tasks))
+        optimiser = adam((self.encoder, self.config.learning_rate), (self.classifier, self.config.learning_rate))
+        for update in range(updates):
+            step(optimiser, self.representation_loss(batches))
+            log("representation", update + 1, updates)
+        del self.classifier
+
+    def representation_loss(self, batches: Batches) -> Tensor:
+        """Cross entropy of the contexts of a meta-batch."""
+        contexts, labels = self.draw_contexts(batches)
+        return classification_loss(self.classifier(self.encoder(contexts)), labels).sum()
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """- log p(i | z), mean over contexts: logits (R, C, tasks), labels (R, C) -> (R,)."""
+    return -logits.log_softmax(dim=-1).gather(2, labels[..., None])[..., 0].mean(dim=1)
 
 
 def gaussian_nll(targets: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -29,12 +29,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omrl_bench.api import Log, Transitions
 
 from .conditioned import draw_rows
-from .networks import Encoder, Rngs, SeedLinear, TensorModule, standard_normal, take_seed
+from .networks import Encoder, Rngs, SeedLayerNorm, SeedLinear, TensorModule, standard_normal, take_seed
 from .policies import Actor, LatentPolicy
 from .recurrence import SeedGRU
 from .training import Batches, Scale, adam, seed_generators
@@ -57,6 +57,7 @@ class VariBADConfig:
     kl_weight: float = 0.05
     state_weight: float = 1.0  # of the error of s' [0: no state decoder]
     learning_rate: float = 3e-3  # of encoder and decoders [3e-4]
+    layer_norm: bool = False  # before the ReLU of the encoder
 
     PRESETS: ClassVar[dict[str, dict[str, float]]] = {
         "quick": {"trajectories": 12},  # fewer updates, so more of each
@@ -81,6 +82,7 @@ class BeliefEncoder(Encoder):
         self.action = SeedLinear(rngs, action_size, ACTION)
         self.reward = SeedLinear(rngs, 1, REWARD)
         self.state = SeedLinear(rngs, observation_size, STATE)
+        self.norm = SeedLayerNorm(rngs, ACTION + REWARD + STATE) if config.layer_norm else nn.Identity()
         self.recurrent = SeedGRU(rngs, ACTION + REWARD + STATE, config.width)
         self.head = SeedLinear(rngs, config.width, 2 * config.latent)
 
@@ -96,7 +98,7 @@ class BeliefEncoder(Encoder):
         """Recurrent state before the first and after every step: (R, C, T, features) -> (R, C, T + 1, width)."""
         _, action, reward, following = torch.split(trajectories, self.sizes, dim=-1)
         parts = [self.action(action), self.reward(reward), self.state(following)]
-        return self.recurrent(torch.cat(parts, dim=-1).relu(), valid, start)
+        return self.recurrent(self.norm(torch.cat(parts, dim=-1)).relu(), valid, start)
 
     def belief(self, states: Tensor) -> Tensor:
         """Mean and log-variance: (R, ..., width) -> (R, ..., 2 latent)."""

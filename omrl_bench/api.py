@@ -277,9 +277,15 @@ class Algorithm(ABC):
     Args:
         space: What the family's tasks share.
         setup: How the suite wants the method to be built.
+
+    Attributes:
+        requires: What the method needs.
+        trained_as: The registered method that this one is trained exactly as, where the two differ only in how they
+            act: one training serves both. None if it has a training of its own.
     """
 
     requires: ClassVar[Requirements] = Requirements()
+    trained_as: ClassVar[str | None] = None
 
     def __init__(self, space: TaskSpace, setup: Setup) -> None:
         self.space = space

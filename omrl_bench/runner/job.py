@@ -28,6 +28,7 @@ class Job(Frozen):
     protocol: AnyProtocol
     preset: Preset
     hashes: Hashes
+    trainer: tuple[str, str]  # the method whose training it is, see Algorithm.trained_as, and the hash of that method
     equivalent_to: Hashes | None
     dataset_status: str
     results: Path = Field(exclude=True)  # the job's file is in it

@@ -23,7 +23,7 @@ from omrl_bench.runner.equivalences import read_equivalences
 from omrl_bench.runner.job import Job
 from omrl_bench.runner.records import Cell, Hashes, folder_key, read_record_of, record_files
 from omrl_bench.runner.settings import Setting, configuration_of, fit_settings, method_name, split_reference
-from omrl_bench.runner.states import Expected, hashes_with, state_of
+from omrl_bench.runner.states import Expected, hashes_with, state_of, trainer_of
 from omrl_bench.vocabulary import RERUNS, Rerun, State
 
 
@@ -355,6 +355,7 @@ def make_jobs(
                 protocol=selection.protocol,
                 preset=selection.preset.of(cell.family),
                 hashes=local,
+                trainer=trainer_of(selection, cell.family, method, cell.backbone) or (method.name, local.method),
                 equivalent_to=canonical if canonical != local else None,
                 dataset_status=data_status(statuses, cell, selection.preset.qualities),
                 results=results,

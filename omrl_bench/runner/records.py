@@ -195,7 +195,7 @@ class Record(Frozen):
     privileges: tuple[Text, ...]
     configuration: Annotated[dict[str, Any], AfterValidator(_configuration)]
     trained_together: Annotated[tuple[Seed, ...], Field(max_length=1000)]  # the seeds that shared the process
-    trained_for: Text | None = None  # the suite and preset whose run trained the weights, if not this cell's
+    trained_for: Text | None = None  # suite, preset, perhaps method of the run that trained, if not this cell's
     trained_elsewhere: Statement | None = None  # what trained the weights, and where, if not the harness: self-reported
     refereed: bool | None = None  # whether the method ran in processes of its own; the first records do not say it
     metrics: dict[str, Metric] = {}  # by condition

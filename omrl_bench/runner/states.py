@@ -17,10 +17,10 @@ from omrl_bench.errors import InputError, RecordError
 from omrl_bench.fingerprint import hash_text
 from omrl_bench.protocols.protocol import Protocol
 from omrl_bench.protocols.suite import dataset_parts
-from omrl_bench.registry import source_hash
+from omrl_bench.registry import load_class, resolve_method, source_hash
 from omrl_bench.runner.equivalences import Equivalences
 from omrl_bench.runner.records import Cell, Hashes, folder_key, read_cube_beside, read_record
-from omrl_bench.runner.settings import configuration_of
+from omrl_bench.runner.settings import configuration_of, method_name
 from omrl_bench.vocabulary import State
 
 if TYPE_CHECKING:
@@ -89,6 +89,15 @@ def expected_hashes(
     be gone, or be of another processor.
     """
     return Expected(selection).hashes(family_name, dataset, method, backbone)
+
+
+def trainer_of(selection: Selection, family_name: str, method: Method, backbone: str) -> tuple[str, str] | None:
+    """The other method that a built-in one is trained as (:attr:`omrl_bench.api.Algorithm.trained_as`), and its hash."""
+    name = load_class(method.target).trained_as if method.built_in else None
+    if name is None:
+        return None
+    setup = Setup(selection.preset_name, backbone, method.settings)
+    return method_name(name, method.settings), method_hash(resolve_method(name)[1], family_name, setup)
 
 
 class Expected:

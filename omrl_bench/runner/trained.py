@@ -30,6 +30,7 @@ class Training(Frozen):
 
     suite: str  # of the run that trained, with its preset
     suite_hash: str
+    method: str = ""  # that was trained; those of other names that are trained as it is find it too
     seeds: tuple[int, ...]  # trained together
     curves: dict[int, tuple[CurvePoint, ...]]  # by seed, under the protocol of that suite
     parameters: int
@@ -41,12 +42,12 @@ class Training(Frozen):
 
 
 def trained_key(job: Job) -> str:
-    """Hash of what the weights of a seed depend on; not of how they are evaluated."""
+    """Hash of what the weights of a seed depend on; not of how they are evaluated, nor of how the policy explores."""
     preset, hashes = job.preset, job.hashes
     budget = f"{preset.updates} {preset.encoder_updates} {preset.train_tasks} {job.device}"
     if job.context_rho is not None:
         budget += f" rho {job.context_rho}"
-    return hash_text(hashes.family, hashes.dataset, hashes.method, job.cells[0].dataset, budget)
+    return hash_text(hashes.family, hashes.dataset, job.trainer[1], job.cells[0].dataset, budget)
 
 
 def keep(job: Job, method: Method, training: Training) -> None:
@@ -129,4 +130,4 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _folder(job: Job) -> Path:
-    return job.results / FOLDER / job.cells[0].method / trained_key(job)
+    return job.results / FOLDER / job.trainer[0] / trained_key(job)

@@ -219,6 +219,7 @@ class _Run:
         return Training(
             suite=f"{job.cells[0].suite}, {job.cells[0].preset}",
             suite_hash=job.hashes.suite,
+            method=job.cells[0].method,
             seeds=job.seeds,
             curves={seed: tuple(points) for seed, points in self.curves.items()},
             parameters=self.method.parameter_count(),
@@ -295,7 +296,8 @@ class _Run:
     def write(self, seed: int, training: Training) -> None:
         """Write the record of a seed that was evaluated."""
         job, found = self.job, self.measured[seed]
-        same_suite = training.suite_hash == job.hashes.suite
+        another = training.method not in ("", job.cells[0].method)
+        ours = training.suite_hash == job.hashes.suite and not another
         record = Record(
             cell=job.cells[job.seeds.index(seed)],
             family_version=self.family.version,
@@ -307,10 +309,10 @@ class _Run:
             configuration=self.method.declared.configuration,
             refereed=self.method.refereed,
             trained_together=training.seeds,
-            trained_for=None if same_suite else training.suite,
+            trained_for=None if ours else training.suite + f", {training.method}" * another,
             metrics=found.cube.metrics(),
             representation=found.representation,
-            curve=training.curves[seed] if same_suite else (),
+            curve=training.curves[seed] if ours else (),
             parameters=training.parameters,
             fit_seconds=training.fit_seconds,
             evaluate_seconds=round(self.evaluating, 2),

@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from omrl_bench.baselines.focal import metric_loss
 from omrl_bench.baselines.training import Batches, Scale, seed_generators
-from omrl_bench.baselines.unicorn import Unicorn, gaussian_nll
+from omrl_bench.baselines.unicorn import Unicorn, UnicornSup, classification_loss, gaussian_nll
 
 C, N = 4, 5
 FEATURES = 7  # of point-goal: s 2, a 2, r 1, s' 2
@@ -126,3 +126,33 @@ def test_training_makes_the_reconstruction_use_z(make, data_for):
         z = method.encoder(contexts)
         own, others = (method.reconstruction_loss(contexts, x).item() for x in (z, z.roll(2, dims=1)))
     assert own < others - 0.3
+
+
+def test_the_supervised_loss_is_the_cross_entropy_of_the_task():
+    logits, labels = random(2, C, 6), torch.tensor([[0, 0, 5, 5], [3, 3, 1, 1]])
+    found = classification_loss(logits, labels)
+    for r in range(2):
+        total = 0.0
+        for c in range(C):
+            weights = [math.exp(value) for value in logits[r, c].tolist()]
+            total -= math.log(weights[labels[r, c]] / sum(weights))
+        assert found[r].item() == pytest.approx(total / C)
+
+
+def test_the_classifier_learns_the_training_tasks(make, data_for):
+    method, data = make(UnicornSup), data_for(UnicornSup)
+    method.build((0,), Scale.of(data, method.space))
+    batches = Batches(data, method.scale, method.space, seed_generators((0,), "data"))
+    first, kept = [], []
+
+    def log(stage, step, total):
+        with torch.no_grad():
+            kept.append(method.representation_loss(batches.drawn_by(seed_generators((7,), "other"))).item())
+        first.append(method.classifier)
+
+    method.train_representation(batches, 150, log)
+    assert all(classifier is first[0] for classifier in first)
+    assert first[0].weight.shape == (1, method.z_size, 30)
+    assert kept[0] > math.log(30) - 0.3
+    assert np.mean(kept[-10:]) < kept[0] - 0.4
+    assert not hasattr(method, "classifier")

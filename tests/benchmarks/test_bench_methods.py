@@ -22,7 +22,7 @@ from omrl_bench.registry import backbones, load_class, methods
 
 SEEDS = (0, 1, 2, 3, 4)
 UPDATES = 12  # measured of each stage
-UNTRAINED = ("random", "behaviour")
+UNTRAINED = ("random", "behaviour", "nearest-task")
 RECURRENT = ("borel", "r2pgo")  # their GRU takes its time steps one by one, with any number of seeds
 SAMPLING = ("sample_tasks", "sample_rows", "sample_episodes", "sample_within")
 COUNTED = 5  # updates whose operations are counted

@@ -110,6 +110,21 @@ def test_suites_of_other_tasks_train_nothing_of_their_own(tiny, cli, inline, tmp
     assert {path: path.read_bytes() for path in runs.glob(".trained/*/*/*/*")} == kept != {}
 
 
+def test_a_method_that_is_trained_as_another_takes_its_weights(tiny, cli, inline, tmp_path):
+    """In either order; the curve, which is of the other's policy, is not taken along."""
+    suite, runs = tiny(), tmp_path / "runs"
+    for first, second in (("focal", "idaq-focal"), ("idaq-focal", "focal")):
+        here = runs / first
+        for method in (first, second):
+            assert cli("run", "--suite", suite, "--method", method, "--seeds", "0", "--out", here).code == 0
+        found = {record.cell.method: record for record in iterate_records(here)}
+        assert len(list(here.glob(".trained/*/*/seeds-*"))) == len(list(here.glob(".trained/focal/*/seeds-0"))) == 1
+        assert found[first].trained_for is None and found[first].curve
+        assert found[second].trained_for == f"tiny, quick, {first}" and found[second].curve == ()
+        assert found[second].fit_seconds == found[first].fit_seconds
+        assert found[second].metrics == found[first].metrics  # the contexts are given
+
+
 def test_more_seeds_find_the_training_of_the_first_five(tiny, cli, inline, tmp_path):
     """More seeds than train together are jobs of the same seeds as in the preset that has fewer."""
     presets = (

@@ -43,9 +43,10 @@ _GREYS = ("#000000", "#666666", "#8c8c8c", "#b0b0b0", "#404040")
 _LOOKS = (
     *(("#0072B2", "o"), ("#2E8B7A", "<"), ("#56B4E9", ">"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "v")),
     *(("#E69F00", "D"), ("#5B3FA8", "P"), ("#882255", "X"), ("#8B8B2B", "p"), ("#AA4499", "d"), ("#44AA99", "8")),
+    ("#117733", "H"),
 )
 _PLAIN_MARKER = "*"
-_OTHER_MARKERS = ("h", "H")
+_OTHER_MARKERS = ("h",)
 
 #: Colours of context qualities and episodes by their place in a table, by Okabe and Ito; their lightness differs from
 #: neighbour to neighbour, and each has a marker of its own.

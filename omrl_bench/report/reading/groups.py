@@ -25,16 +25,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("focalpp-contrastive", "focalpp-series", "focalpp-parallel"),
     ),
     "hard update": tuple(f"focalpp-{name}-hard" for name in ("sequence", "batch", "contrastive", "series", "parallel")),
-    "scripted exploration": ("sweep", "uniform"),
+    "collection": ("sweep", "uniform", "idaq-focal", "idaq-csro", "idaq-unicorn"),
     "hard sampling": ("hs-hard", "hs-scl", "hs-hp", "hs-hg"),
     "robust contrast": ("corro-cvae", "corro-noise"),
     "dynamics and value": ("ccm-rv", "ccm-rv-explore", "ccm-dp", "rv", "dp", "ccm-rv-explore-noreg"),
-    "information": ("csro", "unicorn"),
-    "posterior": ("borel", "pearl", "borel-oracle"),
+    "information": ("csro", "unicorn", "unicorn-sup", "er-trl", "dora", "spc"),
+    "posterior": ("borel", "pearl", "borel-oracle", "contextual-bcq", "mbml"),
     "relabelling": ("gentle", "gentle-contrastive", "gentle-norelabel", "gentle-nopolicyrelabel"),
     "recurrence": ("r2pgo", "r2pgo-noapg", "r2pgo-norctr", "r2pgo-blind"),
     "in context": ("ad", "dpt", "ic-iql", "ic-td3bc", "dpt-expert"),
     "prompt": ("prompt-dt", "meta-dt", "prompt-dt-expert"),
+    "imitation": ("nearest-task", "context-bc"),
 }
 
 CONTROLS = GROUPS[CONTROL]
