@@ -23,6 +23,8 @@ training time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ from torch import Tensor
 from omrl_bench.api import Log, Requirements
 
 from .training import Batches
-from .varibad import VariBAD
+from .varibad import VariBAD, VariBADConfig
 
 METHODS = {"borel": "Borel", "borel-oracle": "BorelOracle"}
 
@@ -39,9 +41,17 @@ class Borel(VariBAD):
     """BOReL without reward relabelling."""
 
 
+@dataclass(frozen=True)
+class BorelOracleConfig(VariBADConfig):
+    """Hyper-parameters."""
+
+    own_share: float = 0.0  # of the trajectories whose first episode is the task's own
+
+
 class BorelOracle(VariBAD):
     """BOReL with relabelling by the true reward function."""
 
+    Config = BorelOracleConfig
     requires = Requirements(privileges=frozenset({"reward_function"}))
 
     def train_representation(self, batches: Batches, updates: int, log: Log) -> None:
@@ -54,7 +64,8 @@ class BorelOracle(VariBAD):
         count = len(batches.data.tasks)
         further = np.stack([rng.random(row.shape) for rng, row in zip(batches.rngs, tasks, strict=True)])
         others = (tasks + 1 + (further * (count - 1)).astype(np.int64)) % count
-        return batches.episodes(others)
+        own = np.stack([rng.random(row.shape) for rng, row in zip(batches.rngs, tasks, strict=True)])
+        return batches.episodes(np.where(own < self.config.own_share, tasks, others))
 
     def features(self, batches: Batches, rows: np.ndarray, tasks: np.ndarray) -> Tensor:
         """Features with the rewards of the given tasks; on a task's own rows they are those that were logged."""

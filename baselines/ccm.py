@@ -70,6 +70,7 @@ class RVConfig(EncodedConfig):
     width: int = 128  # of the encoder's three hidden layers [400]
     transitions: int = 32  # per context in the losses [100 to 256, from many episodes]
     learning_rate: float = 1e-3  # of the encoder [3e-4]
+    bounded: bool = True  # whether a tanh follows the embedding of a transition
 
     PRESETS: ClassVar = {
         "quick": {"width": 64},
@@ -145,12 +146,24 @@ class Contrast(nn.Module):
         return self.losses(z, keys, torch.arange(keys.shape[1])).mean(dim=-1)
 
 
-class ContrastiveEncoder(MeanEncoder):
+class RVEncoder(MeanEncoder):
+    """The mean encoder, bounded or not."""
+
+    def __init__(self, rngs: Rngs, features: int, config: RVConfig) -> None:
+        super().__init__(rngs, features, config.width, config.latent)
+        self.bounded = config.bounded
+
+    def embed(self, context: Tensor) -> Tensor:
+        """Each transition's embedding: (R, C, n, features) -> (R, C, n, latent)."""
+        return torch.tanh(self.transition(context)) if self.bounded else self.transition(context)
+
+
+class ContrastiveEncoder(RVEncoder):
     """The mean encoder with its contrast."""
 
     def __init__(self, rngs: Rngs, features: int, config: ContrastiveRVConfig) -> None:
-        super().__init__(rngs, features, config.width, config.latent)
-        self.contrast = Contrast(rngs, self.transition, config.latent, torch.tanh)
+        super().__init__(rngs, features, config)
+        self.contrast = Contrast(rngs, self.transition, config.latent, torch.tanh if config.bounded else nn.Identity())
 
 
 class PredictiveEncoder(MeanEncoder):
@@ -199,7 +212,7 @@ class ValueRecovery(Joint):
 
     def make_encoder(self, rngs: Rngs, features: int) -> Encoder:
         """The mean encoder."""
-        return MeanEncoder(rngs, features, self.config.width, self.config.latent)
+        return RVEncoder(rngs, features, self.config)
 
 
 class ContrastiveValueRecovery(ValueRecovery):

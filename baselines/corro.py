@@ -72,6 +72,7 @@ class CorroConfig(EncodedConfig):
     generator_latent: int = 5  # length of u [64 for ant, hopper and walker]
     generator_batch: int = 128  # transitions per update and seed
     kl_weight: float = 0.2
+    state_mean: bool = False  # whether the error of the CVAE is a mean over the components of the state
 
     PRESETS: ClassVar = {"paper": {"latent": 5, "transitions": 200, "learning_rate": 3e-4}}
 
@@ -172,7 +173,7 @@ class TransitionCVAE(nn.Module):
 
     def __init__(self, rngs: Rngs, inputs: int, labels: int, config: CorroConfig) -> None:
         super().__init__()
-        self.latent = config.generator_latent
+        self.latent, self.state_mean = config.generator_latent, config.state_mean
         self.posterior = mlp(rngs, inputs + labels, config.generator_width, 2 * self.latent)
         self.decoder = mlp(rngs, inputs + self.latent, config.generator_width, labels)
 
@@ -184,7 +185,9 @@ class TransitionCVAE(nn.Module):
         """Negative ELBO, mean over transitions: (R, B, ...) -> (R,); noise (R, B, latent) is standard normal."""
         mean, log_variance = self.posterior(torch.cat([known, label], dim=-1)).chunk(2, dim=-1)
         u = mean + (0.5 * log_variance).exp() * noise
-        error = (label - self.decode(known, u)).square().sum(dim=-1)
+        error = (label - self.decode(known, u)).square()
+        state = error[..., 1:].mean(dim=-1) if self.state_mean else error[..., 1:].sum(dim=-1)
+        error = error[..., 0] + state
         kl = 0.5 * (log_variance.exp() + mean**2 - 1 - log_variance).sum(dim=-1)
         return (error + kl_weight * kl).mean(dim=-1)
 
