@@ -20,7 +20,7 @@ Deviations
   feed it the data of the test tasks too. It predicts s' - s.
 * z is standardised by the mean and deviation of unweighted contexts of the training tasks: means of unit vectors lie
   close to each other, and without this the backbone takes far longer to tell them apart.
-* noise is a share of the rewards' deviation; in the public code of the raw rewards' units.
+* noise is in units of the rewards' deviation, and larger than in the public code, whose units are those of raw rewards.
 * A context is one episode, as in the paper, from which training draws i.i.d. transitions; the paper takes all of it.
 * Backbone: the suite's choice; the paper's is SAC with nothing against leaving the data.
 
@@ -66,7 +66,7 @@ class CorroConfig(EncodedConfig):
     negatives: int = 16  # per anchor
     temperature: float = 0.1
     learning_rate: float = 1e-3  # of encoder, score and generator [3e-4]
-    noise: float = 0.5  # of reward randomisation, in deviations of the rewards [of raw rewards]
+    noise: float = 4.0  # of reward randomisation, in deviations of the rewards [0.5 of raw rewards]
     generator_share: float = 0.2  # of the representation's updates, for the CVAE [100 epochs]
     generator_width: int = 64  # of the hidden layer of the CVAE's encoder and decoder [128 in larger environments]
     generator_latent: int = 5  # length of u [64 for ant, hopper and walker]

@@ -12,6 +12,8 @@ Deviations
 * A context is one episode (the benchmark's unit), from which the loss draws i.i.d. transitions; the paper draws them
   from all episodes of the task. s' is always part of the context.
 * The backbone sees embeddings of whole episodes, with more transitions than the loss draws.
+* (s, a, r, s') go into the encoder in standard units, and its last layer begins like the others; in the public code
+  they are raw, and z begins near 0.
 * Backbone: the suite's choice; the paper's is BRAC.
 
 Privileges: none.

@@ -14,7 +14,8 @@ beyond (s, a), a lower bound.
 Deviations
 * The encoder is deterministic. The public code's output has noise of a learned deviation, at test time too.
 * No terminal flag in the context (the public code has one), as in all methods here.
-* The log-density is a sum over dimensions; the public code takes means over dimensions, in the metric loss too, and
+* The log-density is a sum over r and the dimensions of delta s; the public code has a decoder for each of the two and
+  takes means over dimensions, so that the reward weighs as much as the whole state, in the metric loss too, and
   weights the metric loss with .01 to 1.5, family by family. Here the weight is the same for all families.
 * delta s is the difference of standardised states, r the standardised reward; the log-variance is kept between -5
   and 2, so that what can be predicted exactly does not drive the loss by itself.

@@ -92,7 +92,7 @@ def expected_hashes(
 
 
 def trainer_of(selection: Selection, family_name: str, method: Method, backbone: str) -> tuple[str, str] | None:
-    """What a built-in method is trained as (:attr:`omrl_bench.api.Algorithm.trained_as`), if it is another, and its hash."""
+    """The other method that a built-in one is trained as (``Algorithm.trained_as``), if there is one, and its hash."""
     name = load_class(method.target).trained_as if method.built_in else None
     if name is None:
         return None
