@@ -1,4 +1,4 @@
-# make run: the main job. make test: the tests. make check: what continuous integration does. make docs: the site.
+# make run: the main job. make test: the tests. make check: what continuous integration does. make docs: the site. make links: its links.
 # Each creates .venv and installs what it needs first.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint check bench docs clean
+.PHONY: run test lint check bench docs links clean
 
 run: $(STAMP)
 	$(BIN)/omrl-bench run --suite shift
@@ -26,8 +26,10 @@ check: lint test
 docs: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
-	$(BIN)/sphinx-build -W --keep-going -q -b linkcheck docs build/linkcheck
 	@echo "the site: build/docs/index.html"
+
+links: docs # of other sites: it asks them
+	$(BIN)/sphinx-build -W --keep-going -q -b linkcheck docs build/linkcheck
 
 bench: $(STAMP)
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-columns=min,median,rounds --benchmark-sort=name -s
