@@ -289,6 +289,10 @@ class Campaign:
             begin,
         )
 
+    def _files(self) -> set[Path]:
+        """All files and folders, while others make and remove some."""
+        return {Path(folder, name) for folder, inside, files in os.walk(self.results) for name in (*inside, *files)}
+
     def moment(self, run: Run) -> bool:
         """Wait until a random moment, or just after a random change of the folder; say whether the run goes on."""
         if self.rng.random() < 0.5:
@@ -296,10 +300,10 @@ class Campaign:
             while time.monotonic() < end and run.poll() is None:
                 time.sleep(0.005)
         else:
-            seen: set[Path] = set(self.results.rglob("*"))
+            seen: set[Path] = self._files()
             left = self.rng.randint(1, self.files)
             while left > 0 and run.poll() is None:
-                now = set(self.results.rglob("*"))
+                now = self._files()
                 left -= len(now - seen)
                 seen |= now
                 time.sleep(0.01)

@@ -170,7 +170,9 @@ def test_wrong_actions(change, message):
 
 
 def test_actions_at_the_limit_pass():
-    check_adapter(with_policy(act=lambda self, observations, explore=False: np.full((6, 2), -0.1, np.float32)))
+    check_adapter(
+        with_policy(act=lambda self, observations, explore=False: np.full((len(observations), 2), -0.1, np.float32))
+    )
 
 
 def test_state_that_outlives_the_reset():

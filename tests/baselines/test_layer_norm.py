@@ -15,6 +15,7 @@ from .backbone_cases import A, R, S, Z, displaced, random
 from .conftest import BUILT_IN, TRAINED
 
 ENCODERS = [name for name in TRAINED if any(field.name == "latent" for field in fields(BUILT_IN[name].Config))]
+ENCODERS.remove("meta-dt")  # its transformer has it already
 NORMALISED_ALREADY = "focalpp"  # its blocks have it
 
 

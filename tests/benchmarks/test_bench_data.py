@@ -10,6 +10,7 @@ from omrl_bench.data.store import dataset_id, read_episodes
 from omrl_bench.envs.families import get_family
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["point-goal", pytest.param("ant-mass", marks=pytest.mark.slow)])
 def test_load_against_iterating_minari(compare, name, tmp_path, monkeypatch):
     """Loading a MetaDataset, hashes checked, against iterating the same file's episodes with Minari."""

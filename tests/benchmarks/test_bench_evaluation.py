@@ -14,6 +14,7 @@ from omrl_bench.registry import load_class, methods
 DRAWS = 10
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_evaluation_against_bare_simulation(compare):
     """20 tasks x 10 episodes of cheetah-vel: FOCAL's standard policy against stepping its actions again."""

@@ -37,6 +37,7 @@ def started(monkeypatch):
     end()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread", "started")
 def test_a_job_against_the_same_in_one_process(compare):
     """FOCAL on cheetah-vel: training, and the evaluation of a seed on 100 tasks x 2 draws, each in a new process."""

@@ -207,7 +207,7 @@ def test_a_record_that_is_written_again_has_the_fields_that_it_had(record, tmp_p
     recorded = read_record(record()[0])
     write_record(tmp_path / "ran", recorded.model_copy(update={"trained_elsewhere": None}), None)
     path = recorded.cell.record_path(tmp_path / "ran")
-    assert set(Record.model_fields) - set(json.loads(path.read_text())) == {"trained_elsewhere", "job"}
+    assert set(Record.model_fields) - set(json.loads(path.read_text())) == {"trained_elsewhere", "job", "refereed"}
     assert read_record(path).trained_elsewhere is None
 
 

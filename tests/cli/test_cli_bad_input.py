@@ -70,7 +70,7 @@ def test_unknown_family(refused, tiny):
 def test_unknown_method(refused):
     assert "unknown method 'focl'; did you mean 'focal'" in refused("run", "--suite", "shift", "--method", "focl")
     assert "unknown method 'oracel'; did you mean 'oracle'" in refused("smoke", "oracel")
-    assert "unknown method 'zzzzzz'; known: behaviour, borel" in refused(
+    assert "unknown method 'zzzzzz'; known: ad, behaviour, borel" in refused(
         "run", "--suite", "shift", "--method", "zzzzzz"
     )
 

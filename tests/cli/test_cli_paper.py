@@ -66,7 +66,7 @@ def test_the_plan_has_the_environments_as_published(cli, preset):
 def test_runs_are_of_each_preset(cli, monkeypatch, tmp_path):
     seen = []
 
-    def execute(selection, out, rerun, executor, watcher):
+    def execute(selection, out, rerun, executor, watcher, *more):
         seen.append((selection.suite.name, selection.preset_name, selection.families))
         return SimpleNamespace(errors=())
 
@@ -83,7 +83,7 @@ def test_runs_are_of_each_preset(cli, monkeypatch, tmp_path):
 def test_failed_runs_end_with_1_after_the_page(cli, monkeypatch, tmp_path):
     seen = []
 
-    def execute(selection, out, rerun, executor, watcher):
+    def execute(selection, out, rerun, executor, watcher, *more):
         methods = [method.name for method in selection.methods]
         seen.append((selection.suite.name, selection.families, methods, rerun, executor.slots))
         return SimpleNamespace(errors=("cheetah-vel / csro: no memory",))

@@ -21,7 +21,8 @@ def test_a_set_holds_registered_methods_once(name):
 def test_the_papers_and_the_controls_are_all_methods_but_unicorn():
     hard = expanded(["@focalpp-hard"])
     rows = "nearest-task context-bc unicorn-sup er-trl idaq-focal idaq-csro idaq-unicorn dora contextual-bcq mbml spc"
-    later = set(rows.split())
+    sequences = "prompt-dt prompt-dt-expert meta-dt ad dpt dpt-expert ic-iql ic-td3bc"
+    later = {*rows.split(), *sequences.split()}
     others = {"unicorn", "ccm-rv-explore-noreg", "sweep", "uniform", *hard, *later}
     known = {name for name, target in registry.methods().items() if name not in others}
     assert set(expanded(["@controls", "@papers"])) == known

@@ -260,6 +260,7 @@ def test_numbers_of_profiles_ranks_and_improvements(store, tmp_path, unsaved):
         assert fraction == pytest.approx((by_run > threshold).mean())
 
 
+@pytest.mark.slow
 def test_large_sets_are_rendered_in_processes_with_the_same_bytes(store, tmp_path, monkeypatch):
     for dataset in ("mixed", "expert"):
         store.fill(families=("ant-dir",), seeds=1, dataset=dataset)

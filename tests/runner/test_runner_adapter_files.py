@@ -372,6 +372,14 @@ class Mine(Zero):
 
         self.level = later.LEVEL
 
+    def save(self, folder):
+        super().save(folder)
+        (folder / "level").write_text(str(self.level))
+
+    def load(self, folder):
+        super().load(folder)
+        self.level = float((folder / "level").read_text())
+
     def action(self, lanes):
         return super().action(lanes) + self.level
 """

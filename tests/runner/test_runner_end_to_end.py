@@ -43,7 +43,7 @@ def test_records_are_small_and_whole(undisturbed):
         assert set(fields["hashes"]) == set(Hashes.model_fields)
         assert fields["dataset_status"] == "canonical"
         assert {"python", "torch", "numpy", "mujoco", "minari", "gymnasium", "omrl-bench"} <= set(fields["versions"])
-        assert fields["machine"]["cores"] > 0 and fields["peak_memory_mib"] > 50
+        assert fields["machine"]["cores"] > 0 and fields["peak_memory_mib"] > 10
         assert fields["created"].endswith("+00:00")
 
 

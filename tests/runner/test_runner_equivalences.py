@@ -142,7 +142,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_equivalences(tmp_path)
     (tmp_path / FILE).unlink()
     (tmp_path / FILE).mkdir()
-    with pytest.raises(InputError, match=r"equivalences\.toml cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r"equivalences\.toml cannot be read: it is a folder, not a regular file"):
         read_equivalences(tmp_path)
 
 

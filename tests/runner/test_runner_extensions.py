@@ -144,6 +144,7 @@ def test_without_its_package_a_suite_is_bad_input(warmed, cli):
     assert re.search("unknown protocol 'warmed'; known: .*given-context", cli("validate", warmed).words)
 
 
+@pytest.mark.slow
 def test_statistics_and_figures_from_outside_are_in_the_report(extra, tiny, cli, tmp_path):
     assert cli("run", "--suite", tiny(), "--out", tmp_path / "runs").code == 0
     done = cli("report", "--results", tmp_path / "runs", "--out", tmp_path / "report")

@@ -18,7 +18,7 @@ def living(processes):
 
 def workers_of(process):
     """The run's workers; there is at least one."""
-    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "worker" in p.cmdline()]
+    workers = [p for p in living(psutil.Process(process.pid).children(recursive=True)) if "worker" in p.cmdline()]
     assert workers
     return workers
 

@@ -288,9 +288,9 @@ def test_names_that_differ_in_case_only_share_a_folder_on_some_disks(cli, tiny, 
 
 
 def test_records_of_another_case_are_not_overwritten(cli, tiny, named, results):
-    """What a disk that does not tell case shows: the records of `random` in the folder of `RANDOM`."""
+    """A disk that does not tell case would show the records of `random` in the folder of `RANDOM`: the name is refused."""
     (results / "tiny/quick/point-goal/mixed/random").rename(results / "tiny/quick/point-goal/mixed/RANDOM")
     for command in (("run", "--dry-run"), ("status",)):
         outcome = cli(*command, "--suite", tiny(), named("RANDOM"), "--out", results)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-        assert f"the records of 'random' are in {results} already" in outcome.err
+        assert "method 'RANDOM' looks like the benchmark's own 'random'; rename it" in outcome.err

@@ -67,12 +67,14 @@ def test_a_method_of_ones_own_stands_beside_the_reference_rows(run, mine, undist
     )
 
 
+@pytest.mark.slow
 def test_own_records_win(run, undisturbed):
     outcome = run("--method", "focal", "--seeds", "0", "--against", undisturbed[0])
     assert sorted(rows_of(outcome.out)) == ["Held ‡", "focal", "random ‡"]
     assert "Other numbers: point-goal / focal 1 × 100 × 2" in outcome.words  # noqa: RUF001  (not the references' two seeds)
 
 
+@pytest.mark.slow
 def test_a_changed_setting_stands_beside_the_shipped_rows(run, monkeypatch, undisturbed):
     monkeypatch.setattr("omrl_bench.runner.references.shipped_records", lambda: undisturbed[0])
     outcome = run("--method", "focal", "--set", "latent=3")

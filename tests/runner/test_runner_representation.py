@@ -15,6 +15,7 @@ def by_method(results):
     return {record.cell.method: record.representation for record in iterate_records(results) if record.cell.seed == 0}
 
 
+@pytest.mark.slow
 def test_measures_of_every_kind_of_method(tiny, cli, inline, tmp_path):
     methods = '["random", "task-blind", "behaviour", "oracle", "focal", "borel", "ccm-rv-explore", "r2pgo"]'
     suite = tiny(('["random", "focal"]', methods))

@@ -198,7 +198,7 @@ def test_a_failure_replaces_a_complete_record_without_its_cube(jobs, tmp_path):
 class Saving:
     """Saves as safetensors does: for the owner only."""
 
-    def save(self, folder):
+    def keep(self, folder):
         (folder / "deep").mkdir(mode=0o700)
         for file in (folder / "weights", folder / "deep" / "weights"):
             file.write_text("1")
@@ -302,7 +302,7 @@ def test_a_worker_depends_on_nothing_in_the_working_folder(jobs, tmp_path, monke
     assert [record.status for record in iterate_records(job.results)] == ["complete", "complete"]
     lost = planned.model_copy(update={"target": f"{mine / 'bad.py'}:Exits"})
     (error,) = run_jobs([lost.model_copy(update={"train_again": True, "token": "another"})], Local(1), Watcher())
-    assert "the worker ended with exit code 3; its output is in " in error
+    assert "the method's process ended with exit code 3, in fit; its output is in " in error
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from omrl_bench.errors import InputError
+from omrl_bench.referee import method
 from omrl_bench.runner import trackers, worker
 from omrl_bench.runner.executors import Watcher
 from omrl_bench.runner.executors.inline import Inline
@@ -123,7 +124,7 @@ def test_a_tracker_is_shown_what_the_method_reports(run, memory):
 def test_a_long_training_is_a_hundred_points_of_each_stage(run, memory, monkeypatch):
     tracker = memory()
     monkeypatch.setattr(worker.Evaluation, "validate", lambda self, policy, seed: 1.0)
-    load = worker.load_class
+    load = method.load_class
 
     def long(target):
         class Long(load(target)):
@@ -135,7 +136,7 @@ def test_a_long_training_is_a_hundred_points_of_each_stage(run, memory, monkeypa
 
         return Long
 
-    monkeypatch.setattr(worker, "load_class", long)
+    monkeypatch.setattr(method, "load_class", long)
     run("random", track="memory")
     for each in tracker.runs.values():
         assert [step for step, _ in each.points] == list(range(50, 5001, 50))

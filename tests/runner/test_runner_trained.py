@@ -125,6 +125,7 @@ def test_a_method_that_is_trained_as_another_takes_its_weights(tiny, cli, inline
         assert found[second].metrics == found[first].metrics  # the contexts are given
 
 
+@pytest.mark.slow
 def test_more_seeds_find_the_training_of_the_first_five(tiny, cli, inline, tmp_path):
     """More seeds than train together are jobs of the same seeds as in the preset that has fewer."""
     presets = (
@@ -157,6 +158,7 @@ def test_an_evaluation_that_failed_does_not_cost_the_training(tiny, cli, inline,
     assert (tmp_path / "trained").read_text() == "once"
 
 
+@pytest.mark.slow
 def test_tasks_that_a_later_version_appends_are_evaluated_without_training_again(
     tiny, cli, inline, tmp_path, monkeypatch
 ):

@@ -77,6 +77,7 @@ def test_points_are_the_files_and_the_studys_alone(declared):
     assert [tuning.seeds_of(study) for study in range(STUDIES)] == [(0,), (1,), (2,)]
 
 
+@pytest.mark.slow
 def test_a_study_of_the_whole(cli, inline, declared, tmp_path):
     path = declared(episodes=2 * COST + 1)
     first = cli("tune", path, "--out", tmp_path / "tuned")

@@ -36,6 +36,7 @@ def runs(tool):
     return sys.modules["fault_runs"]
 
 
+@pytest.mark.slow
 def test_a_few_faults(tmp_path):
     """Kills of runner and worker, two runs, damaged files: nothing is lost."""
     command = [sys.executable, TOOL, "--forks", "--kills", "4", "--trials", "1", "--rows", "kill,jobs,weights,two"]

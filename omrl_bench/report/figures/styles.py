@@ -41,7 +41,7 @@ _PLAIN = (CONTROL, BACKBONE_LOSS)  # groups without a representation objective o
 _GREYS = ("#000000", "#666666", "#8c8c8c", "#b0b0b0", "#404040")
 #: Of the other groups in their order: colour of the first member (the others are shades of it) and marker of all.
 _LOOKS = (
-    *(("#0072B2", "o"), ("#2E8B7A", "<"), ("#56B4E9", ">"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "v")),
+    *(("#0072B2", "o"), ("#2E8B7A", "<"), ("#3B93C8", ">"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "v")),
     *(("#E69F00", "D"), ("#5B3FA8", "P"), ("#882255", "X"), ("#8B8B2B", "p"), ("#AA4499", "d"), ("#44AA99", "8")),
     ("#117733", "H"),
 )
