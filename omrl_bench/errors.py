@@ -25,7 +25,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
         known: All the names that exist.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.55)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names) or 'none'}"
     return InputError(f"unknown {kind} {name!r}; {hint}")
 

@@ -79,7 +79,7 @@ def test_unknown_method(refused):
     ("old", "new", "line"),
     [
         ('["point-goal"]', '["point-gaol"]', GAOL),
-        ('["random"]', '["randon"]', "unknown method 'randon'; did you mean 'random'?"),
+        ('["random"]', '["randon"]', "unknown method 'randon'; did you mean 'random' or 'ad'?"),
         ('["iql"]', '["iqk"]', "unknown backbone 'iqk'; did you mean 'iql'?"),
     ],
 )

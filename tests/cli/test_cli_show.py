@@ -183,7 +183,8 @@ def test_names_that_look_like_markup_or_control_the_terminal(cli, record, cube, 
 def test_a_record_that_says_little(cli, git, tmp_path):
     little = {"schema_version": 1, "cell": CELL.model_dump(), "status": "complete", "hashes": dict.fromkeys(
         ("suite", "family", "dataset", "contexts", "method"), ""), "dataset_status": "", "privileges": [],
-        "configuration": {}, "trained_together": [0, 10**12], "git": git, "created": "2026-11-21T00:00:00+00:00"}  # fmt: skip
+        "configuration": {}, "trained_together": [0, 10**12], "git": git,
+        "created": "2026-11-21T00:00:00Z"}  # fmt: skip
     path = tmp_path / "little.json"
     path.write_text(json.dumps(little))
     outcome = cli("show", "record", path)

@@ -88,7 +88,7 @@ def test_every_problem_is_told_at_once(problems, tiny):
         "key 'presets.quick.job_seconds': Field required",
         "unknown key 'presets.quick.job_secs'; did you mean 'job_seconds'?",
         "key 'families': unknown family 'point-gaol'; did you mean 'point-goal'",
-        "key 'methods': unknown method 'randon'; did you mean 'random'?",
+        "key 'methods': unknown method 'randon'; did you mean 'random' or 'ad'?",
         "key 'presets.quick.methods': unknown method 'oracel'; did you mean 'oracle'",
         "key 'backbones': unknown backbone 'iqk'; did you mean 'iql'?",
         "preset 'quick': 31 training tasks; family 'point-goal' has 30",

@@ -430,15 +430,18 @@ def test_names_that_a_spreadsheet_or_latex_would_run(results, invoke, tmp_path):
     out = tmp_path / "out"
     assert invoke("report", "--results", results, "--out", out).code == 0
     table = pd.read_csv(out / "shift-quick" / "score.csv")
-    assert set(table["method"]).isdisjoint(names)  # no method may have such a name
+    assert {"'=1+1", "'+1", "'-1", "*star", "$input{x}"} <= set(table["method"])
+    assert {"'@sum", "'\uff1d1", "[bracket", "\u6a5f\u68b0"}.isdisjoint(
+        table["method"]
+    )  # no method may have such names
     for file in out.rglob("*.csv"):
         cells = [str(cell) for row in pd.read_csv(file, dtype=str).itertuples(index=False) for cell in row]
         assert not any(cell.startswith(("=", "+", "@", "\uff1d")) for cell in cells)
     latex = (out / "shift-quick" / "score.tex").read_text()
     starts = [line for line in latex.splitlines() if line.endswith(r"\\")]
-    assert len(starts) == 2 + 3
+    assert len(starts) == 2 + 3 + 5
     assert not any(line.startswith(("[", "*")) for line in starts)
-    assert latex.isascii()
+    assert "{}*star & " in latex and r"\$input\{x\} & " in latex and latex.isascii()
 
 
 def test_what_is_read_of_a_zip_is_what_it_holds():

@@ -288,7 +288,7 @@ def test_names_that_differ_in_case_only_share_a_folder_on_some_disks(cli, tiny, 
 
 
 def test_records_of_another_case_are_not_overwritten(cli, tiny, named, results):
-    """A disk that does not tell case would show the records of `random` in the folder of `RANDOM`: the name is refused."""
+    """A disk that does not tell case would show the records of `random` for `RANDOM`: the name is refused."""
     (results / "tiny/quick/point-goal/mixed/random").rename(results / "tiny/quick/point-goal/mixed/RANDOM")
     for command in (("run", "--dry-run"), ("status",)):
         outcome = cli(*command, "--suite", tiny(), named("RANDOM"), "--out", results)

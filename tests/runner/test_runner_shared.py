@@ -228,7 +228,7 @@ def test_what_is_kept_of_a_training_is_for_all_that_the_umask_lets(jobs, umask, 
 class Other(Saving):
     """Weights of another method, which could be loaded."""
 
-    def save(self, folder):
+    def keep(self, folder):
         (folder / "weights").write_text("2")
 
 
