@@ -73,7 +73,7 @@ class CorroConfig(EncodedConfig):
     generator_batch: int = 128  # transitions per update and seed
     kl_weight: float = 0.2
 
-    PRESETS: ClassVar = {"paper": {"latent": 5, "transitions": 200, "learning_rate": 3e-4}}
+    PRESETS: ClassVar = {"paper": {"latent": 5, "transitions": 200, "learning_rate": 3e-4, "noise": 0.5}}
 
 
 class ScoredEncoder(Encoder):

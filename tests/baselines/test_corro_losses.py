@@ -314,5 +314,6 @@ def test_one_task_trains_to_finite_weights(fit, data_for, cls):
 
 def test_the_papers_values():
     config = CorroConfig()
-    assert (config.temperature, config.anchors, config.negatives, config.noise) == (0.1, 64, 16, 0.5)
+    assert (config.temperature, config.anchors, config.negatives) == (0.1, 64, 16)
+    assert (config.noise, CorroConfig.PRESETS["paper"]["noise"]) == (4.0, 0.5)
     assert (config.kl_weight, config.generator_latent, config.generator_batch) == (0.2, 5, 128)
