@@ -27,7 +27,7 @@ from omrl_bench.runner import trained
 from omrl_bench.runner.circumstances import circumstances, now
 from omrl_bench.runner.evaluation import Evaluation, Measured
 from omrl_bench.runner.executors.child import REFUSED
-from omrl_bench.runner.job import Job, Progress, failed_record, job_path, log_path, read_job, write_progress
+from omrl_bench.runner.job import Job, Progress, failed_record, log_path, read_job, write_progress
 from omrl_bench.runner.parcel import settle
 from omrl_bench.runner.records import CurvePoint, Record, write_failure, write_record
 from omrl_bench.runner.states import method_hash
@@ -54,7 +54,7 @@ def main(job_file: Path, package: str | None = None) -> None:
         print(error)
         sys.exit(REFUSED)
     with _nothing_left_behind():
-        run_job(job, report)
+        run_job(job, report, log=None if package else log_path(job_file))  # on a node it lies in a folder that goes
 
 
 def main_submitted(listing: Path, index: int) -> None:
@@ -65,7 +65,7 @@ def main_submitted(listing: Path, index: int) -> None:
         return
     job = read_job(submission.file)
     with _nothing_left_behind():
-        run_job(job, _reporting(submission.file), unchanged=True)
+        run_job(job, _reporting(submission.file), unchanged=True, log=log_path(submission.file))
     conclude(submission, job)
 
 
@@ -96,7 +96,13 @@ def watch_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def run_job(job: Job, report: Callable[[Progress], None], in_process: bool = False, unchanged: bool = False) -> None:
+def run_job(
+    job: Job,
+    report: Callable[[Progress], None],
+    in_process: bool = False,
+    unchanged: bool = False,
+    log: Path | None = None,
+) -> None:
     """Train and evaluate, and report progress; an exception becomes the error of the records that are not written.
 
     Args:
@@ -104,6 +110,7 @@ def run_job(job: Job, report: Callable[[Progress], None], in_process: bool = Fal
         report: Called with its progress.
         in_process: Whether the method runs in this process, for a debugger, rather than in its own.
         unchanged: Make sure that the method is what it was when the job was planned, which may be days ago.
+        log: Where what is printed will be read, if anywhere.
     """
     measured: dict[int, Measured] = {}
     try:
@@ -117,8 +124,8 @@ def run_job(job: Job, report: Callable[[Progress], None], in_process: bool = Fal
     except Exception as error:
         if not isinstance(error, MethodError):  # the method's process has printed where
             traceback.print_exc()
-        text, log = describe(error), log_path(job_path(job))
-        if isinstance(error, MethodEndedError) and log.exists():  # an executor's
+        text = describe(error)
+        if isinstance(error, MethodEndedError) and log is not None:
             text += f"; its output is in {log}"
         for index, seed in enumerate(job.seeds):
             if seed not in measured:
