@@ -172,15 +172,24 @@ def test_a_failed_record(cli, record, tmp_path):
 
 
 def test_names_that_look_like_markup_or_control_the_terminal(cli, record, cube, tmp_path):
-    metrics = {"[bold]\x1bhi": Metric(score=1e300, mean_return=-1e300)}
-    write_record(tmp_path, record.model_copy(update={"metrics": metrics, "machine": {"\x1b[2J": ["\r\x00"]}}), cube)
+    """Markup is shown as it is written; a record with control characters is none."""
+    metrics = {"[bold]hi": Metric(score=91.234, mean_return=-8.765)}
+    write_record(tmp_path, record.model_copy(update={"metrics": metrics}), cube)
+    outcome = cli("show", "record", CELL.record_path(tmp_path))
+    assert outcome.code == 0 and "[bold]hi" in outcome.out
+    write_record(
+        tmp_path,
+        record.model_copy(update={"metrics": {"\x1bhi": metrics["[bold]hi"]}, "machine": {"\x1b[2J": ["\r\x00"]}}),
+        cube,
+    )
     outcome = cli("show", "record", CELL.record_path(tmp_path))
     assert outcome.code == 2 and "is not a record" in outcome.err
     assert not set(outcome.out + outcome.err) & set("\x1b\r\x00")
 
 
-@pytest.mark.parametrize("git", [{}])
+@pytest.mark.parametrize("git", [{}, {"dirty": []}, {"commit": None, "dirty": "no"}])
 def test_a_record_that_says_little(cli, git, tmp_path):
+    """What it leaves out is shown so; what is no state of a repository makes it no record, in one line."""
     little = {"schema_version": 1, "cell": CELL.model_dump(), "status": "complete", "hashes": dict.fromkeys(
         ("suite", "family", "dataset", "contexts", "method"), ""), "dataset_status": "", "privileges": [],
         "configuration": {}, "trained_together": [0, 10**12], "git": git,
@@ -188,6 +197,9 @@ def test_a_record_that_says_little(cli, git, tmp_path):
     path = tmp_path / "little.json"
     path.write_text(json.dumps(little))
     outcome = cli("show", "record", path)
+    if git:
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1) and "git: " in outcome.err
+        return
     assert outcome.code == 0 and "seed 4: complete" in outcome.out and "0,1000000000000" in outcome.out
     assert "it is missing or damaged" in outcome.words  # the cube
 

@@ -288,8 +288,19 @@ def test_names_that_differ_in_case_only_share_a_folder_on_some_disks(cli, tiny, 
 
 
 def test_records_of_another_case_are_not_overwritten(cli, tiny, named, results):
-    """A disk that does not tell case would show the records of `random` for `RANDOM`: the name is refused."""
-    (results / "tiny/quick/point-goal/mixed/random").rename(results / "tiny/quick/point-goal/mixed/RANDOM")
+    """What a disk that does not tell case shows: the records of `mine` in the folder of `MINE`."""
+    for record in list(iterate_records(results)):
+        its = record.model_copy(update={"cell": record.cell.model_copy(update={"method": "mine"})})
+        if record.cell.method == "random":
+            write_record(results, its, read_cube(record.cell.cube_path(results)))
+    (results / "tiny/quick/point-goal/mixed/mine").rename(results / "tiny/quick/point-goal/mixed/MINE")
+    for command in (("run", "--dry-run"), ("status",)):
+        outcome = cli(*command, "--suite", tiny(), named("MINE"), "--out", results)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert f"the records of 'mine' are in {results} already" in outcome.err
+
+
+def test_a_name_that_looks_like_a_built_in_one_is_refused(cli, tiny, named, results):
     for command in (("run", "--dry-run"), ("status",)):
         outcome = cli(*command, "--suite", tiny(), named("RANDOM"), "--out", results)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
