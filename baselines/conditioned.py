@@ -6,20 +6,20 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omrl_bench.api import Algorithm, Budget, Log, MetaPolicy, Setup, TaskSpace, TrainingData, Transitions
+from omrl_bench.api import Budget, Log, MetaPolicy, Setup, TaskSpace, TrainingData, Transitions
 from omrl_bench.registry import load_backbone
 
 from .backbone import Learner, Network
 from .networks import ConditionedMLP
 from .policies import Actor, ContextPolicy, Prior
-from .training import Batch, Batches, Scale, adam, load_tensors, save_tensors, seed_generators
+from .seeded import Seeded
+from .training import Batch, Batches, Scale, adam, seed_generators
 
 META_BATCH = 16  # tasks per update of the backbone, as in FOCAL++ (table 7) and CORRO
 
@@ -29,14 +29,13 @@ class NoConfig:
     """A method with no hyper-parameters of its own."""
 
 
-class Conditioned(Algorithm):
+class Conditioned(Seeded):
     """A backbone on (s, z); subclasses say where z comes from.
 
     Attributes:
         Config: The method's hyper-parameters, a dataclass.
         network: What the backbone's networks are made of.
         own_backbone: The learner of a method that is not one without it; None where the suite chooses.
-        seeds: The trained seeds, in the order of the leading axis R.
         backbone: The policy learner of all seeds.
     """
 
@@ -51,7 +50,6 @@ class Conditioned(Algorithm):
         theirs = {name.removeprefix("backbone."): v for name, v in setup.settings.items() if name not in ours}
         self.config = resolve(self.Config, setup.preset, ours)
         self.backbone_config = resolve(self._backbone_class.Config, setup.preset, theirs)
-        self.seeds: list[int] = []
 
     @property
     @abstractmethod
@@ -120,29 +118,9 @@ class Conditioned(Algorithm):
         """What the seed at ``index`` acts on before it has a context; z = 0 by default."""
         return Prior.zero(self.z_size)
 
-    def save(self, folder: Path) -> None:
-        """Write the weights of all seeds."""
-        tensors = {f"{n}.{k}": v for n, module in self.modules().items() for k, v in module.state_dict().items()}
-        save_tensors(folder, self.seeds, tensors | self.scale.state())
-
-    def load(self, folder: Path) -> None:
-        """Read the weights of all seeds."""
-        seeds, tensors = load_tensors(folder)
-        self.build(seeds, Scale.from_state(tensors))
-        for name, module in self.modules().items():
-            prefix = f"{name}."
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-
     def configuration(self) -> Mapping[str, Any]:
         """Hyper-parameters of the method and of its backbone."""
         return {**dataclasses.asdict(self.config), "backbone": dataclasses.asdict(self.backbone_config)}
-
-    def parameter_count(self) -> int:
-        """Trained parameters per seed."""
-        if not self.seeds:
-            return 0
-        trained = [p for module in self.modules().values() for p in module.parameters() if p.requires_grad]
-        return sum(parameter.numel() for parameter in trained) // len(self.seeds)
 
 
 def fit_backbone(method: Conditioned, batches: Batches, embeddings: Tensor, updates: int, log: Log) -> None:

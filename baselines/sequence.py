@@ -11,18 +11,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omrl_bench.api import Algorithm, Budget, Log, Setup, TaskSpace, TrainingData, Transitions
+from omrl_bench.api import Budget, Log, Setup, TaskSpace, TrainingData, Transitions
 
 from .conditioned import resolve
 from .networks import Rngs
-from .training import Batches, Scale, load_tensors, save_tensors, seed_generators
+from .seeded import Seeded
+from .training import Batches, Scale, seed_generators
 
 WARM_UP = 0.1  # share of the updates over which the learning rate rises
 BEST = 0.1  # share of a task's episodes that count as its best
@@ -46,14 +46,12 @@ class SequenceConfig(TransformerConfig):
     clip: float = 1.0  # of the gradient's length
 
 
-class SequenceMethod(Algorithm):
+class SequenceMethod(Seeded):
     """A network of R seeds, trained by one loss.
 
     Attributes:
         Config: The method's hyper-parameters, a dataclass.
-        seeds: The trained seeds, in the order of the leading axis R.
         model: The network of all seeds.
-        scale: The scaling of the training data.
     """
 
     Config: ClassVar[Any] = SequenceConfig
@@ -62,7 +60,6 @@ class SequenceMethod(Algorithm):
     def __init__(self, space: TaskSpace, setup: Setup) -> None:
         super().__init__(space, setup)
         self.config = resolve(self.Config, setup.preset, setup.settings)
-        self.seeds: list[int] = []
 
     @abstractmethod
     def make_model(self, rngs: Rngs) -> nn.Module:
@@ -99,27 +96,9 @@ class SequenceMethod(Algorithm):
         self.train_representation(batches, budget.encoder_updates, log)
         train(self.model, self.config, lambda: self.loss(batches), budget.updates, log)
 
-    def save(self, folder: Path) -> None:
-        """Write the weights of all seeds."""
-        tensors = {f"{n}.{k}": v for n, module in self.modules().items() for k, v in module.state_dict().items()}
-        save_tensors(folder, self.seeds, tensors | self.scale.state())
-
-    def load(self, folder: Path) -> None:
-        """Read the weights of all seeds."""
-        seeds, tensors = load_tensors(folder)
-        self.build(seeds, Scale.from_state(tensors))
-        for name, module in self.modules().items():
-            prefix = f"{name}."
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-
     def configuration(self) -> Mapping[str, Any]:
         """Hyper-parameters."""
         return dataclasses.asdict(self.config)
-
-    def parameter_count(self) -> int:
-        """Trained parameters per seed."""
-        trained = [p for module in self.modules().values() for p in module.parameters() if p.requires_grad]
-        return sum(parameter.numel() for parameter in trained) // len(self.seeds) if self.seeds else 0
 
 
 def train(model: nn.Module, config: SequenceConfig, loss: Callable[[], Tensor], updates: int, log: Log) -> None:
