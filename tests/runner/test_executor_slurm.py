@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from omrl_bench.runner.cubes import read_cube
@@ -183,6 +184,32 @@ def test_nobody_waits_for_detached_jobs(slurm, cli, bad, tiny, tmp_path):
     outcome = cli(*arguments)
     assert outcome.code == 1
     assert "Kills (seeds 0, 1): the method's process was ended by signal SIGKILL, in fit" in outcome.err
+    assert len(slurm.names() - submitted) == 1
+
+
+def test_a_detached_job_whose_worker_is_killed(slurm, cli, held, bad, tiny, tmp_path):
+    """What is complete leaves nothing behind; of what was lost the next run says why, and the one after it does it."""
+    results = tmp_path / "runs"
+    held.hold()
+    arguments = command(tiny, results, bad("Zero"), held.reference)
+    assert cli(*arguments, "--detach").code == 0
+    slurm.wait_for(held.file.with_name("reached").exists, 120)
+    slurm.wait_for(lambda: len(records(results)) == 2 and len(slurm.tasks()) == 1, 120)
+    workers = [p for p in psutil.process_iter(["cmdline"]) if "worker" in (p.info["cmdline"] or ())]
+    for worker in workers:
+        if any(part.startswith(str(results)) for part in worker.cmdline()):
+            worker.kill()
+    slurm.wait_for(lambda: slurm.tasks() == [], 120)
+    held.release()
+    assert {key: r.status for key, r in records(results).items()} == {("Zero", 0): "complete", ("Zero", 1): "complete"}
+    assert {"jobs.json", "seed-0.job", "seeds-0.queued"} <= set(left_behind(results))
+    shown = cli("status", "--suite", tiny(), "--method", held.reference, "--out", results)
+    assert "not there any more: the worker was ended by signal SIGKILL" in shown.words
+    submitted = slurm.names()
+    outcome = cli(*arguments)
+    assert outcome.code == 1 and "Held (seeds 0, 1): the worker was ended by signal SIGKILL" in outcome.err
+    assert slurm.names() <= submitted
+    assert cli(*arguments).code == 0
     assert len(slurm.names() - submitted) == 1
 
 
