@@ -91,10 +91,12 @@ def run(
     from omrl_bench.cli.display import print_plan
     from omrl_bench.protocols.suite import load_suite
     from omrl_bench.runner.executors import make_executor
+    from omrl_bench.runner.limit import Limit
     from omrl_bench.runner.plan import select, unknown_statuses
     from omrl_bench.runner.references import reference_notes, shipped_records
     from omrl_bench.runner.run import make_plan
     from omrl_bench.runner.settings import parse_settings
+    from omrl_bench.runner.trackers import find_tracker
 
     changed = parse_settings(settings or ())
     selection = select(load_suite(suite), preset, family or (), method or (), parse_seeds(seeds), device, changed)
@@ -103,6 +105,10 @@ def run(
     named = bool(method or changed) and not all(each.built_in for each in selection.methods)
     reference = None if no_report else against or (shipped_records() if named else None)
     notes = reference_notes(selection, reference) if reference or (named and not no_report) else []
+    if limit_hours is not None:
+        Limit(limit_hours)  # a dry run says, too, what would be refused
+    if track is not None:
+        find_tracker(track)
     if dry_run:
         print_plan(make_plan(selection, out, rerun, where, unknown_statuses(selection)), notes)
         return

@@ -152,8 +152,10 @@ def read_tuning(path: Path) -> Tuning:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read: it is not UTF-8 text") from error
     return parse_as(Tuning, parse_toml(text, str(path)), str(path))
 
 

@@ -136,9 +136,10 @@ def test_another_run_is_waited_for_until_the_time_is_over(jobs, clock, monkeypat
 def test_a_limit_that_is_none(hours, cli, tiny, tmp_path):
     with pytest.raises(InputError, match="hours leaves no time for anything"):
         Limit(hours)
-    outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs", "--limit-hours", hours)
-    assert outcome.code == 2 and "hours leaves no time for anything" in outcome.err
-    assert len(outcome.err.splitlines()) == 1
+    for dry in ((), ("--dry-run",)):
+        outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs", "--limit-hours", hours, *dry)
+        assert outcome.code == 2 and "hours leaves no time for anything" in outcome.err
+        assert len(outcome.err.splitlines()) == 1
 
 
 def test_the_command_says_what_it_left_and_goes_on(cli, inline, tiny, tmp_path, held):

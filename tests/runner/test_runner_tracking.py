@@ -262,8 +262,9 @@ def test_an_extra_that_is_missing_is_named_before_anything_trains(cli, tiny, tmp
 
 
 def test_a_tracker_that_does_not_exist(cli, tiny, tmp_path):
-    outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs", "--track", "tensorbord")
-    assert (outcome.code, outcome.err) == (2, "error: unknown tracker 'tensorbord'; did you mean 'tensorboard'?\n")
+    for dry in ((), ("--dry-run",)):
+        outcome = cli("run", "--suite", tiny(), "--out", tmp_path / "runs", "--track", "tensorbord", *dry)
+        assert (outcome.code, outcome.err) == (2, "error: unknown tracker 'tensorbord'; did you mean 'tensorboard'?\n")
 
 
 def test_trackers_of_other_packages(tmp_path, monkeypatch):

@@ -128,3 +128,11 @@ def test_a_cell_that_fails_ends_the_study(declared, tmp_path):
     with pytest.raises(InputError, match="no memory; the same command tries it again"):
         tune(read_tuning(declared()), tmp_path, lambda selection, results: ("no memory",))
     assert not (tmp_path / "studies.csv").exists()
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"study\.toml cannot be read: No such file or directory$"):
+        read_tuning(tmp_path / "study.toml")
+    (tmp_path / "study.toml").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"study\.toml cannot be read: it is not UTF-8 text$"):
+        read_tuning(tmp_path / "study.toml")
